@@ -1,0 +1,12 @@
+"""The components, in the order the data flows; each is one container and one room.
+
+prepare   raw collection -> dataset
+mine      dataset (+ encoder, index) -> pools
+annotate  pools -> annotations
+train     annotations (+ human qrels) -> checkpoint
+export    checkpoint -> encoder
+index     encoder + corpus -> index
+evaluate  encoders + indexes + held-out queries -> runs, metrics, report
+serve     encoder + index -> HTTP
+shared    the nouns that cross a border between them
+"""

@@ -1,0 +1,56 @@
+"""Settings of annotate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateConfig:
+    """Pools -> annotations: an LLM judges each passage's utility for answering the query."""
+
+    dataset_uri: str
+    """Dataset of prepare."""
+    pools_uri: str
+    """Pools of mine."""
+    output_uri: str
+    """Where the annotations go."""
+    llm_uri: str
+    """Name on the hub, folder, or .gguf file of the LLM; with an endpoint the model name it serves."""
+    journal_uri: str = ""
+    """Folder of the log of LLM calls, shared by runs: no call in it is made again. Empty: beside the output."""
+    endpoint_uri: str = ""
+    """Base URL of an OpenAI-compatible server (engine endpoint only), such as http://host:8000/v1."""
+    engine: Literal["vllm", "endpoint", "transformers"] = "vllm"
+    """vllm: in this process, GPU or CPU build. endpoint: any server. transformers: CPU, for small models."""
+    method: Literal["utility_selection", "utility_ranking", "query_likelihood", "answer_likelihood"] = "utility_selection"
+    """Selection and ranking need a model that follows instructions; the likelihoods work with any causal LM."""
+    window: int = 16
+    """Passages in one relevance selection call."""
+    passage_words: int = 300
+    """Words of a passage that the LLM reads; the rest is cut."""
+    rank_share: float = 0.1
+    """utility_ranking: share of the ranked list that becomes positive (floor, at least one)."""
+    positive_margin: float = 0.0
+    """Likelihood methods: nats per token below the pool's best passage that still count as positive; 0 = the best only."""
+    ignore_margin: float = 0.3
+    """Likelihood methods: nats per token below the best within which a passage is ignored, neither positive nor negative."""
+    not_useful: Literal["ignore", "negative"] = "ignore"
+    """Label of a passage selected as relevant but not as useful; the paper uses negative."""
+    answer_tokens: int = 128
+    """Longest pseudo-answer."""
+    sampling_temperature: float = 0.0
+    """0 = greedy; thinking models want their vendor's value."""
+    max_attempts: int = 2
+    """Tries of one listwise call, each with a new seed, before the query counts as failed."""
+    num_in_flight: int = 64
+    """Queries judged at the same time."""
+    batch_tokens: int = 1024
+    """transformers engine: padded tokens in one forward pass."""
+    shard: int = 0
+    """Which shard of the pools this task judges, from 0."""
+    num_shards: int = 1
+    """Shards the pools are dealt into; pool i goes to shard i modulo this."""
+    seed: int = 42
+    """Of sampling; the attempt's number is added."""

@@ -1,0 +1,7 @@
+"""index: encoder and corpus -> index.
+
+Reads: dataset, encoder.
+Writes: index (FAISS file, passage ids), bound to the encoder's digest.
+Needs: onnxruntime, faiss; a GPU where present.
+Guarantees: recall@10 against exact search is at least the gate, or the job fails; a killed job goes on at the shard where it was.
+"""

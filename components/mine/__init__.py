@@ -1,0 +1,7 @@
+"""mine: dataset, encoder and index -> pools.
+
+Reads: dataset, encoder, index of that encoder.
+Writes: pools.jsonl, one shuffled pool a query: BM25 hits, dense hits, the human positive where known.
+Needs: bm25s, onnxruntime, faiss.
+Guarantees: no passage twice, no known positive in the place of a hard negative, the same seed gives the same bytes.
+"""

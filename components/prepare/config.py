@@ -1,0 +1,36 @@
+"""Settings of prepare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Raw collection in BEIR layout -> dataset."""
+
+    collection_uri: str
+    """Folder with corpus.jsonl, queries.jsonl (and queries_unlabeled.jsonl), and qrels/{train,dev,test}.tsv where there are human labels."""
+    output_uri: str
+    """Where the dataset goes."""
+    on_problem: Literal["refuse", "skip"] = "refuse"
+    """refuse: name every bad line and write nothing. skip: leave bad lines out, counted by kind in the manifest."""
+    max_reported: int = 20
+    """Bad lines named in full; the rest are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocsConfig:
+    """Documentation of installed Python packages -> a collection in BEIR layout (the demo's corpus)."""
+
+    output_uri: str
+    """Where the collection goes."""
+    packages: str = "stdlib numpy scipy torch transformers pyarrow"
+    """Packages read, separated by spaces; stdlib is Python's own library. They are parsed, never imported."""
+    num_passages: int = 2000
+    """Passages kept (seeded draw)."""
+    num_queries: int = 900
+    """Queries kept, of those whose object is kept; split 60/15/25 into train, dev and test by hash."""
+    seed: int = 42
+    """Of the draws."""

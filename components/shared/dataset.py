@@ -1,0 +1,156 @@
+"""Dataset: corpus, queries and human qrels as memory-mapped Arrow, with random access by passage id.
+
+Opening reads no passage: a passage is found by binary search over the sorted hashes of all passage ids (`passage_order.npy`,
+memory-mapped), so a million passages open at once and memory stays flat however many are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from components.shared.records import Passage, Qrel, Query
+
+SPLITS = ("train", "dev", "test")
+CORPUS_NAME, QUERIES_NAME, QRELS_NAME, ORDER_NAME = "corpus.arrow", "queries.arrow", "qrels.arrow", "passage_order.npy"
+
+_CORPUS = pa.schema([("passage_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+_QUERIES = pa.schema([("query_id", pa.string()), ("text", pa.string()), ("answers", pa.list_(pa.string())), ("split", pa.string())])
+_QRELS = pa.schema([("query_id", pa.string()), ("passage_id", pa.string()), ("grade", pa.int32()), ("split", pa.string())])
+_ORDER = np.dtype([("hash", "<u8"), ("row", "<i8")])
+# Rows a batch: fixed, so that a row's batch is a division; small enough to keep 32-bit string offsets safe.
+_BATCH_ROWS = 16_384
+
+
+def _id_hash(passage_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(passage_id.encode(), digest_size=8).digest(), "little")
+
+
+class DatasetWriter:
+    """Writes a dataset folder passage by passage; memory is one batch plus 16 bytes a passage."""
+
+    def __init__(self, folder: Path) -> None:
+        """Starts the corpus file in an existing folder."""
+        self._folder = folder
+        self._sink = pa.OSFile(str(folder / CORPUS_NAME), "wb")
+        self._writer = pa.ipc.new_file(self._sink, _CORPUS)
+        self._batch: list[Passage] = []
+        self._hashes: list[int] = []
+
+    def add_passage(self, passage: Passage) -> None:
+        """Appends a passage; the caller answers for unique ids."""
+        self._batch.append(passage)
+        self._hashes.append(_id_hash(passage.passage_id))
+        if len(self._batch) == _BATCH_ROWS:
+            self._flush()
+
+    def finish(self, queries: Iterable[tuple[Query, str]], qrels: Iterable[tuple[Qrel, str]]) -> None:
+        """Writes the queries and qrels, each with its split ('' = no split), and closes the corpus."""
+        self._flush()
+        self._writer.close()
+        self._sink.close()
+        order = np.empty(len(self._hashes), dtype=_ORDER)
+        order["hash"], order["row"] = self._hashes, np.arange(len(self._hashes))
+        np.save(self._folder / ORDER_NAME, np.sort(order, order="hash"))
+        query_rows = [{"query_id": q.query_id, "text": q.text, "answers": list(q.answers), "split": split} for q, split in queries]
+        _write_table(self._folder / QUERIES_NAME, query_rows, _QUERIES)
+        qrel_rows = [{"query_id": q.query_id, "passage_id": q.passage_id, "grade": q.grade, "split": split} for q, split in qrels]
+        _write_table(self._folder / QRELS_NAME, qrel_rows, _QRELS)
+
+    def _flush(self) -> None:
+        if self._batch:
+            columns = [[getattr(passage, name) for passage in self._batch] for name in _CORPUS.names]
+            self._writer.write_batch(pa.record_batch(columns, schema=_CORPUS))
+            self._batch = []
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    table = pa.Table.from_pylist(rows, schema=schema)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(table)
+
+
+class Dataset:
+    """A finished dataset folder; passages come from the memory map, queries and qrels are read when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        """Maps the corpus; does not read it."""
+        self._folder = folder
+        self._reader = pa.ipc.open_file(pa.memory_map(str(folder / CORPUS_NAME)))
+        self._order = np.load(folder / ORDER_NAME, mmap_mode="r")
+        self._queries: dict[str, tuple[Query, str]] | None = None
+        self._qrels: dict[str, dict[str, dict[str, int]]] | None = None
+
+    @property
+    def num_passages(self) -> int:
+        """Passages in the corpus; their rows are 0 .. num_passages - 1 in the collection's order."""
+        return len(self._order)
+
+    def passage_at(self, row: int) -> Passage:
+        """The passage of a row."""
+        batch = self._reader.get_batch(row // _BATCH_ROWS)
+        offset = row % _BATCH_ROWS
+        return Passage(*(batch.column(name)[offset].as_py() for name in _CORPUS.names))
+
+    def row(self, passage_id: str) -> int:
+        """The row of a passage id.
+
+        Raises:
+            KeyError: Where the corpus holds no such passage.
+        """
+        wanted = np.uint64(_id_hash(passage_id))
+        position = int(np.searchsorted(self._order["hash"], wanted))
+        while position < len(self._order) and self._order["hash"][position] == wanted:
+            row = int(self._order["row"][position])
+            if self.passage_at(row).passage_id == passage_id:
+                return row
+            position += 1
+        raise KeyError(passage_id)
+
+    def passage(self, passage_id: str) -> Passage:
+        """The passage of an id; KeyError where there is none."""
+        return self.passage_at(self.row(passage_id))
+
+    def iter_passages(self, start: int = 0, stop: int | None = None) -> Iterator[Passage]:
+        """Passages of rows start .. stop - 1 in order, a batch in memory at a time."""
+        stop = self.num_passages if stop is None else min(stop, self.num_passages)
+        for first in range(start - start % _BATCH_ROWS, stop, _BATCH_ROWS):
+            columns = self._reader.get_batch(first // _BATCH_ROWS).slice(max(start - first, 0), stop - max(first, start)).to_pydict()
+            yield from map(Passage, columns["passage_id"], columns["title"], columns["text"])
+
+    def queries(self, split: str | None = None) -> list[Query]:
+        """Queries in the collection's order; of one split ('' = those without), or all."""
+        if self._queries is None:
+            rows = _read_table(self._folder / QUERIES_NAME)
+            self._queries = {row["query_id"]: (Query(row["query_id"], row["text"], tuple(row["answers"])), row["split"]) for row in rows}
+        return [query for query, its_split in self._queries.values() if split is None or its_split == split]
+
+    def query(self, query_id: str) -> Query:
+        """The query of an id; KeyError where there is none."""
+        self.queries()
+        assert self._queries is not None
+        return self._queries[query_id][0]
+
+    def qrels(self, split: str) -> dict[str, dict[str, int]]:
+        """Human grades of a split: query id -> passage id -> grade; zero grades included."""
+        if self._qrels is None:
+            self._qrels = {}
+            for row in _read_table(self._folder / QRELS_NAME):
+                self._qrels.setdefault(row["split"], {}).setdefault(row["query_id"], {})[row["passage_id"]] = row["grade"]
+        return self._qrels.get(split, {})
+
+    def positives(self, split: str) -> dict[str, list[str]]:
+        """Human positives (grade above 0) of each query of a split that has any."""
+        found = {query_id: [p for p, grade in grades.items() if grade > 0] for query_id, grades in self.qrels(split).items()}
+        return {query_id: passage_ids for query_id, passage_ids in found.items() if passage_ids}
+
+
+def _read_table(path: Path) -> Sequence[dict[str, Any]]:
+    with pa.memory_map(str(path)) as source:
+        rows: list[dict[str, Any]] = pa.ipc.open_file(source).read_all().to_pylist()
+    return rows

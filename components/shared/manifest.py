@@ -1,0 +1,281 @@
+"""manifest.json beside every artifact: what made it, from what, with which digests, at what cost.
+
+An artifact folder is built under `<output>.partial` and renamed when its manifest is written, so a folder with a manifest is
+finished. A killed job finds its partial folder again; a partial folder of another identity (other inputs, settings or
+code) is thrown away first, so that two versions never mix. The identity holds no paths: moving a work folder changes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import orjson
+
+from components.shared import log, storage
+
+SCHEMA_VERSION = 1
+_OUTPUT = "output_uri"
+# What can change a number in an artifact; the rest of an environment is in the image's lock file.
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "vllm",
+    "onnxruntime",
+    "onnx",
+    "faiss-cpu",
+    "faiss-gpu",
+    "bm25s",
+    "numpy",
+    "ir-measures",
+)
+
+
+class Config(Protocol):
+    """A component's config: a dataclass of paths (`*_uri`) and settings, with one `output_uri`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def output_uri(self) -> str: ...
+
+
+class BusyError(OSError):
+    """Another process is writing the same artifact; trying again later is right."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact says of itself; `files` maps a name to its size in bytes and its sha256."""
+
+    schema_version: int
+    component: str
+    identity: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    versions: dict[str, str]
+    seconds: float
+    created: str
+    metrics: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+
+    @property
+    def digest(self) -> str:
+        """Of the content only: equal files give equal digests whoever made them."""
+        lines = [f"{name} {entry['sha256']}" for name, entry in sorted(self.files.items())]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@dataclass
+class ArtifactWriter:
+    """A partial artifact: write files into `path`, facts into `metrics`; working files that must not ship go into `scratch`."""
+
+    path: Path
+    scratch: Path
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def read_manifest(uri: str) -> Manifest:
+    """The manifest of a finished artifact.
+
+    Raises:
+        ValueError: Where there is none, or it is not of this schema; names the artifact and the remedy.
+    """
+    path = f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"
+    try:
+        values = orjson.loads(storage.read_bytes(path))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(
+            f"{uri}: no finished artifact here ({storage.MANIFEST_NAME} is missing); run the component that writes it"
+        ) from error
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}); delete {uri} and make it again") from error
+    if not isinstance(values, dict) or values.get("schema_version") != SCHEMA_VERSION:
+        found = values.get("schema_version") if isinstance(values, dict) else None
+        raise ValueError(f"{path}: schema version {found}, this version reads {SCHEMA_VERSION}; make the artifact again")
+    names = {each.name for each in dataclasses.fields(Manifest)}
+    if set(values) != names:
+        raise ValueError(f"{path}: fields {sorted(set(values) ^ names)} are missing or unknown; delete {uri} and make it again")
+    return Manifest(**values)
+
+
+def open_artifact(uri: str) -> Path:
+    """A local folder with the artifact, every file checked against the manifest.
+
+    Raises:
+        ValueError: Naming the file that is missing, cut or changed.
+    """
+    manifest = read_manifest(uri)
+    path = storage.fetch(uri)
+    for name, entry in manifest.files.items():
+        _check_file(path / name, entry, uri)
+    return path
+
+
+def _check_file(path: Path, entry: Mapping[str, Any], uri: str) -> None:
+    remedy = f"delete {uri} to make it again"
+    if not path.is_file():
+        raise ValueError(f"{path}: listed in the manifest but missing; {remedy}")
+    if (num_bytes := path.stat().st_size) != entry["bytes"]:
+        raise ValueError(f"{path}: {num_bytes} bytes where the manifest says {entry['bytes']} (cut or edited); {remedy}")
+    if storage.file_digest(path) != entry["sha256"]:
+        raise ValueError(f"{path}: content differs from the manifest's sha256 (edited or damaged); {remedy}")
+
+
+def is_finished(uri: str, identity: str) -> bool:
+    """True where a finished and intact artifact of this identity lies.
+
+    Raises:
+        ValueError: Where one of this identity lies but a file of it was cut or edited.
+    """
+    if not storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
+        return False
+    if read_manifest(uri).identity != identity:
+        return False
+    open_artifact(uri)
+    return True
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """The config's fields that are not places: what an identity depends on beside the inputs."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if not name.endswith("_uri")}  # type: ignore[call-overload]
+
+
+def input_digests(config: Config) -> dict[str, str]:
+    """Content digest of every input a config names; of the manifest where the input is an artifact.
+
+    `journal_uri` and `state_uri` are places to work, not inputs; an empty URI is an input that is not given. A field may
+    hold several URIs separated by commas (the shards of a fan-in).
+    """
+    digests: dict[str, str] = {}
+    for name, value in dataclasses.asdict(config).items():  # type: ignore[call-overload]
+        if not name.endswith("_uri") or name in (_OUTPUT, "journal_uri", "state_uri") or not value:
+            continue
+        digests[name.removesuffix("_uri")] = ",".join(_input_digest(uri) for uri in value.split(","))
+    return digests
+
+
+def _input_digest(uri: str) -> str:
+    if storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
+        return read_manifest(uri).digest
+    return storage.content_digest(uri)
+
+
+def code_digest(component: str) -> str:
+    """sha256 of the sources a component runs: its own room and shared/."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for room in (component, "shared"):
+        for path in sorted((root / room).rglob("*")):
+            # component.py describes the container and is never run in it.
+            if path.suffix in (".py", ".txt", ".html", ".css") and path.name != "component.py":
+                digest.update(f"{path.relative_to(root)} {storage.file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def compute_identity(component: str, config: Config, inputs: Mapping[str, str]) -> str:
+    """Digest of all that decides what an artifact will contain: code, settings, inputs, schema."""
+    parts = {
+        "schema_version": SCHEMA_VERSION,
+        "component": component,
+        "code": code_digest(component),
+        "settings": settings(config),
+        "inputs": dict(inputs),
+    }
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@contextmanager
+def artifact_writer(component: str, config: Config) -> Iterator[ArtifactWriter]:
+    """Builds the artifact of a config: the block writes files, a clean exit writes the manifest and publishes.
+
+    After an exception or a kill the partial folder stays, and the next attempt of the same identity finds it.
+
+    Raises:
+        BusyError: Where another process writes the same artifact.
+    """
+    start = time.monotonic()
+    inputs = input_digests(config)
+    identity = compute_identity(component, config, inputs)
+    partial = _partial_folder(config.output_uri)
+    with _locked(partial.with_name(f"{partial.name}.lock")):
+        _claim(partial, identity)
+        writer = ArtifactWriter(path=partial, scratch=partial / ".scratch")
+        writer.scratch.mkdir(exist_ok=True)
+        yield writer
+        shutil.rmtree(writer.scratch)
+        (partial / "identity").unlink()
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            component=component,
+            identity=identity,
+            config=dataclasses.asdict(config),  # type: ignore[call-overload]
+            inputs=inputs,
+            versions=_versions(),
+            seconds=round(time.monotonic() - start, 3),
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            metrics=writer.metrics,
+            files={name: _file_entry(partial / name) for name in storage.list_files(str(partial)) if name != storage.MANIFEST_NAME},
+        )
+        content = orjson.dumps(dataclasses.asdict(manifest), option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
+        storage.write_bytes(str(partial / storage.MANIFEST_NAME), content)
+        storage.publish(partial, config.output_uri)
+    log.event(f"{component} finished", artifact=config.output_uri, seconds=manifest.seconds, **_scalars(writer.metrics))
+
+
+def _partial_folder(output_uri: str) -> Path:
+    if storage.is_remote(output_uri):
+        name = hashlib.sha256(output_uri.encode()).hexdigest()[:16]
+        return Path.home() / ".cache" / "retriever" / f"{name}.partial"
+    path = Path(output_uri)
+    return path.with_name(f"{path.name}.partial")
+
+
+def _claim(partial: Path, identity: str) -> None:
+    stamp = partial / "identity"
+    if partial.exists() and (not stamp.exists() or stamp.read_text() != identity):
+        shutil.rmtree(partial)
+    if not partial.exists():
+        partial.mkdir(parents=True)
+        storage.write_bytes(str(stamp), identity.encode())
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(f"{path}: another process is writing this artifact; wait for it or end it") from error
+        yield
+        path.unlink(missing_ok=True)
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": storage.file_digest(path)}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _scalars(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float | str)}

@@ -1,0 +1,159 @@
+"""The records that cross borders between components, and their JSONL lines.
+
+A record file is read strictly: the first line that does not hold stops the job with a `RecordError` that names file
+and line, because a silently skipped annotation would change what a later component learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import orjson
+
+Label = Literal["positive", "ignore", "negative"]
+LABELS: tuple[Label, ...] = ("positive", "ignore", "negative")
+
+
+class RecordError(ValueError):
+    """A line of a file that a user can mend: `file:line: problem; remedy`."""
+
+    def __init__(self, path: Path | str, line_number: int, problem: str, remedy: str) -> None:
+        super().__init__(f"{path}:{line_number}: {problem}; {remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a person asks; `answers` are short reference answers where the collection has them."""
+
+    query_id: str
+    text: str
+    answers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One retrievable unit of the corpus."""
+
+    passage_id: str
+    title: str
+    text: str
+
+    @property
+    def full_text(self) -> str:
+        """Title and text as every retriever and annotator reads them."""
+        return f"{self.title} {self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Qrel:
+    """A human relevance grade; 0 is judged and not relevant."""
+
+    query_id: str
+    passage_id: str
+    grade: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A retrieved passage; a higher score is better."""
+
+    passage_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The passages shown to the annotator for one query, in the order they are shown.
+
+    `sources` says for each passage where it came from (bm25, dense, human, joined by +); `seed` is that of the shuffle.
+    """
+
+    query_id: str
+    passage_ids: tuple[str, ...]
+    sources: tuple[str, ...]
+    seed: int
+
+    def __post_init__(self) -> None:
+        _same_length(self.query_id, passage_ids=self.passage_ids, sources=self.sources)
+        if len(set(self.passage_ids)) != len(self.passage_ids):
+            raise ValueError(f"pool of query {self.query_id!r} names a passage twice")
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The LLM's verdict on a whole pool: one three-way label a passage, in the pool's order.
+
+    `scores` are the likelihoods or ranks behind the labels (empty where the method gives none); `outcome` is how the
+    completions parsed; `calls` are the journal keys of the LLM calls behind the labels.
+    """
+
+    query_id: str
+    passage_ids: tuple[str, ...]
+    labels: tuple[Label, ...]
+    method: str
+    model: str
+    outcome: str
+    scores: tuple[float, ...] = ()
+    calls: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        _same_length(self.query_id, passage_ids=self.passage_ids, labels=self.labels)
+        if unknown := set(self.labels) - set(LABELS):
+            raise ValueError(f"annotation of query {self.query_id!r} has labels {sorted(unknown)}; known are {LABELS}")
+
+    def with_label(self, label: Label) -> tuple[str, ...]:
+        """Passage ids that carry the label, in pool order."""
+        return tuple(passage_id for passage_id, its in zip(self.passage_ids, self.labels, strict=True) if its == label)
+
+
+Record = TypeVar("Record", Query, Passage, Qrel, Hit, Pool, Annotation)
+
+
+def _same_length(query_id: str, **columns: tuple[object, ...]) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"record of query {query_id!r} has columns of different lengths: {lengths}")
+
+
+def to_line(record: Record) -> bytes:
+    """One JSON line; keys in field order, so that equal records give equal bytes."""
+    return orjson.dumps(asdict(record)) + b"\n"
+
+
+def write_records(path: Path, records: Iterable[Record]) -> int:
+    """Writes one JSON line a record; returns how many."""
+    num_records = 0
+    with path.open("wb") as file:
+        for record in records:
+            file.write(to_line(record))
+            num_records += 1
+    return num_records
+
+
+def read_records(path: Path, record_class: type[Record]) -> Iterator[Record]:
+    """Yields the records of a JSONL file in order.
+
+    Raises:
+        RecordError: At the first line that is not a record of this class.
+    """
+    names = {field.name for field in fields(record_class)}
+    remedy = "the file was changed or cut after it was written: delete the artifact's folder and run again"
+    with path.open("rb") as file:
+        for line_number, line in enumerate(file, start=1):
+            try:
+                values = orjson.loads(line)
+                if set(values) - names:
+                    raise ValueError(f"unknown fields {sorted(set(values) - names)}")
+                record = record_class(**{name: _frozen(value) for name, value in values.items()})
+            except (ValueError, TypeError, AttributeError) as error:
+                raise RecordError(path, line_number, f"not a {record_class.__name__} record ({error})", remedy) from error
+            yield record
+
+
+def _frozen(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value

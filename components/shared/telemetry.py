@@ -1,0 +1,84 @@
+"""Prometheus metrics of a job: a /metrics endpoint while it runs, a push when it ends, JSON lines that survive kill -9.
+
+`METRICS_PORT` starts the endpoint, `PUSHGATEWAY_URL` turns the push on; a failed push is logged and never fails a job.
+Only gauges: a batch job has no rate that a scrape could see, and a pushed counter would restart with each run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import orjson
+from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway, start_http_server
+
+from components.shared import log
+
+_PUSH_SECONDS = 5.0
+
+
+class JobTelemetry:
+    """The metrics of one job; names are prefixed `retriever_`, units are suffixes."""
+
+    def __init__(self, component: str, *, pipeline: str = "retriever") -> None:
+        """Registers the outcome metrics, so that they exist before the first value."""
+        self._grouping = {"pipeline": pipeline, "component": component}
+        self._registry = CollectorRegistry()
+        self._gauges: dict[str, Gauge] = {}
+        self._start = time.monotonic()
+        for name, text in _OUTCOMES.items():
+            self._gauge(name, text)
+        if port := os.environ.get("METRICS_PORT"):
+            start_http_server(int(port), registry=self._registry)
+
+    def set(self, name: str, value: float) -> None:
+        """Sets a gauge, made when first set."""
+        self._gauge(name, f"{name.replace('_', ' ')} of the job").set(value)
+
+    def finish(self, *, succeeded: bool, metrics: dict[str, float]) -> None:
+        """Sets the outcome and pushes everything to the gateway, where one is named."""
+        for name, value in metrics.items():
+            self.set(name, value)
+        self.set("last_duration_seconds", time.monotonic() - self._start)
+        self.set("last_success", float(succeeded))
+        if succeeded:
+            self.set("last_success_timestamp_seconds", time.time())
+        self._push()
+
+    def _push(self) -> None:
+        url = os.environ.get("PUSHGATEWAY_URL")
+        if not url:
+            return
+        try:
+            pushadd_to_gateway(url, job="retriever", registry=self._registry, grouping_key=self._grouping, timeout=_PUSH_SECONDS)
+        except OSError as error:
+            log.warning("metrics were not pushed", gateway=url, problem=str(error))
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(f"retriever_{name}", text, registry=self._registry)
+        return self._gauges[name]
+
+
+_OUTCOMES = {
+    "last_duration_seconds": "Seconds the last attempt took.",
+    "last_success": "1 where the last attempt succeeded.",
+    "last_success_timestamp_seconds": "Unix time of the last success.",
+}
+
+
+class MetricLines:
+    """Metrics over time as JSON lines, one write a line, so that a kill loses at most the line being written."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file for appending."""
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, **values: object) -> None:
+        """Appends one line."""
+        self._file.write(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()

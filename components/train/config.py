@@ -1,0 +1,67 @@
+"""Settings of train; the curriculum itself is YAML, see curriculum.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+DEFAULT_CURRICULUM = """
+- {name: llm, labels: llm, loss: disj_infonce, positives: all, epochs: 2, learning_rate: 3.0e-5}
+- {name: human, labels: human, human_share: 0.2, loss: disj_infonce, positives: one, epochs: 1, learning_rate: 3.0e-5}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Annotations and a share of the human labels -> checkpoint of a dual encoder."""
+
+    dataset_uri: str
+    """Dataset of prepare."""
+    annotations_uri: str
+    """Annotations of annotate; several shards separated by commas."""
+    base_uri: str
+    """Model to start from: a checkpoint, a Hugging Face or sentence-transformers folder, or a name on the hub."""
+    output_uri: str
+    """Where the checkpoint goes."""
+    state_uri: str = ""
+    """Durable folder for the state that a killed job resumes from (gs:// where pods are preempted). Empty: beside the output."""
+    curriculum: str = DEFAULT_CURRICULUM
+    """Stages as YAML, in order; the default is the paper's 20 % curriculum."""
+    pooling: Literal["auto", "cls", "mean"] = "auto"
+    """auto: what the model folder says, else mean."""
+    normalise: Literal["auto", "yes", "no"] = "auto"
+    """Unit-length vectors; auto: what the model folder says, else no."""
+    query_prefix: str = ""
+    """Put before each query."""
+    passage_prefix: str = ""
+    """Put before each passage."""
+    query_tokens: int = 32
+    """Longest query, special tokens included."""
+    passage_tokens: int = 140
+    """Longest passage, special tokens included."""
+    batch_queries: int = 16
+    """Training groups in one step."""
+    group_size: int = 16
+    """Passages in a training group: its positives and its hard negatives."""
+    loss_temperature: float = 1.0
+    """Divides the scores in the loss; 1.0 for inner products, about 0.05 for unit vectors."""
+    warmup_share: float = 0.1
+    """Share of a stage's steps in which the learning rate rises from 0; then it falls linearly to 0."""
+    weight_decay: float = 0.01
+    """Of AdamW; biases and layer norms are left out."""
+    max_gradient_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast on a GPU, the loss stays fp32. On a CPU without bf16 units it is many times slower."""
+    encode_rows: int = 16
+    """Passages encoded together; they are sorted by length first, which on a CPU halves a step's time."""
+    evaluations_per_epoch: int = 1
+    """Dev nDCG@10 measured this often in an epoch, and at its end; the best weights are kept."""
+    dev_queries: int = 100
+    """Dev queries measured (seeded draw)."""
+    dev_passages: int = 1000
+    """Passages they search: dev positives, annotated pools, then a seeded draw."""
+    checkpoint_steps: int = 50
+    """Steps between two states that a killed job resumes from; one is also written after each evaluation."""
+    seed: int = 42
+    """Of dropout, order, and the choice of positives and negatives."""
