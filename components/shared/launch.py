@@ -1,19 +1,21 @@
 """How every job starts and ends: flags -> config -> job, exit codes, and the executor output that Kubeflow reads.
 
 Exit codes: 0 done, 2 usage, 65 bad data, 75 transient (retry), 143 ended by SIGTERM. `--executor-input` is the JSON
-that a KFP container component passes as `{{$}}`; local KFP collects output artifacts only from the file it names.
+that a KFP container component passes as `{{$}}`; local KFP collects output artifacts only from the file it names. A flag
+whose value is `executor-input` takes the paths of all artifacts of its input from there: KFP renders only the first one.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import orjson
 import tyro
@@ -25,6 +27,9 @@ from components.shared.telemetry import JobTelemetry
 EXIT_OK, EXIT_USAGE, EXIT_BAD_DATA, EXIT_TRANSIENT, EXIT_TERMINATED = 0, 2, 65, 75, 143
 _TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN)
 
+FROM_EXECUTOR_INPUT = "executor-input"
+_WHOLE = re.compile(r"-?\d+\.0+")
+
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
@@ -35,15 +40,57 @@ class TransientError(OSError):
 def launch(component: str, config_class: type[AnyConfig], job: Callable[[AnyConfig], None], argv: Sequence[str] | None = None) -> None:
     """Runs a job from command-line flags and exits with a code that says whether a retry can help."""
     arguments, executor_input = _split_executor_input(list(sys.argv[1:] if argv is None else argv))
-    config = tyro.cli(config_class, args=arguments, prog=f"python -m components.{component}", use_underscores=False)
+    config = parse_flags(component, config_class, arguments, executor_input)
     signal.signal(signal.SIGTERM, _terminate)
     telemetry = JobTelemetry(component)
     code = _run(component, config, job)
     metrics = _metrics(config) if code == EXIT_OK else {}
     telemetry.finish(succeeded=code == EXIT_OK, metrics=metrics)
     if code == EXIT_OK and executor_input:
-        write_executor_output(orjson.loads(executor_input), metrics)
+        write_executor_output(executor_input, metrics)
     sys.exit(code)
+
+
+def parse_flags(
+    component: str, config_class: type[AnyConfig], arguments: Sequence[str], executor_input: Mapping[str, Any] | None = None
+) -> AnyConfig:
+    """The config that the flags of a job say; values as KFP renders them are understood.
+
+    Exits with code 2 and the usage where a flag is unknown, missing or of a wrong type.
+    """
+    types = get_type_hints(config_class)
+    resolved = [_resolve(each, types, executor_input or {}) for each in arguments]
+    return tyro.cli(config_class, args=resolved, prog=f"python -m components.{component}", use_underscores=False)
+
+
+def _resolve(argument: str, types: Mapping[str, type], executor_input: Mapping[str, Any]) -> str:
+    flag, equals, value = argument.partition("=")
+    field = flag.removeprefix("--").replace("-", "_")
+    if not equals or field not in types:
+        return argument
+    if value == FROM_EXECUTOR_INPUT:
+        return f"{flag}={','.join(_input_paths(executor_input, field.removesuffix('_uri')))}"
+    # Kubeflow keeps every number as a double: an int from a list or a loop may arrive as 7.0.
+    if types[field] is int and _WHOLE.fullmatch(value):
+        return f"{flag}={value.partition('.')[0]}"
+    return argument
+
+
+def _input_paths(executor_input: Mapping[str, Any], name: str) -> list[str]:
+    artifacts = executor_input.get("inputs", {}).get("artifacts", {})
+    if name not in artifacts:
+        print(f"the executor input has no artifacts {name!r}; it has {sorted(artifacts)}", file=sys.stderr)  # noqa: T201 - usage
+        sys.exit(EXIT_USAGE)
+    return [_local_path(each["uri"]) for each in artifacts[name]["artifacts"]]
+
+
+def _local_path(uri: str) -> str:
+    # Where KFP's launcher puts what it downloads; it tells nobody.
+    # Source: LocalPathForURI in the launcher of Kubeflow Pipelines; kfp.dsl.Artifact.path says the same.
+    for scheme, folder in (("gs://", "/gcs/"), ("minio://", "/minio/"), ("s3://", "/s3/")):
+        if uri.startswith(scheme):
+            return folder + uri.removeprefix(scheme)
+    return uri
 
 
 def _run(component: str, config: AnyConfig, job: Callable[[AnyConfig], None]) -> int:
@@ -72,7 +119,7 @@ def _run(component: str, config: AnyConfig, job: Callable[[AnyConfig], None]) ->
     return EXIT_OK
 
 
-def write_executor_output(executor_input: dict[str, Any], metrics: dict[str, float]) -> None:
+def write_executor_output(executor_input: Mapping[str, Any], metrics: dict[str, float]) -> None:
     """Writes the JSON in which KFP's local runner looks for output artifacts, with the job's metrics as metadata."""
     outputs = executor_input["outputs"]
     artifacts = {}
@@ -85,11 +132,12 @@ def write_executor_output(executor_input: dict[str, Any], metrics: dict[str, flo
     storage.write_bytes(str(path), content)
 
 
-def _split_executor_input(arguments: list[str]) -> tuple[list[str], str]:
+def _split_executor_input(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     if "--executor-input" not in arguments:
-        return arguments, ""
+        return arguments, {}
     position = arguments.index("--executor-input")
-    return arguments[:position] + arguments[position + 2 :], arguments[position + 1]
+    executor_input: dict[str, Any] = orjson.loads(arguments[position + 1])
+    return arguments[:position] + arguments[position + 2 :], executor_input
 
 
 def _metrics(config: Config) -> dict[str, float]:

@@ -6,6 +6,7 @@ with its manifest.json, which is uploaded last, so a reader that sees a manifest
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from google.cloud.storage import Blob, Bucket
+    from google.cloud.storage import Blob, Bucket, Client
 
 REMOTE_SCHEME = "gs://"
 MANIFEST_NAME = "manifest.json"
@@ -63,6 +64,8 @@ def write_bytes(uri: str, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            # A temporary file is private; an artifact is read by other users' containers.
+            os.fchmod(file.fileno(), 0o644)
         except BaseException:
             os.unlink(file.name)
             raise
@@ -73,7 +76,9 @@ def list_files(uri: str) -> list[str]:
     """Names of all files below a folder, relative to it, sorted; empty where there is none."""
     if is_remote(uri):
         prefix = uri.rstrip("/") + "/"
-        return sorted(f"{REMOTE_SCHEME}{blob.bucket.name}/{blob.name}"[len(prefix) :] for blob in _blobs(uri))
+        names = (f"{REMOTE_SCHEME}{blob.bucket.name}/{blob.name}"[len(prefix) :] for blob in _blobs(uri))
+        # A name that is empty or ends in a slash is the mark that bucket browsers leave for a folder, not a file.
+        return sorted(name for name in names if name and not name.endswith("/"))
     folder = Path(uri)
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -112,9 +117,9 @@ def publish(folder: Path, uri: str) -> None:
         _replace_folder(folder, Path(uri))
         return
     bucket, name = _bucket(uri)
-    manifest = bucket.blob(f"{name.rstrip('/')}/{MANIFEST_NAME}")
-    if manifest.exists():
-        manifest.delete()
+    # The manifest goes first and comes last: between, the folder reads as "not made yet".
+    for relative in sorted(list_files(uri), key=lambda file: file != MANIFEST_NAME):
+        bucket.blob(f"{name.rstrip('/')}/{relative}").delete()
     for relative in sorted(list_files(str(folder)), key=lambda file: file == MANIFEST_NAME):
         bucket.blob(f"{name.rstrip('/')}/{relative}").upload_from_filename(str(folder / relative))
 
@@ -129,14 +134,28 @@ def file_digest(path: Path) -> str:
 
 
 def content_digest(uri: str) -> str:
-    """sha256 over the names and contents of a file or folder; of the text itself where nothing lies under it (a hub name)."""
+    """sha256 over the names and contents of a file or folder; of the text itself where nothing lies under it (a hub name).
+
+    Of objects in a bucket the checksum that the bucket keeps stands for the content, so nothing is downloaded; the same
+    files have another digest there than on a disk.
+    """
     if not exists(uri):
         return hashlib.sha256(uri.encode()).hexdigest()
-    path = fetch(uri)
-    if path.is_file():
-        return file_digest(path)
-    lines = [f"{name} {file_digest(path / name)}" for name in list_files(str(path))]
+    if is_remote(uri):
+        lines = _remote_lines(uri)
+    elif Path(uri).is_file():
+        return file_digest(Path(uri))
+    else:
+        lines = [f"{name} {file_digest(Path(uri) / name)}" for name in list_files(uri)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _remote_lines(uri: str) -> list[str]:
+    bucket, name = _bucket(uri)
+    blob = bucket.get_blob(name) if name else None
+    if blob is not None:
+        return [f" {blob.size} {blob.crc32c}"]
+    return sorted(f"{blob.name.removeprefix(name)} {blob.size} {blob.crc32c}" for blob in _blobs(uri))
 
 
 def _replace_folder(folder: Path, target: Path) -> None:
@@ -154,11 +173,19 @@ def _replace_folder(folder: Path, target: Path) -> None:
 
 
 def _bucket(uri: str) -> tuple[Bucket, str]:
-    # Imported here: the client costs 0.4 s and is not installed where everything is local.
-    from google.cloud.storage import Client
-
     bucket_name, _, name = uri.removeprefix(REMOTE_SCHEME).partition("/")
-    return Client().bucket(bucket_name), name
+    return _client().bucket(bucket_name), name
+
+
+@functools.cache
+def _client() -> Client:
+    # Imported here: it costs 0.4 s and is not installed where everything is local. One client a process: each new one
+    # asks for credentials again.
+    try:
+        from google.cloud.storage import Client
+    except ImportError as error:
+        raise ValueError("gs:// URIs need google-cloud-storage; run `pip install 'retriever-pipeline[gcs]'`") from error
+    return Client()
 
 
 def _blobs(uri: str) -> Iterator[Blob]:

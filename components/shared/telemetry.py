@@ -7,7 +7,9 @@ Only gauges: a batch job has no rate that a scrape could see, and a pushed count
 from __future__ import annotations
 
 import os
+import re
 import time
+from http.client import HTTPException
 from pathlib import Path
 
 import orjson
@@ -16,6 +18,7 @@ from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway, star
 from components.shared import log
 
 _PUSH_SECONDS = 5.0
+_FOREIGN = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class JobTelemetry:
@@ -30,7 +33,7 @@ class JobTelemetry:
         for name, text in _OUTCOMES.items():
             self._gauge(name, text)
         if port := os.environ.get("METRICS_PORT"):
-            start_http_server(int(port), registry=self._registry)
+            self._serve(int(port))
 
     def set(self, name: str, value: float) -> None:
         """Sets a gauge, made when first set."""
@@ -46,16 +49,24 @@ class JobTelemetry:
             self.set("last_success_timestamp_seconds", time.time())
         self._push()
 
+    def _serve(self, port: int) -> None:
+        try:
+            start_http_server(port, registry=self._registry)
+        except OSError as error:
+            log.warning("metrics are not served", port=port, problem=str(error))
+
     def _push(self) -> None:
         url = os.environ.get("PUSHGATEWAY_URL")
         if not url:
             return
         try:
             pushadd_to_gateway(url, job="retriever", registry=self._registry, grouping_key=self._grouping, timeout=_PUSH_SECONDS)
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:  # no route, no HTTP, no URL
             log.warning("metrics were not pushed", gateway=url, problem=str(error))
 
     def _gauge(self, name: str, text: str) -> Gauge:
+        # nDCG@10 is a fine name for a measure; PromQL and the text format of older scrapers want letters, digits and _.
+        name = _FOREIGN.sub("_", name)
         if name not in self._gauges:
             self._gauges[name] = Gauge(f"retriever_{name}", text, registry=self._registry)
         return self._gauges[name]

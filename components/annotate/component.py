@@ -1,0 +1,58 @@
+"""annotate as a Kubeflow component; one task judges one shard of the pools."""
+
+from kfp import dsl
+
+from components.images import container
+
+
+@dsl.container_component
+def annotate(
+    dataset: dsl.Input[dsl.Dataset],
+    pools: dsl.Input[dsl.Artifact],
+    llm_uri: str,
+    annotations: dsl.Output[dsl.Artifact],
+    journal_uri: str = "",
+    endpoint_uri: str = "",
+    engine: str = "vllm",
+    method: str = "utility_selection",
+    window: int = 16,
+    passage_words: int = 300,
+    rank_share: float = 0.1,
+    positive_margin: float = 0.0,
+    ignore_margin: float = 0.3,
+    not_useful: str = "ignore",
+    answer_tokens: int = 128,
+    sampling_temperature: float = 0.0,
+    max_attempts: int = 2,
+    num_in_flight: int = 64,
+    batch_tokens: int = 1024,
+    shard: int = 0,
+    num_shards: int = 1,
+    seed: int = 42,
+) -> dsl.ContainerSpec:
+    """Pools -> annotations: an LLM judges each passage's utility for answering the query."""
+    return container(
+        "annotate",
+        dataset_uri=dataset.path,
+        pools_uri=pools.path,
+        output_uri=annotations.path,
+        llm_uri=llm_uri,
+        journal_uri=journal_uri,
+        endpoint_uri=endpoint_uri,
+        engine=engine,
+        method=method,
+        window=window,
+        passage_words=passage_words,
+        rank_share=rank_share,
+        positive_margin=positive_margin,
+        ignore_margin=ignore_margin,
+        not_useful=not_useful,
+        answer_tokens=answer_tokens,
+        sampling_temperature=sampling_temperature,
+        max_attempts=max_attempts,
+        num_in_flight=num_in_flight,
+        batch_tokens=batch_tokens,
+        shard=shard,
+        num_shards=num_shards,
+        seed=seed,
+    )
