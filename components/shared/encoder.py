@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import orjson
 from jaxtyping import Float32, Int64
 from tokenizers import Encoding, Tokenizer
 
+from components.shared.batches import length_sorted_batches
 from components.shared.records import Passage
 
 GRAPH_NAME, TOKENIZER_NAME, SETTINGS_NAME = "model.onnx", "tokenizer.json", "encoder.json"
@@ -144,21 +145,6 @@ def padded(token_ids: Sequence[list[int]], pad_token_id: int) -> tuple[Int64[np.
         ids[row, : len(its)] = its
         mask[row, : len(its)] = 1
     return ids, mask
-
-
-def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows in batches of similar length whose padded size stays within `batch_tokens` (one over-long row is a batch); longest first.
-
-    Longest first, so that memory peaks at the start and an estimate of the time left is never too short.
-    """
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _session_options(num_threads: int) -> ort.SessionOptions:

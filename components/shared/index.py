@@ -42,9 +42,8 @@ class PassageIndex:
     def __init__(self, index: faiss.Index, passage_ids: pa.ChunkedArray, settings: IndexSettings) -> None:
         """Takes the parts; `build` and `open` make them."""
         if index.ntotal != len(passage_ids) or index.ntotal != settings.num_passages or index.d != settings.dimension:
-            raise ValueError(
-                f"index holds {index.ntotal} vectors of {index.d} dimensions for {len(passage_ids)} passage ids and settings {settings}; build it again"
-            )
+            held = f"{index.ntotal} vectors of {index.d} dimensions for {len(passage_ids)} passage ids"
+            raise ValueError(f"index holds {held}, its settings say {settings}; build it again")
         self._index, self._passage_ids, self.settings = index, passage_ids, settings
         if settings.search_parameters:
             faiss.ParameterSpace().set_index_parameters(index, settings.search_parameters)

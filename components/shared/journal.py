@@ -53,7 +53,10 @@ class Journal:
         return value
 
     def append(self, key: str, value: dict[str, Any]) -> None:
-        """Writes one record and hands it to the operating system, so that killing this process loses nothing; a key that is known already is kept as it was."""
+        """Writes one record and hands it to the operating system, so that killing this process loses nothing.
+
+        A key that is known already keeps its record.
+        """
         if key in self._offsets:
             return
         line = orjson.dumps({"key": key, "value": value}) + b"\n"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     import torch
 
+Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "abort"]
 
 
@@ -21,7 +22,7 @@ FinishReason = Literal["stop", "length", "abort"]
 class Turn:
     """One turn of a chat."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from tqdm import tqdm
@@ -52,7 +52,7 @@ class Progress:
         self._start = self._last_line = time.monotonic()
         self._bar = tqdm(desc=label, total=total, initial=done, unit=unit, leave=False, file=sys.stderr) if _human() else None
 
-    def add(self, num_units: int = 1, **facts: object) -> None:
+    def add(self, num_units: int = 1, **facts: Any) -> None:  # noqa: ANN401
         """Counts finished units; `facts` (a loss, a rate) stand behind the bar."""
         self._done += num_units
         if self._bar is not None:
@@ -60,7 +60,7 @@ class Progress:
             self._bar.update(num_units)
         elif time.monotonic() - self._last_line >= PROGRESS_SECONDS:
             self._last_line = time.monotonic()
-            event("progress", task=self._label, done=self._done, total=self._total, **self._pace(), **facts)
+            event("progress", task=self._label, done=self._done, total=self._total, **{**self._pace(), **facts})
 
     def close(self) -> None:
         """Ends the bar; the numbers stay in the log."""
@@ -69,7 +69,7 @@ class Progress:
         pace = self._pace()
         event(self._label, done=self._done, total=self._total, **{k: v for k, v in pace.items() if k != "seconds_left"})
 
-    def _pace(self) -> dict[str, float]:
+    def _pace(self) -> dict[str, Any]:
         seconds = time.monotonic() - self._start
         rate = (self._done - self._first) / max(seconds, 1e-9)
         pace = {"seconds": round(seconds, 1), f"{self._unit}_per_second": round(rate, 2)}

@@ -48,7 +48,9 @@ class Config(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def output_uri(self) -> str: ...
+    def output_uri(self) -> str:
+        """Where the artifact goes."""
+        ...
 
 
 class BusyError(OSError):
@@ -79,10 +81,14 @@ class Manifest:
 
 @dataclass
 class ArtifactWriter:
-    """A partial artifact: write files into `path`, facts into `metrics`; working files that must not ship go into `scratch`."""
+    """A partial artifact: write files into `path`, facts into `metrics`; working files that must not ship go into `scratch`.
+
+    `identity` names this very work: state kept elsewhere under it can only be found by a resumed attempt.
+    """
 
     path: Path
     scratch: Path
+    identity: str
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -149,18 +155,18 @@ def is_finished(uri: str, identity: str) -> bool:
 
 def settings(config: Config) -> dict[str, Any]:
     """The config's fields that are not places: what an identity depends on beside the inputs."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if not name.endswith("_uri")}  # type: ignore[call-overload]
+    return {name: value for name, value in dataclasses.asdict(config).items() if not name.endswith("_uri")}
 
 
 def input_digests(config: Config) -> dict[str, str]:
     """Content digest of every input a config names; of the manifest where the input is an artifact.
 
-    `journal_uri` and `state_uri` are places to work, not inputs; an empty URI is an input that is not given. A field may
+    `journal_uri`, `state_uri` and `endpoint_uri` are places to work at, not inputs; an empty URI is an input that is not given. A field may
     hold several URIs separated by commas (the shards of a fan-in).
     """
     digests: dict[str, str] = {}
-    for name, value in dataclasses.asdict(config).items():  # type: ignore[call-overload]
-        if not name.endswith("_uri") or name in (_OUTPUT, "journal_uri", "state_uri") or not value:
+    for name, value in dataclasses.asdict(config).items():
+        if not name.endswith("_uri") or name in (_OUTPUT, "journal_uri", "state_uri", "endpoint_uri") or not value:
             continue
         digests[name.removesuffix("_uri")] = ",".join(_input_digest(uri) for uri in value.split(","))
     return digests
@@ -211,7 +217,7 @@ def artifact_writer(component: str, config: Config) -> Iterator[ArtifactWriter]:
     partial = _partial_folder(config.output_uri)
     with _locked(partial.with_name(f"{partial.name}.lock")):
         _claim(partial, identity)
-        writer = ArtifactWriter(path=partial, scratch=partial / ".scratch")
+        writer = ArtifactWriter(path=partial, scratch=partial / ".scratch", identity=identity)
         writer.scratch.mkdir(exist_ok=True)
         yield writer
         shutil.rmtree(writer.scratch)
@@ -220,7 +226,7 @@ def artifact_writer(component: str, config: Config) -> Iterator[ArtifactWriter]:
             schema_version=SCHEMA_VERSION,
             component=component,
             identity=identity,
-            config=dataclasses.asdict(config),  # type: ignore[call-overload]
+            config=dataclasses.asdict(config),
             inputs=inputs,
             versions=_versions(),
             seconds=round(time.monotonic() - start, 3),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import orjson
 
@@ -146,7 +146,7 @@ def read_records(path: Path, record_class: type[Record]) -> Iterator[Record]:
     with path.open("rb") as file:
         for line_number, line in enumerate(file, start=1):
             try:
-                values = orjson.loads(line)
+                values: dict[str, Any] = orjson.loads(line)
                 if set(values) - names:
                     raise ValueError(f"unknown fields {sorted(set(values) - names)}")
                 record = record_class(**{name: _frozen(value) for name, value in values.items()})
@@ -155,5 +155,5 @@ def read_records(path: Path, record_class: type[Record]) -> Iterator[Record]:
             yield record
 
 
-def _frozen(value: object) -> object:
+def _frozen(value: Any) -> Any:  # noqa: ANN401
     return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,120 @@
+"""The recipe of annotate."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.annotate import prompting
+from components.annotate.config import AnnotateConfig
+from components.annotate.driver import Driver, Spent
+from components.annotate.judge import Judge, Verdict, judge
+from components.shared import log, storage
+from components.shared.dataset import Dataset
+from components.shared.journal import Journal
+from components.shared.llm import Engine, open_engine
+from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
+from components.shared.records import Annotation, Pool, read_records, to_line
+
+ANNOTATIONS_NAME, QUARANTINE_NAME = "annotations.jsonl", "quarantine.jsonl"
+_SYNC_SECONDS = 5.0
+
+
+def annotate(config: AnnotateConfig) -> None:
+    """Judges every pool of this shard; what cannot be parsed goes to the quarantine file, never into labels.
+
+    Raises:
+        ValueError: Where the engine cannot be opened, or no pool could be annotated.
+        TransientError: Where the engine went away; a second attempt continues.
+    """
+    dataset = Dataset(open_artifact(config.dataset_uri))
+    pools = open_artifact(config.pools_uri) / "pools.jsonl"
+    with artifact_writer("annotate", config) as artifact, _journal(config) as journal:
+        engine = open_engine(
+            config.engine, llm_uri=config.llm_uri, endpoint_uri=config.endpoint_uri, batch_tokens=config.batch_tokens, seed=config.seed
+        )
+        try:
+            _annotate(config, dataset, pools, engine, journal, artifact)
+        finally:
+            engine.close()
+
+
+def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Engine, journal: Journal, artifact: ArtifactWriter) -> None:
+    start, last_sync = time.monotonic(), time.monotonic()
+    model = f"{engine.model}@{storage.content_digest(config.llm_uri)[:12]}"
+    driver = Driver(engine, journal, model=model, num_in_flight=config.num_in_flight)
+    outcomes: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    total = sum(1 for _ in _shard(pools, config))
+    judges = (_judge(pool, dataset, config) for pool in _shard(pools, config))
+    with (
+        (artifact.path / ANNOTATIONS_NAME).open("wb") as annotated,
+        (artifact.path / QUARANTINE_NAME).open("wb") as quarantined,
+        log.Progress("annotating", total=total, unit="queries") as bar,
+    ):
+        for pool, (verdict, spent) in zip(_shard(pools, config), driver.run(judges), strict=True):
+            annotation = _annotation(pool, verdict, spent, config.method, model)
+            (annotated if verdict.labels else quarantined).write(to_line(annotation))
+            outcomes[verdict.outcome] += 1
+            labels.update(verdict.labels)
+            tokens.update(prompt=spent.prompt_tokens, completion=spent.completion_tokens)
+            bar.add(calls=driver.counts.calls_made, from_journal=driver.counts.calls_from_journal)
+            if time.monotonic() - last_sync > _SYNC_SECONDS:
+                journal.sync()
+                last_sync = time.monotonic()
+    num_annotated = sum(count for outcome, count in outcomes.items() if outcome in ("ok", "ok_empty", "repaired"))
+    if not num_annotated:
+        raise ValueError(
+            f"{config.pools_uri}: none of {total} pools could be annotated (outcomes {dict(outcomes)}); "
+            "a model that does not follow instructions needs --method query_likelihood"
+        )
+    artifact.metrics.update(
+        num_annotated=num_annotated,
+        num_quarantined=total - num_annotated,
+        outcomes=dict(sorted(outcomes.items())),
+        labels=dict(sorted(labels.items())),
+        model=model,
+        method=config.method,
+        calls_made=driver.counts.calls_made,
+        calls_from_journal=driver.counts.calls_from_journal,
+        prompt_tokens=tokens["prompt"],
+        completion_tokens=tokens["completion"],
+        engine_seconds=round(time.monotonic() - start, 1),
+    )
+
+
+def _journal(config: AnnotateConfig) -> Journal:
+    folder = config.journal_uri or f"{config.output_uri.rstrip('/')}.journal"
+    if storage.is_remote(folder):
+        raise ValueError(f"journal_uri {folder}: the journal is a local folder; mount a volume, or leave it empty")
+    return Journal(Path(folder) / f"calls-{config.shard}-of-{config.num_shards}.jsonl")
+
+
+def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:
+    for number, pool in enumerate(read_records(pools, Pool)):
+        if number % config.num_shards == config.shard:
+            yield pool
+
+
+def _judge(pool: Pool, dataset: Dataset, config: AnnotateConfig) -> Judge:
+    query = dataset.query(pool.query_id)
+    passages = [prompting.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids]
+    return judge(query.text, passages, query.answers, config)
+
+
+def _annotation(pool: Pool, verdict: Verdict, spent: Spent, method: str, model: str) -> Annotation:
+    return Annotation(
+        query_id=pool.query_id,
+        passage_ids=pool.passage_ids if verdict.labels else (),
+        labels=verdict.labels,
+        method=method,
+        model=model,
+        outcome=verdict.outcome,
+        scores=tuple(round(score, 6) for score in verdict.scores),
+        calls=tuple(spent.calls),
+        prompt_tokens=spent.prompt_tokens,
+        completion_tokens=spent.completion_tokens,
+    )

@@ -1,0 +1,37 @@
+"""DualEncoder -> ONNX graph, with dynamic batch and length."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from pathlib import Path
+
+import torch
+
+from components.shared.checkpoint import DualEncoder
+from components.shared.encoder import GRAPH_NAME, INPUT_NAMES, OUTPUT_NAME
+
+
+def write_graph(model: DualEncoder, folder: Path, *, opset: int) -> None:
+    """Writes model.onnx, weights inside, into an existing folder."""
+    model.eval()
+    # Two texts of different lengths, so that no dimension is one and the tracer cannot take it for a constant.
+    ids, mask = model.pad(model.tokenize_passages(["short", "a text that is a little longer than the other"]))
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=model.settings.passage_tokens)
+    shape = {0: batch, 1: length}
+    with warnings.catch_warnings(), contextlib.redirect_stdout(open(os.devnull, "w")):  # noqa: PTH123
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (ids, mask),
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(INPUT_NAMES),
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=(shape, shape),
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(folder / GRAPH_NAME), external_data=False)
