@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import orjson
 
@@ -42,6 +42,7 @@ _PACKAGES = (
 )
 
 
+@runtime_checkable
 class Config(Protocol):
     """A component's config: a dataclass of paths (`*_uri`) and settings, with one `output_uri`."""
 
