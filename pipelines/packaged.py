@@ -48,3 +48,19 @@ def _find(package: str, name: str, sha256: str) -> Path:
     if file_digest(path) != sha256:
         raise ValueError(f"{path}: sha256 is not {sha256}; these are not the publisher's weights, do not use them")
     return path
+
+
+_PACKAGED = {"packaged:all-MiniLM-L6-v2": find_encoder, "packaged:SmolLM2-135M-Instruct": find_llm}
+
+
+def resolve(uri: str) -> str:
+    """The path of a `packaged:<name>` URI; every other URI as it is.
+
+    Raises:
+        ValueError: Where no package of that name is known.
+    """
+    if not uri.startswith("packaged:"):
+        return uri
+    if uri not in _PACKAGED:
+        raise ValueError(f"{uri}: no such packaged model; known are {', '.join(_PACKAGED)}")
+    return str(_PACKAGED[uri]())

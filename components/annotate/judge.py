@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from components.annotate import prompting
 from components.annotate.config import AnnotateConfig
@@ -92,7 +93,7 @@ def windows(num_passages: int, window: int) -> list[tuple[int, int]]:
     """Borders of the fewest windows of at most `window` passages, as equal as can be: 31 passages are 16 and 15."""
     count = -(-num_passages // window)
     borders = [round(number * num_passages / count) for number in range(count + 1)] if count else [0]
-    return list(zip(borders[:-1], borders[1:], strict=True))
+    return list(pairwise(borders))
 
 
 def _answer(query: str, passages: Sequence[str], config: AnnotateConfig) -> Generator[list[Request], list[Result], str]:
@@ -135,14 +136,14 @@ def _ranking_parser(num_passages: int) -> Parser:
 
 
 def _query_likelihood(query: str, passages: Sequence[str], config: AnnotateConfig) -> Judge:
-    """log P(query | passage), averaged over the query's tokens. Source: method.md section 6 for its worth at small sizes."""
+    """Log P(query | passage), averaged over the query's tokens. Source: method.md section 6 for its worth at small sizes."""
     results = yield [prompting.likelihood("query_likelihood", key="", query=query, passage=passage) for passage in passages]
     scores = _mean_logprobs(results)
     return Verdict("ok", likelihood_labels(scores, config), scores)
 
 
 def _answer_likelihood(query: str, passages: Sequence[str], answers: Sequence[str], config: AnnotateConfig) -> Judge:
-    """log P(answer | query, passage), averaged over tokens; the collection's answer, else a pseudo-answer from the pool."""
+    """Log P(answer | query, passage), averaged over tokens; the collection's answer, else a pseudo-answer from the pool."""
     answer = answers[0] if answers else (yield from _answer(query, passages[: config.window], config))
     results = yield [prompting.likelihood("answer_likelihood", key="", query=query, passage=p, answer=answer) for p in passages]
     scores = _mean_logprobs(results)

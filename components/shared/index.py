@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -46,7 +47,9 @@ class PassageIndex:
             raise ValueError(f"index holds {held}, its settings say {settings}; build it again")
         self._index, self._passage_ids, self.settings = index, passage_ids, settings
         if settings.search_parameters:
-            faiss.ParameterSpace().set_index_parameters(index, settings.search_parameters)
+            # FAISS's stubs know one overload only.
+            parameters: Any = settings.search_parameters
+            faiss.ParameterSpace().set_index_parameters(index, parameters)
 
     @classmethod
     def build(

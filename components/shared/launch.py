@@ -7,6 +7,7 @@ whose value is `executor-input` takes the paths of all artifacts of its input fr
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -27,6 +28,10 @@ from components.shared.telemetry import JobTelemetry
 EXIT_OK, EXIT_USAGE, EXIT_BAD_DATA, EXIT_TRANSIENT, EXIT_TERMINATED = 0, 2, 65, 75, 143
 _TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN)
 
+# Set by a local run to its process id: a job whose parent is gone has nobody to work for, and its locks stand in the way.
+PARENT_VARIABLE = "RETRIEVER_PARENT_PID"
+_PR_SET_PDEATHSIG = 1
+
 FROM_EXECUTOR_INPUT = "executor-input"
 _WHOLE = re.compile(r"-?\d+\.0+")
 
@@ -37,11 +42,14 @@ class TransientError(OSError):
     """Something outside failed that may work later: an endpoint, a disk. Work done so far is kept."""
 
 
-def launch(component: str, config_class: type[AnyConfig], job: Callable[[AnyConfig], None], argv: Sequence[str] | None = None) -> None:
+def launch(
+    component: str, config_class: Callable[..., AnyConfig], job: Callable[[AnyConfig], None], argv: Sequence[str] | None = None
+) -> None:
     """Runs a job from command-line flags and exits with a code that says whether a retry can help."""
     arguments, executor_input = _split_executor_input(list(sys.argv[1:] if argv is None else argv))
     config = parse_flags(component, config_class, arguments, executor_input)
     signal.signal(signal.SIGTERM, _terminate)
+    _die_with_parent()
     telemetry = JobTelemetry(component)
     code = _run(component, config, job)
     metrics = _metrics(config) if code == EXIT_OK else {}
@@ -52,7 +60,7 @@ def launch(component: str, config_class: type[AnyConfig], job: Callable[[AnyConf
 
 
 def parse_flags(
-    component: str, config_class: type[AnyConfig], arguments: Sequence[str], executor_input: Mapping[str, Any] | None = None
+    component: str, config_class: Callable[..., AnyConfig], arguments: Sequence[str], executor_input: Mapping[str, Any] | None = None
 ) -> AnyConfig:
     """The config that the flags of a job say; values as KFP renders them are understood.
 
@@ -143,6 +151,16 @@ def _split_executor_input(arguments: list[str]) -> tuple[list[str], dict[str, An
 def _metrics(config: Config) -> dict[str, float]:
     recorded = read_manifest(config.output_uri).metrics
     return {name: float(value) for name, value in recorded.items() if isinstance(value, int | float)}
+
+
+def _die_with_parent() -> None:
+    parent = os.environ.get(PARENT_VARIABLE)
+    if not parent or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):
+        # It died before the line above.
+        raise SystemExit(EXIT_TERMINATED)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

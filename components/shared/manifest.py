@@ -7,9 +7,11 @@ code) is thrown away first, so that two versions never mix. The identity holds n
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import os
 import platform
 import shutil
 import time
@@ -18,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import IO, Any, ClassVar, Protocol, runtime_checkable
 
 import orjson
 
@@ -26,6 +28,8 @@ from components.shared import log, storage
 
 SCHEMA_VERSION = 1
 _OUTPUT = "output_uri"
+# A killed run may leave a job that is still ending; one that works for longer is really at work.
+_LOCK_SECONDS = 10.0
 # What can change a number in an artifact; the rest of an environment is in the image's lock file.
 _PACKAGES = (
     "torch",
@@ -261,13 +265,26 @@ def _claim(partial: Path, identity: str) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BusyError(f"{path}: another process is writing this artifact; wait for it or end it") from error
+    file = _lock(path)
+    try:
         yield
         path.unlink(missing_ok=True)
+    finally:
+        file.close()
+
+
+def _lock(path: Path) -> IO[str]:
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while time.monotonic() < deadline:
+        file = path.open("w")
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The one who held it may have removed the file since we opened it: then ours locks nobody out.
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()
+        time.sleep(0.2)
+    raise BusyError(f"{path}: another process is writing this artifact; wait for it or end it")
 
 
 def _file_entry(path: Path) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""The commands of a person: `retriever demo | run | compile | serve | doctor`.
+
+This is the one place that prints: results go to standard output, everything that happens on the way to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import orjson
+import tyro
+import yaml
+
+from components.evaluate.summary import summary_table
+from components.prepare.config import DocsConfig
+from components.shared import log
+from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED
+from pipelines.doctor import checks
+from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
+from pipelines.settings import Settings, complete, read_settings
+
+_PARAMS = Path(__file__).parent / "params"
+
+
+def demo(workdir: Path = Path(".retriever/demo"), params: Path = _PARAMS / "demo.yaml") -> int:
+    """Trains and measures a retriever on the documentation of the Python packages installed here.
+
+    Args:
+        workdir: Where everything goes; a second run continues there, or does nothing.
+        params: Parameter file.
+    """
+    settings = read_settings(params)
+    collection = workdir / "collection"
+    settings["prepare"]["collection_uri"] = str(collection)
+    collect = LocalStep("collect the documentation", "components.prepare.docs", DocsConfig(output_uri=str(collection)))
+    return _run(settings, workdir, [collect])
+
+
+def run(
+    data: Path,
+    workdir: Path = Path(".retriever/run"),
+    params: Path = _PARAMS / "laptop.yaml",
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),  # noqa: A002
+) -> int:
+    """Trains and measures a retriever on your own corpus, with or without human qrels.
+
+    Args:
+        data: Folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv where there are any.
+        workdir: Where everything goes; a second run continues there, or does only what changed.
+        params: Parameter file.
+        set: One setting over the file's, such as --set mine.num_queries=200; may be repeated.
+    """
+    settings = _with_overrides(read_settings(params), set)
+    settings["prepare"]["collection_uri"] = str(data)
+    return _run(settings, workdir, [])
+
+
+def compile_pipeline(
+    params: Path = _PARAMS / "msmarco.yaml",
+    output: Path = Path("retriever.yaml"),
+    profile: Literal["laptop", "gke-gpu"] = "gke-gpu",
+) -> int:
+    """Compiles the Kubeflow pipeline of a parameter file.
+
+    Args:
+        params: Parameter file.
+        output: Where the YAML goes.
+        profile: Machines the tasks ask for, see pipelines/resources.py.
+    """
+    # Imported here: kfp takes two seconds that no other command should pay.
+    from pipelines.retriever import compile_to
+
+    compile_to(output, read_settings(params), profile)
+    print(f"compiled {params} for {profile}: {output}")
+    return EXIT_OK
+
+
+def serve(workdir: Path = Path(".retriever/demo"), host: str = "127.0.0.1", port: int = 8080) -> int:
+    """Serves the trained encoder and index of a work folder.
+
+    Args:
+        workdir: Work folder of a finished run.
+        host: Address to listen on.
+        port: Port to listen on.
+    """
+    places = [f"--{name}-uri={workdir / name}" for name in ("encoder", "index", "dataset")]
+    # Replaces this process, so that signals reach the server itself.
+    os.execv(sys.executable, [sys.executable, "-m", "components.serve", *places, f"--host={host}", f"--port={port}"])
+
+
+def doctor() -> int:
+    """Says what this machine has of what the commands need, and how to get the rest."""
+    failed = 0
+    for check in checks():
+        print(f"{'ok     ' if check.ok else 'MISSING'} {check.name:<26} {check.found}" + ("" if check.ok else f"  -> {check.remedy}"))
+        failed += not check.ok and check.required
+    return EXIT_BAD_DATA if failed else EXIT_OK
+
+
+def main() -> None:
+    """Runs the command and exits with its code."""
+    commands: dict[str, Callable[..., int]] = {"demo": demo, "run": run, "compile": compile_pipeline, "serve": serve, "doctor": doctor}
+    try:
+        code: int = tyro.extras.subcommand_cli_from_dict(commands, prog="retriever", description=__doc__)
+    except StepError as error:
+        log.error("stopped", problem=str(error), remedy="mend what the step named and run the same command again; finished steps are kept")
+        code = error.code
+    except (ValueError, FileNotFoundError) as error:
+        log.error("stopped", problem=str(error))
+        code = EXIT_BAD_DATA
+    except KeyboardInterrupt:
+        log.error("interrupted", remedy="run the same command again; it continues")
+        code = EXIT_TERMINATED
+    sys.exit(code)
+
+
+def _run(settings: Settings, workdir: Path, first: list[LocalStep]) -> int:
+    steps = first + plan(settings, workdir)
+    tally = run_steps(steps)
+    evaluation = workdir / "evaluation"
+    print(summary_table(orjson.loads((evaluation / "metrics.json").read_bytes())))
+    print(f"\n{_tally(tally)}")
+    print(f"report: {(evaluation / 'report.html').resolve()}")
+    print(f"serve:  retriever serve --workdir {workdir}")
+    return EXIT_OK
+
+
+def _tally(tally: Tally) -> str:
+    if not tally.executed:
+        return f"nothing to do: all {tally.skipped} steps were done already, with the same inputs, settings and code"
+    peak = f"largest step {tally.peak_mebibytes:.0f} MiB" if tally.peak_mebibytes else ""
+    return f"{tally.executed} steps executed, {tally.skipped} unchanged; {tally.seconds:.0f} s, {peak}"
+
+
+def _with_overrides(settings: Settings, assignments: tuple[str, ...]) -> Settings:
+    for assignment in assignments:
+        place, equals, value = assignment.partition("=")
+        section, dot, name = place.partition(".")
+        if not equals or not dot:
+            raise ValueError(f"--set {assignment}: write section.setting=value, such as mine.num_queries=200")
+        settings = complete({**settings, section: {**settings.get(section, {}), name: yaml.safe_load(value)}})
+    return settings
+
+
+if __name__ == "__main__":
+    main()
