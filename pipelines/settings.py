@@ -77,7 +77,7 @@ def _complete_section(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
     known = _defaults(section)
     _refuse_unknown(given, known, f"setting in section {section}:")
     types = get_type_hints(SECTIONS[section])
-    return known | {name: _typed(f"{section}.{name}", value, types[name]) for name, value in given.items()}
+    return {name: _typed(f"{section}.{name}", given.get(name, default), types[name]) for name, default in known.items()}
 
 
 def _defaults(section: str) -> dict[str, Any]:
@@ -99,8 +99,9 @@ def _refuse_unknown(names: Iterable[str], known: Iterable[str], what: str) -> No
 
 
 def _typed(where: str, value: object, wanted: type[Any]) -> object:
-    if where == "train.curriculum" and isinstance(value, list):
-        return json.dumps(value)
+    if where == "train.curriculum":
+        # On one line: KFP writes defaults into a comment of the compiled file, where a second line breaks the file.
+        return json.dumps(yaml.safe_load(value) if isinstance(value, str) else value)
     if get_origin(wanted) is Literal:
         # YAML reads a bare yes or no as a truth value.
         value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
