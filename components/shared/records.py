@@ -7,7 +7,7 @@ and line, because a silently skipped annotation would change what a later compon
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -141,19 +141,42 @@ def read_records(path: Path, record_class: type[Record]) -> Iterator[Record]:
     Raises:
         RecordError: At the first line that is not a record of this class.
     """
-    names = {field.name for field in fields(record_class)}
     remedy = "the file was changed or cut after it was written: delete the artifact's folder and run again"
     with path.open("rb") as file:
         for line_number, line in enumerate(file, start=1):
             try:
-                values: dict[str, Any] = orjson.loads(line)
-                if set(values) - names:
-                    raise ValueError(f"unknown fields {sorted(set(values) - names)}")
-                record = record_class(**{name: _frozen(value) for name, value in values.items()})
-            except (ValueError, TypeError, AttributeError) as error:
+                record = record_class(**_values(orjson.loads(line), record_class))
+            except ValueError as error:
                 raise RecordError(path, line_number, f"not a {record_class.__name__} record ({error})", remedy) from error
             yield record
 
 
-def _frozen(value: Any) -> Any:  # noqa: ANN401
-    return tuple(value) if isinstance(value, list) else value
+def _values(line: object, record_class: type[Record]) -> dict[str, Any]:
+    if not isinstance(line, dict):
+        raise ValueError(f"a JSON object is wanted, found {type(line).__name__}")
+    known = {field.name: field for field in fields(record_class)}
+    if unknown := set(line) - set(known):
+        raise ValueError(f"unknown fields {sorted(unknown)}")
+    if missing := {name for name, field in known.items() if field.default is MISSING} - set(line):
+        raise ValueError(f"missing fields {sorted(missing)}")
+    return {name: _value(name, str(known[name].type), value) for name, value in line.items()}
+
+
+# By the annotation as it is written in the classes above.
+_PLAIN: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
+
+
+def _value(name: str, annotation: str, value: object) -> object:
+    element = annotation.removeprefix("tuple[").removesuffix(", ...]")
+    if element == annotation and _is_plain(value, element):
+        return value
+    if element != annotation and isinstance(value, list) and all(_is_plain(each, element) for each in value):
+        return tuple(value)
+    raise ValueError(f"{name} is {value!r}, which is no {annotation}")
+
+
+def _is_plain(value: object, annotation: str) -> bool:
+    if annotation == "Label":
+        return value in LABELS
+    # A bool is an int to Python, never to us.
+    return isinstance(value, _PLAIN[annotation]) and not isinstance(value, bool)

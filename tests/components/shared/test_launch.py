@@ -1,0 +1,197 @@
+"""A job from its flags to its exit code, as a container runs it: in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.shared.launch import parse_flags, write_executor_output
+from components.shared.manifest import read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Config:
+    annotations_uri: str
+    output_uri: str
+    num_shards: int = 1
+    loss_temperature: float = 1.0
+    query_prefix: str = ""
+    curriculum: str = ""
+
+
+_PLACES = ["--annotations-uri=a", "--output-uri=o"]
+
+
+def _parsed(*flags: str) -> _Config:
+    return parse_flags("train", _Config, [*_PLACES, *flags])
+
+
+@pytest.mark.parametrize(("text", "number"), [("7", 7), ("7.0", 7), ("-1.0", -1), ("0.0", 0), ("12.000", 12)])
+def test_an_int_may_arrive_as_a_double(text: str, number: int) -> None:
+    assert _parsed(f"--num-shards={text}").num_shards == number
+
+
+@pytest.mark.parametrize(("text", "number"), [("7", 7.0), ("7.0", 7.0), ("3e-05", 3e-5), ("0.00003", 3e-5)])
+def test_a_float_may_arrive_in_any_spelling(text: str, number: float) -> None:
+    assert _parsed(f"--loss-temperature={text}").loss_temperature == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "-", "--num-shards=3", "query: ", "7.0", "- {name: llm}", '[{"name": "llm"}]', "\n- {a: 1}\n", "a=b"]
+)
+def test_any_text_survives_as_a_value(text: str) -> None:
+    assert _parsed(f"--curriculum={text}", f"--query-prefix={text}").query_prefix == text
+
+
+@pytest.mark.parametrize("flag", ["--num-shards=7.5", "--num-shards=", "--num-shard=3", "--loss-temperature=warm"])
+def test_a_wrong_flag_is_a_usage_error(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        _parsed(flag)
+    assert caught.value.code == 2
+    assert "train" in capsys.readouterr().err or flag.split("=")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [("/root/x", "/root/x"), ("gs://b/x", "/gcs/b/x"), ("minio://b/x", "/minio/b/x"), ("s3://b/x", "/s3/b/x")],
+)
+def test_a_list_of_artifacts_becomes_all_their_local_paths(uri: str, path: str) -> None:
+    executor_input = {"inputs": {"artifacts": {"annotations": {"artifacts": [{"uri": f"{uri}-{shard}"} for shard in range(3)]}}}}
+    parsed = parse_flags("train", _Config, ["--annotations-uri=executor-input", "--output-uri=o"], executor_input)
+    assert parsed.annotations_uri == f"{path}-0,{path}-1,{path}-2"
+
+
+def test_a_list_that_the_executor_input_lacks_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_flags("train", _Config, ["--annotations-uri=executor-input", "--output-uri=o"], {"inputs": {"artifacts": {"pools": {}}}})
+    assert caught.value.code == 2
+    assert "no artifacts 'annotations'; it has ['pools']" in capsys.readouterr().err
+
+
+def test_the_executor_output_names_every_artifact_and_nothing_else(tmp_path: Path) -> None:
+    outputs = {
+        "outputFile": str(tmp_path / "new" / "folder" / "executor_output.json"),
+        "artifacts": {"pools": {"artifacts": [{"name": "pools", "uri": "gs://bucket/pools", "type": {"schemaTitle": "system.Artifact"}}]}},
+    }
+    write_executor_output({"outputs": outputs}, {"num_pools": 3.0})
+    written = json.loads(Path(outputs["outputFile"]).read_text())
+    expected = {"pools": {"artifacts": [{"name": "pools", "uri": "gs://bucket/pools", "metadata": {"num_pools": 3.0}}]}}
+    assert written == {"artifacts": expected, "parameterValues": {}}
+
+
+# A job like any other, whose body the test chooses.
+_JOB = """
+import errno, sys, time
+from dataclasses import dataclass
+from components.shared.launch import TransientError, launch
+from components.shared.manifest import BusyError, artifact_writer
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    output_uri: str
+    seed: int = 42
+
+def job(config):
+    with artifact_writer("index", config) as artifact:
+        {body}
+        (artifact.path / "rows.txt").write_text("1\\n")
+        artifact.metrics["num_rows"] = 1
+        artifact.metrics["kind"] = "small"
+
+launch("index", Config, job)
+"""
+
+
+def _start(tmp_path: Path, body: str, *flags: str, **environment: str) -> "subprocess.Popen[str]":
+    script = tmp_path / "job.py"
+    script.write_text(_JOB.format(body=textwrap.indent(textwrap.dedent(body), " " * 8).strip()))
+    command = [sys.executable, str(script), f"--output-uri={tmp_path / 'artifact'}", *flags]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+
+
+def _run(tmp_path: Path, body: str = "", *flags: str, **environment: str) -> tuple[int, list[dict[str, Any]]]:
+    process = _start(tmp_path, body, *flags, **environment)
+    _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    return process.returncode, [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
+
+
+def test_a_job_writes_its_artifact_and_what_kfp_reads(tmp_path: Path) -> None:
+    outputs = {"outputFile": str(tmp_path / "output.json"), "artifacts": {"index": {"artifacts": [{"uri": str(tmp_path / "artifact")}]}}}
+    code, _ = _run(tmp_path, "", "--executor-input", json.dumps({"outputs": outputs}))
+    assert code == 0
+    assert read_manifest(str(tmp_path / "artifact")).metrics == {"num_rows": 1, "kind": "small"}
+    artifact = json.loads((tmp_path / "output.json").read_text())["artifacts"]["index"]["artifacts"][0]
+    assert artifact == {"name": "index", "uri": str(tmp_path / "artifact"), "metadata": {"num_rows": 1.0}}
+
+
+def test_what_a_job_wrote_another_user_can_read(tmp_path: Path) -> None:
+    outputs = {"outputFile": str(tmp_path / "output.json"), "artifacts": {"index": {"artifacts": [{"uri": "x"}]}}}
+    _run(tmp_path, "", "--executor-input", json.dumps({"outputs": outputs}))
+    for path in (tmp_path / "output.json", tmp_path / "artifact" / "manifest.json"):
+        assert path.stat().st_mode & 0o044 == 0o044
+
+
+def test_an_unchanged_job_does_nothing_and_still_tells_kfp(tmp_path: Path) -> None:
+    _run(tmp_path)
+    outputs = {"outputFile": str(tmp_path / "output.json"), "artifacts": {"index": {"artifacts": [{"uri": "x"}]}}}
+    before = (tmp_path / "artifact" / "manifest.json").read_bytes()
+    code, lines = _run(tmp_path, "", "--executor-input", json.dumps({"outputs": outputs}))
+    assert code == 0
+    assert "unchanged" in lines[-1]["event"]
+    assert (tmp_path / "artifact" / "manifest.json").read_bytes() == before
+    assert (tmp_path / "output.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("raise ValueError('corpus.jsonl:3: not JSON; mend the line')", 65, "corpus.jsonl:3: not JSON; mend the line"),
+        ("open('/nowhere/at/all')", 65, "/nowhere/at/all"),
+        ("raise TransientError('endpoint answers 503')", 75, "endpoint answers 503"),
+        ("raise BusyError('another process')", 75, "another process"),
+        ("raise OSError(errno.ENOSPC, 'No space left on device')", 75, "No space left on device"),
+        ("raise KeyboardInterrupt", 143, "interrupted"),
+    ],
+)
+def test_exit_codes_say_whether_a_retry_helps(tmp_path: Path, body: str, code: int, said: str) -> None:
+    found, lines = _run(tmp_path, body)
+    assert found == code
+    assert lines[-1]["level"] == "error"
+    assert said in lines[-1]["problem"]
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_an_error_of_ours_shows_its_traceback(tmp_path: Path) -> None:
+    process = _start(tmp_path, "assert config.seed == 0")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "AssertionError" in errors
+
+
+def test_sigterm_keeps_finished_work_and_exits_143(tmp_path: Path) -> None:
+    process = _start(tmp_path, "(artifact.scratch / 'half').write_text('done'); time.sleep(60)")
+    half = tmp_path / "artifact.partial" / ".scratch" / "half"
+    deadline = time.monotonic() + 30
+    while not half.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert half.read_text() == "done"
+    code, _ = _run(tmp_path, "assert (artifact.scratch / 'half').read_text() == 'done'")
+    assert code == 0
+
+
+def test_a_job_dies_with_the_run_that_started_it(tmp_path: Path) -> None:
+    # The parent it names is not its parent, as when that died before the job could look.
+    code, _ = _run(tmp_path, "", RETRIEVER_PARENT_PID="1")
+    assert code == 143
