@@ -6,6 +6,7 @@ again; a broken line anywhere else is damage, and is refused. Only keys and file
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 
 from components.shared import log
+from components.shared.manifest import BusyError
 from components.shared.records import RecordError
 
 
@@ -31,12 +33,18 @@ class Journal:
 
         Raises:
             RecordError: At a line before the last that is not a journal record.
+            BusyError: Where another process writes it; the positions held here would be wrong.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._offsets: dict[str, int] = {}
         self._file = path.open("a+b")
-        self._size = self._recover()
+        try:
+            self._lock()
+            self._size = self._recover()
+        except BaseException:
+            self._file.close()
+            raise
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -83,6 +91,13 @@ class Journal:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._offsets)
+
+    def _lock(self) -> None:
+        # Held until the file is closed, so also by a process that is killed.
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(f"{self._path}: another process is writing this journal; wait for it or end it") from error
 
     def _recover(self) -> int:
         offset = 0

@@ -28,6 +28,8 @@ from components.shared import log, storage
 
 SCHEMA_VERSION = 1
 _OUTPUT = "output_uri"
+# In a partial folder only: whose it is, and working files.
+_STAMP_NAME, _SCRATCH_NAME = "identity", ".scratch"
 # A killed run may leave a job that is still ending; one that works for longer is really at work.
 _LOCK_SECONDS = 10.0
 # What can change a number in an artifact; the rest of an environment is in the image's lock file.
@@ -222,11 +224,9 @@ def artifact_writer(component: str, config: Config) -> Iterator[ArtifactWriter]:
     partial = _partial_folder(config.output_uri)
     with _locked(partial.with_name(f"{partial.name}.lock")):
         _claim(partial, identity)
-        writer = ArtifactWriter(path=partial, scratch=partial / ".scratch", identity=identity)
+        writer = ArtifactWriter(path=partial, scratch=partial / _SCRATCH_NAME, identity=identity)
         writer.scratch.mkdir(exist_ok=True)
         yield writer
-        shutil.rmtree(writer.scratch)
-        (partial / "identity").unlink()
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             component=component,
@@ -237,12 +237,19 @@ def artifact_writer(component: str, config: Config) -> Iterator[ArtifactWriter]:
             seconds=round(time.monotonic() - start, 3),
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             metrics=writer.metrics,
-            files={name: _file_entry(partial / name) for name in storage.list_files(str(partial)) if name != storage.MANIFEST_NAME},
+            files={name: _file_entry(partial / name) for name in storage.list_files(str(partial)) if _ships(name)},
         )
         content = orjson.dumps(dataclasses.asdict(manifest), option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
         storage.write_bytes(str(partial / storage.MANIFEST_NAME), content)
+        # The stamp goes last: without it the next attempt throws the folder away, and hashing large files takes minutes.
+        shutil.rmtree(writer.scratch)
+        (partial / _STAMP_NAME).unlink()
         storage.publish(partial, config.output_uri)
     log.event(f"{component} finished", artifact=config.output_uri, seconds=manifest.seconds, **_scalars(writer.metrics))
+
+
+def _ships(name: str) -> bool:
+    return name not in (storage.MANIFEST_NAME, _STAMP_NAME) and not name.startswith(f"{_SCRATCH_NAME}/")
 
 
 def _partial_folder(output_uri: str) -> Path:
@@ -254,7 +261,7 @@ def _partial_folder(output_uri: str) -> Path:
 
 
 def _claim(partial: Path, identity: str) -> None:
-    stamp = partial / "identity"
+    stamp = partial / _STAMP_NAME
     if partial.exists() and (not stamp.exists() or stamp.read_text() != identity):
         shutil.rmtree(partial)
     if not partial.exists():

@@ -11,6 +11,7 @@ import re
 import time
 from http.client import HTTPException
 from pathlib import Path
+from wsgiref.simple_server import WSGIServer
 
 import orjson
 from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway, start_http_server
@@ -30,6 +31,7 @@ class JobTelemetry:
         self._registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
         self._start = time.monotonic()
+        self._server: WSGIServer | None = None
         for name, text in _OUTCOMES.items():
             self._gauge(name, text)
         if port := os.environ.get("METRICS_PORT"):
@@ -49,9 +51,15 @@ class JobTelemetry:
             self.set("last_success_timestamp_seconds", time.time())
         self._push()
 
+    def close(self) -> None:
+        """Ends the endpoint, where there is one."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
     def _serve(self, port: int) -> None:
         try:
-            start_http_server(port, registry=self._registry)
+            self._server, _ = start_http_server(port, registry=self._registry)
         except OSError as error:
             log.warning("metrics are not served", port=port, problem=str(error))
 

@@ -1,0 +1,142 @@
+"""What a job tells a monitoring system, over real HTTP; a failure to tell never fails the job."""
+
+import json
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from components.shared.telemetry import JobTelemetry, MetricLines
+
+
+class _Gateway(HTTPServer):
+    """A Pushgateway's side of a push: it keeps path and body, and answers as told."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Take)
+        self.answer = answer
+        self.pushes: list[tuple[str, str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Take(BaseHTTPRequestHandler):
+    server: _Gateway
+
+    def _take(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.pushes.append((self.command, self.path, body))
+        self.wfile.write(self.server.answer)
+
+    do_POST = do_PUT = _take  # noqa: N815 - the names that BaseHTTPRequestHandler looks for
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
+        pass
+
+
+@pytest.fixture(params=[b"HTTP/1.0 200 OK\r\n\r\n"])
+def gateway(request: pytest.FixtureRequest) -> Iterator[_Gateway]:
+    server = _Gateway(request.param)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _values(text: str) -> dict[str, float]:
+    return {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
+
+
+def test_the_outcome_is_pushed_under_pipeline_and_component_only(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHGATEWAY_URL", gateway.url)
+    JobTelemetry("index").finish(succeeded=True, metrics={"recall_at_10": 0.98, "num_passages": 30.0})
+    ((verb, path, body),) = gateway.pushes
+    assert verb == "POST"  # adds to what other components pushed; PUT would replace it
+    # The grouping key: no run, no pod, no shard, which would leave a group behind at every run.
+    assert path == "/metrics/job/retriever/component/index/pipeline/retriever"
+    values = _values(body)
+    assert values["retriever_recall_at_10"] == 0.98
+    assert values["retriever_num_passages"] == 30
+    assert values["retriever_last_success"] == 1
+    assert values["retriever_last_success_timestamp_seconds"] > 1.7e9
+    assert values["retriever_last_duration_seconds"] > 0
+
+
+def test_a_failure_does_not_look_like_a_success(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHGATEWAY_URL", gateway.url)
+    JobTelemetry("index").finish(succeeded=False, metrics={})
+    values = _values(gateway.pushes[0][2])
+    assert values["retriever_last_success"] == 0
+    assert values["retriever_last_success_timestamp_seconds"] == 0
+
+
+def test_any_name_of_a_measure_becomes_a_metric(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHGATEWAY_URL", gateway.url)
+    JobTelemetry("evaluate").finish(succeeded=True, metrics={"trained nDCG@10": 0.5, "R(rel=2)@100": 0.9})
+    values = _values(gateway.pushes[0][2])
+    assert values["retriever_trained_nDCG_10"] == 0.5
+    assert values["retriever_R_rel_2__100"] == 0.9
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://", "nonsense", "http://[", "ftp://127.0.0.1"])
+def test_a_gateway_that_is_not_there_never_fails_a_job(
+    url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PUSHGATEWAY_URL", url)
+    JobTelemetry("index").finish(succeeded=True, metrics={})
+    assert "metrics were not pushed" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("gateway", [b"HTTP/1.0 500 No\r\n\r\n", b"HTTP/1.0 400 No\r\n\r\n", b"hello\r\n", b""], indirect=True)
+def test_a_gateway_that_refuses_never_fails_a_job(
+    gateway: _Gateway, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PUSHGATEWAY_URL", gateway.url)
+    JobTelemetry("index").finish(succeeded=True, metrics={})
+    assert "metrics were not pushed" in capfd.readouterr().err
+
+
+def test_nothing_is_pushed_where_no_gateway_is_named(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PUSHGATEWAY_URL", raising=False)
+    JobTelemetry("index").finish(succeeded=True, metrics={})
+    assert gateway.pushes == []
+
+
+def test_a_running_job_can_be_scraped(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("METRICS_PORT", str(port))
+    telemetry = JobTelemetry("train")
+    telemetry.set("loss", 0.25)
+    telemetry.set("loss", 0.125)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        assert _values(response.read().decode())["retriever_loss"] == 0.125
+    telemetry.close()
+
+
+def test_a_port_that_is_taken_never_fails_a_job(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        monkeypatch.setenv("METRICS_PORT", str(taken.getsockname()[1]))
+        JobTelemetry("train").close()
+    assert "metrics are not served" in capfd.readouterr().err
+
+
+def test_metric_lines_are_added_to_those_of_an_earlier_attempt(tmp_path: Path) -> None:
+    for step in (1, 2):
+        lines = MetricLines(tmp_path / "metrics.jsonl")
+        lines.write(step=step, loss=0.5 / step)
+        lines.close()
+    written = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert written == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]
