@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Before anything of ours is imported: shapes in signatures are checked in every test. Not in component.py, whose functions
@@ -12,6 +13,9 @@ from jaxtyping import install_import_hook
 _ROOMS = Path(__file__).parents[1] / "components"
 _CHECKED = [f"components.{path.parent.name}.{path.stem}" for path in _ROOMS.glob("*/*.py") if path.name != "component.py"]
 install_import_hook(_CHECKED, "beartype.beartype")
+# A shared machine's speed is not a property of the code.
+settings.register_profile("retriever", deadline=None)
+settings.load_profile("retriever")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RETRIEVER_LOG"] = "json"
 

@@ -119,11 +119,15 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(uri)
         # Eager attention: the graph that ONNX Runtime fuses, and the same numbers in training and export.
         transformer = AutoModel.from_pretrained(uri, dtype=torch.float32, attn_implementation="eager")
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{uri}: transformers cannot load this model ({str(error).splitlines()[0]}); give a folder or a hub name"
+            f"{uri}: transformers cannot load this model ({_first_line(error)}); give a folder or a hub name"
         ) from error
     return DualEncoder(transformer, tokenizer, _within_positions(settings, transformer))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _within_positions(settings: DualEncoderSettings, transformer: PreTrainedModel) -> DualEncoderSettings:

@@ -1,4 +1,4 @@
-"""Listwise contrastive losses over one batch; every reduction is in fp32.
+"""Listwise contrastive losses over one batch; every reduction is in fp32 or better.
 
 All take the score of every query against every passage of the batch, and two masks: which passages are the query's
 positives, and which may stand in its denominator. A row without positives gives no loss and no gradient.
@@ -60,8 +60,11 @@ def infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperat
 LOSSES: dict[str, Loss] = {"disj_infonce": disj_infonce, "conj_infonce": conj_infonce, "infonce": infonce}
 
 
-def _logits(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float) -> tuple[Scores, Mask, Float[Tensor, ""]]:
+def _logits(
+    scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float
+) -> tuple[Float[Tensor, "kept passage"], Bool[Tensor, "kept passage"], Float[Tensor, ""]]:
     """fp32 logits of the rows that have a positive, their positives, and the number of those rows (at least 1)."""
     kept = is_positive.any(-1)
-    logits = (scores.float() / loss_temperature).masked_fill(~(is_candidate | is_positive), -torch.inf)
+    # At least fp32: in bf16 a sum of a hundred exponentials keeps two digits.
+    logits = (scores.to(torch.promote_types(scores.dtype, torch.float32)) / loss_temperature).masked_fill(~(is_candidate | is_positive), -torch.inf)
     return logits[kept], is_positive[kept], kept.sum().clamp(min=1).float()

@@ -1,0 +1,186 @@
+"""The driver: every call once, whatever is killed when; verdicts in order."""
+
+import itertools
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from components.annotate.config import AnnotateConfig
+from components.annotate.driver import Driver, call_key
+from components.annotate.judge import judge, likelihood_labels, windows
+from components.shared.journal import Journal
+from components.shared.llm import Completion, CompletionRequest, Likelihood, LikelihoodRequest, Request, Result
+
+PASSAGES = [f"passage about topic {number}" for number in range(20)]
+
+
+class FakeEngine:
+    """An outside thing: answers at random order in batches of up to three, and counts its calls in a file."""
+
+    model = "fake"
+
+    def __init__(self, log_path: Path, *, replies: dict[str, str] | None = None) -> None:
+        self._log, self._queue, self._random = log_path.open("a"), list[Request](), random.Random(0)
+        self._replies = replies or {}
+
+    def submit(self, request: Request) -> None:
+        self._queue.append(request)
+
+    def collect(self) -> list[Result]:
+        chosen = [self._queue.pop(self._random.randrange(len(self._queue))) for _ in range(min(3, len(self._queue)))]
+        return [self._result(request) for request in chosen]
+
+    def close(self) -> None:
+        self._log.close()
+
+    def _result(self, request: Request) -> Result:
+        self._log.write(request.key + "\n")
+        self._log.flush()
+        if isinstance(request, LikelihoodRequest):
+            same = len(set(request.context.split()) & set(request.continuation.split()))
+            return Likelihood(request.key, (-5.0 + same,), 10)
+        return Completion(request.key, self._reply(request), "stop", 20, 3)
+
+    def _reply(self, request: CompletionRequest) -> str:
+        last = request.turns[-1].content
+        for part, reply in self._replies.items():
+            if part in last:
+                return reply
+        return "[1], [2]"
+
+
+def config(**settings: object) -> AnnotateConfig:
+    places = {"dataset_uri": "", "pools_uri": "", "output_uri": "", "llm_uri": "fake"}
+    return AnnotateConfig(**{**places, **settings})  # type: ignore[arg-type]
+
+
+def run(tmp_path: Path, its: AnnotateConfig, *, queries: int = 1, passages: int = 5, replies: dict[str, str] | None = None) -> list:  # type: ignore[type-arg]
+    engine = FakeEngine(tmp_path / "calls", replies=replies)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        driver = Driver(engine, journal, model="fake", num_in_flight=4)
+        judges = (judge(f"question {n}", PASSAGES[:passages], (), its) for n in range(queries))
+        results = list(driver.run(judges))
+    engine.close()
+    return results
+
+
+def calls(tmp_path: Path) -> Counter[str]:
+    return Counter((tmp_path / "calls").read_text().split())
+
+
+def test_windows_are_few_and_equal() -> None:
+    assert windows(31, 16) == [(0, 16), (16, 31)]
+    assert windows(16, 16) == [(0, 16)]
+    assert windows(33, 16) == [(0, 11), (11, 22), (22, 33)]
+    assert windows(0, 16) == []
+
+
+def test_selection_goes_from_relevance_over_an_answer_to_utility(tmp_path: Path) -> None:
+    replies = {"all relevant": "[1], [3], [4]", "one to three sentences": "Because.", "all useful": "[2]"}
+    ((verdict, spent),) = run(tmp_path, config(), replies=replies)
+    assert verdict.labels == ("ignore", "negative", "positive", "ignore", "negative")
+    assert (verdict.outcome, len(spent.calls), spent.prompt_tokens, spent.completion_tokens) == ("ok", 3, 60, 9)
+
+
+def test_what_is_relevant_and_not_useful_is_negative_where_the_paper_is_followed(tmp_path: Path) -> None:
+    replies = {"all relevant": "[1], [3]", "one to three sentences": "Because.", "all useful": "[1]"}
+    ((verdict, _),) = run(tmp_path, config(not_useful="negative"), replies=replies)
+    assert verdict.labels == ("positive", "negative", "negative", "negative", "negative")
+
+
+def test_ranking_takes_the_top_share_and_at_least_one(tmp_path: Path) -> None:
+    replies = {"all relevant": "[1], [3], [4]", "one to three sentences": "Because.", "most to the least": "[2] > [3] > [1]"}
+    ((verdict, _),) = run(tmp_path, config(method="utility_ranking"), replies=replies)
+    assert verdict.labels == ("ignore", "negative", "positive", "ignore", "negative")
+
+
+def test_nothing_relevant_is_an_answer_not_a_failure(tmp_path: Path) -> None:
+    ((verdict, _),) = run(tmp_path, config(), replies={"all relevant": "None"})
+    assert (verdict.outcome, set(verdict.labels)) == ("ok_empty", {"negative"})
+
+
+def test_identifiers_of_the_second_window_mean_its_own_passages(tmp_path: Path) -> None:
+    replies = {"all relevant": "[2]", "one to three sentences": "Because.", "all useful": "[1], [2]"}
+    ((verdict, _),) = run(tmp_path, config(window=3), passages=6, replies=replies)
+    assert verdict.labels == ("negative", "positive", "negative", "negative", "positive", "negative")
+
+
+def test_a_completion_that_never_parses_gives_no_labels(tmp_path: Path) -> None:
+    ((verdict, spent),) = run(tmp_path, config(max_attempts=3), replies={"all relevant": "I like passages."})
+    assert (verdict.outcome, verdict.labels, len(spent.calls)) == ("unparseable", (), 3)
+    assert len(calls(tmp_path)) == 3
+
+
+def test_likelihoods_become_three_way_labels() -> None:
+    its = config(method="query_likelihood", positive_margin=0.1, ignore_margin=0.5)
+    assert likelihood_labels((-3.0, -2.0, -2.05, -2.4, -2.6), its) == ("negative", "positive", "positive", "ignore", "negative")
+
+
+def test_the_same_call_of_two_queries_is_made_once(tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path / "calls")
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        judges = (judge("same question", PASSAGES[:4], (), config(method="query_likelihood")) for _ in range(3))
+        verdicts = list(Driver(engine, journal, model="fake", num_in_flight=2).run(judges))
+    engine.close()
+    assert len({verdict for verdict, _ in verdicts}) == 1
+    assert calls(tmp_path) == Counter(dict.fromkeys(calls(tmp_path), 1))
+    assert len(calls(tmp_path)) == 4
+
+
+def test_a_second_run_calls_nothing_and_says_the_same(tmp_path: Path) -> None:
+    first = run(tmp_path, config(), queries=10)
+    made = calls(tmp_path)
+    assert run(tmp_path, config(), queries=10) == first
+    assert calls(tmp_path) == made
+
+
+def test_verdicts_come_in_the_order_of_the_queries(tmp_path: Path) -> None:
+    its = config(method="query_likelihood")
+    verdicts = run(tmp_path, its, queries=30)
+    alone = list(itertools.chain.from_iterable(run(tmp_path, its, queries=n + 1)[n:] for n in range(30)))
+    assert verdicts == alone
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "other"}, {"text": "other"}, {"max_tokens": 9}, {"sampling_temperature": 0.5}, {"seed": 1}],
+    ids=lambda its: next(iter(its)),
+)
+def test_every_part_of_a_call_is_part_of_its_key(change: dict[str, object]) -> None:
+    from components.shared.llm import Turn
+
+    def key(*, model: str = "fake", text: str = "text", max_tokens: int = 8, sampling_temperature: float = 0.0, seed: int = 0) -> str:
+        return call_key(CompletionRequest("", (Turn("user", text),), max_tokens, sampling_temperature, seed), model)
+
+    assert key(**change) != key()  # type: ignore[arg-type]
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from tests.components.annotate.test_driver import config, run
+results = run(Path(sys.argv[1]), config(), queries=60)
+print(len(results))
+"""
+
+
+def test_kill_9_anywhere_repeats_no_finished_call(tmp_path: Path) -> None:
+    random_moment = random.Random(7)
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE)
+        wanted = len((tmp_path / "calls").read_text().split()) + random_moment.randrange(3, 25) if (tmp_path / "calls").exists() else 5
+        while process.poll() is None and (not (tmp_path / "calls").exists() or len((tmp_path / "calls").read_text().split()) < wanted):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    whole = run(tmp_path, config(), queries=60)
+    repeated = sum(calls(tmp_path).values()) - len(calls(tmp_path))
+    # A batch of three may be in flight at each of the five kills; everything else is made once.
+    assert repeated <= 15
+    (tmp_path / "fresh").mkdir()
+    assert run(tmp_path / "fresh", config(), queries=60) == whole
