@@ -1,0 +1,17 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.components.serve.served import InProcess, Sources, write_sources
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    return write_sources(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def server(sources: Sources) -> Iterator[InProcess]:
+    server = InProcess(sources.config(num_sessions=2, max_texts=8, max_body_bytes=20_000, max_depth=20))
+    yield server
+    server.close()
