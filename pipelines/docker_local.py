@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,9 @@ def run_compiled(pipeline: Path, arguments: Mapping[str, Any], root: Path, **con
     """
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o777)
-    with tempfile.TemporaryDirectory() as workspace, reliable_exit_codes():
+    with tempfile.TemporaryDirectory() as workspace, reliable_exit_codes(), warnings.catch_warnings():
+        # What a cluster needs and a laptop cannot give: resources, display names.
+        warnings.filterwarnings("ignore", message=".* have no effect in the current local runner")
         local.init(local.DockerRunner(**container), pipeline_root=str(root), workspace_root=workspace)
         task = components.load_component_from_file(str(pipeline))(**arguments)
     return {name: Path(artifact.path) for name, artifact in task.outputs.items()}

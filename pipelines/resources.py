@@ -32,12 +32,10 @@ class Place:
     """False: the autoscaler may not move the pod."""
     cached: bool = True
     """Identical image, flags and inputs are not run again. Every task is a function of those; prepare has the digest."""
-    queue: str = ""
-    """Kueue's local queue; empty: none."""
 
 
-_SMALL = Place(cpu="1", memory="2Gi")
-_LAPTOP = Place(cpu="2", memory="4Gi")
+_SMALL = Place(cpu="1", memory="2Gi", num_retries=1)
+_LAPTOP = Place(cpu="2", memory="4Gi", num_retries=1)
 _CPU = Place(cpu="8", memory="32Gi")
 _GPU = Place(cpu="8", memory="48Gi", gpu="nvidia-l4", shared_memory="8Gi", evictable=False)
 
@@ -80,8 +78,6 @@ def place(task: dsl.PipelineTask, component: str, profile: str, title: str) -> d
         _use_gpu(task, its)
     if not its.evictable:
         kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
-    if its.queue:
-        kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", its.queue)
     return task
 
 

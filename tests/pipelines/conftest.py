@@ -1,4 +1,4 @@
-"""A Docker daemon and thin images: the system's Python and nothing else, the packages of this environment mounted."""
+"""A Docker daemon and a thin image: the system's Python and nothing else, the packages of this environment mounted."""
 
 import os
 import shutil
@@ -13,13 +13,9 @@ from pathlib import Path
 import pytest
 from docker.client import DockerClient
 from docker.errors import DockerException
-from docker.types import Mount
-
-from components.images import image
 
 _REPOSITORY = Path(__file__).parents[2]
 _BASE = "retriever-base:bookworm"
-_ROOMS = ("prepare", "mine", "annotate", "train", "export", "index", "evaluate")
 # Not root: Kubeflow refuses images that are. Unknown to the image's passwd, as a cluster's random user is.
 _USER = "10001:10001"
 
@@ -90,23 +86,25 @@ def base_image(docker_daemon: DockerClient) -> str:
 
 
 @pytest.fixture(scope="session")
-def thin_images(docker_daemon: DockerClient, base_image: str) -> dict[str, object]:
-    """Tags the component images; gives the keywords with which containers of them find this environment's packages."""
+def thin_image(docker_daemon: DockerClient, base_image: str) -> Iterator[str]:
+    """Python and nothing else, run as a user that it does not know; packages are mounted, see `thin_mounts`."""
     if sys.version_info[:2] != (3, 11):
         pytest.skip("the thin image has Python 3.11; packages of another Python do not load in it")
-    site = Path(str(metadata.distribution("kfp").locate_file("")))
+    environment = {"PYTHONPATH": "/code:/site-packages", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp", "OMP_NUM_THREADS": "1"}
+    environment |= {"HF_HUB_OFFLINE": "1", "RETRIEVER_LOG": "json"}
+    changes = [f"USER {_USER}", *(f"ENV {name}={value}" for name, value in environment.items())]
     maker = docker_daemon.containers.create(base_image, ["ln", "-sf", "python3", "/usr/bin/python"])
     try:
         maker.start()
         assert maker.wait()["StatusCode"] == 0
-        environment = {"PYTHONPATH": f"{_REPOSITORY}:{site}", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp", "OMP_NUM_THREADS": "1"}
-        environment |= {"HF_HUB_OFFLINE": "1", "RETRIEVER_LOG": "json"}
-        changes = [f"USER {_USER}", *(f"ENV {name}={value}" for name, value in environment.items())]
-        for room in _ROOMS:
-            repository, _, tag = image(room).rpartition(":")
-            maker.commit(repository=repository, tag=tag, changes="\n".join(changes))
+        made = maker.commit(repository="retriever-thin", tag="test", changes="\n".join(changes))
     finally:
         maker.remove(force=True)
-    folders = (site, _REPOSITORY / "components")
-    mounts = [Mount(target=str(folder), source=str(folder), type="bind", read_only=True) for folder in folders]
-    return {"network_mode": "none", "mounts": mounts}
+    yield "retriever-thin:test"
+    docker_daemon.images.remove(made.id, force=True)
+
+
+@pytest.fixture(scope="session")
+def thin_mounts() -> dict[str, Path]:
+    """Place in a container of the thin image -> what is mounted there."""
+    return {"/site-packages": Path(str(metadata.distribution("kfp").locate_file(""))), "/code/components": _REPOSITORY / "components"}

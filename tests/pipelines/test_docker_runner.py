@@ -1,13 +1,19 @@
 """The compiled pipeline in real containers, and a failing task."""
 
 import json
+import re
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.models.containers import Container
 from docker.types import Mount
 from kfp import compiler, dsl
 
+from components.shared.llm import loading
+from components.shared.manifest import read_manifest
 from pipelines.docker_local import run_compiled
 from pipelines.packaged import find_llm
 from pipelines.retriever import arguments, compile_to
@@ -15,34 +21,33 @@ from pipelines.retriever import arguments, compile_to
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
+_STAGE = {"name": "llm", "labels": "llm", "loss": "disj_infonce", "positives": "all", "epochs": 1, "learning_rate": 1e-5}
+_LENGTHS = {"query_tokens": 16, "passage_tokens": 32}
+_VALUES = {
+    "prepare": {"collection_uri": "/collection"},
+    "base": {"checkpoint_uri": "/models/base", **_LENGTHS},
+    "mine": {"num_bm25": 1, "num_dense": 1, "num_queries": 6},
+    "annotate": {"llm_uri": "/models/llm", "engine": "transformers", "method": "query_likelihood", "num_shards": 2},
+    "train": {"curriculum": [_STAGE], "batch_queries": 3, "group_size": 3, "dev_queries": 6, "dev_passages": 30, **_LENGTHS},
+    "index": {"min_recall": 1.0},
+    "evaluate": {"depth": 10, "measures": "nDCG@10 RR@10", "num_resamples": 100},
+}
+
+
 def test_the_compiled_pipeline_runs_in_containers_and_measures(
-    tmp_path: Path, tiny_collection: Path, thin_images: dict[str, Any], minilm: Path
+    tmp_path: Path, tiny_collection: Path, thin_image: str, thin_mounts: dict[str, Path], minilm: Path
 ) -> None:
-    lengths = {"query_tokens": 16, "passage_tokens": 32}
-    values = {
-        "prepare": {"collection_uri": str(tiny_collection)},
-        "base": {"checkpoint_uri": str(minilm), **lengths},
-        "mine": {"num_bm25": 1, "num_dense": 1, "num_queries": 6},
-        "annotate": {"llm_uri": str(find_llm()), "engine": "transformers", "method": "query_likelihood", "num_shards": 2},
-        "train": {
-            "curriculum": [
-                {"name": "llm", "labels": "llm", "loss": "disj_infonce", "positives": "all", "epochs": 1, "learning_rate": 1e-5}
-            ],
-            "batch_queries": 3,
-            "group_size": 3,
-            "dev_queries": 6,
-            "dev_passages": 30,
-            **lengths,
-        },
-        "index": {"min_recall": 1.0},
-        "evaluate": {"depth": 10, "measures": "nDCG@10 RR@10", "num_resamples": 100},
-    }
-    compile_to(tmp_path / "pipeline.yaml", values, "laptop")
-    mounts = [*thin_images["mounts"], *(_read_only(path) for path in (tiny_collection, minilm, find_llm()))]
-    outputs = run_compiled(tmp_path / "pipeline.yaml", arguments(values), tmp_path / "root", **{**thin_images, "mounts": mounts})
+    pipeline = tmp_path / "pipeline.yaml"
+    compile_to(pipeline, _VALUES, "laptop")
+    pipeline.write_text(re.sub(r"(?m)(?<=\bimage: ).+$", thin_image, pipeline.read_text()))
+    with loading(str(find_llm())) as llm:
+        mounts = {**thin_mounts, "/collection": tiny_collection, "/models/base": minilm, "/models/llm": Path(llm)}
+        binds = [Mount(target=place, source=str(path), type="bind", read_only=True) for place, path in mounts.items()]
+        outputs = run_compiled(pipeline, arguments(_VALUES), tmp_path / "root", network_mode="none", mounts=binds)
     assert set(outputs) == {"dataset", "encoder", "index", "evaluation"}
+    assert read_manifest(str(outputs["index"])).component == "index"
     metrics = json.loads((outputs["evaluation"] / "metrics.json").read_text())
-    print(json.dumps(metrics)[:3000])
+    sys.stderr.write(json.dumps(metrics)[:3000])
 
 
 @dsl.container_component
@@ -50,19 +55,35 @@ def fail(nothing: dsl.Output[dsl.Artifact]) -> dsl.ContainerSpec:
     return dsl.ContainerSpec(image="retriever-base:bookworm", command=["sh", "-c"], args=[f"echo {nothing.path}; exit 3"])
 
 
-def test_a_task_that_fails_makes_the_run_fail_20_of_20_times(tmp_path: Path, base_image: str) -> None:
+@pytest.fixture(scope="module")
+def failing(base_image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     @dsl.pipeline(name="failing")
     def failing() -> None:
         fail()
 
-    compiler.Compiler().compile(failing, str(tmp_path / "failing.yaml"))
-    failures = 0
-    for _ in range(20):
-        with pytest.raises(RuntimeError, match="fail"):
-            run_compiled(tmp_path / "failing.yaml", {}, tmp_path / "root", network_mode="none")
-        failures += 1
-    assert failures == 20
+    path = tmp_path_factory.mktemp("failing") / "pipeline.yaml"
+    compiler.Compiler().compile(failing, str(path))
+    return path
 
 
-def _read_only(path: Path) -> Mount:
-    return Mount(target=str(path), source=str(path), type="bind", read_only=True)
+def _fails(pipeline: Path, root: Path) -> bool:
+    try:
+        run_compiled(pipeline, {}, root, network_mode="none")
+    except RuntimeError as error:
+        return "fail" in str(error)
+    return False
+
+
+def test_a_task_that_fails_makes_the_run_fail_20_of_20_times(failing: Path, tmp_path: Path) -> None:
+    assert [_fails(failing, tmp_path / "root") for _ in range(20)] == [True] * 20
+
+
+def test_a_container_that_ends_before_its_log_is_read_still_fails(failing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = Container.logs
+
+    def late(self: Container, **options: Any) -> Any:
+        time.sleep(1)
+        return logs(self, **options)
+
+    monkeypatch.setattr(Container, "logs", late)
+    assert _fails(failing, tmp_path / "root")
