@@ -10,6 +10,7 @@ The prompts ask for `[2], [5]` or `None` (selection) and for `[3] > [1] > [2]` (
 - Cut at max_tokens is `truncated` even where a list stands: nobody knows whether it was complete.
 - One identifier outside 1..num_passages (0 too) spoils the whole list: the model counted otherwise than the prompt.
 - `[1-3]` is 1, 2, 3 in a selection; it ranks nothing in a ranking. `[1]-[3]` and `[1], ..., [3]` are anybody's guess: unparseable.
+- An imitated next turn (`<|im_end|>` and on) is cut off; the list before it is whole.
 - Repeated identifiers keep their first place. A ranking may be partial; who is missing stays missing.
 - `[2, 5]`, `2, 5`, `(2)`, `Passage 2`, bullets, markdown, full-width, circled and superscript digits are read and called repaired;
   numbers without brackets only where they are the whole answer. `1` beside a superscript (`[1<sup>2</sup>]` in Unicode) is not 12.
@@ -23,12 +24,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from components.shared.llm import FinishReason
+
 Outcome = Literal["ok", "ok_empty", "repaired", "truncated", "refused", "out_of_range", "unparseable"]
-FinishReason = Literal["stop", "length", "abort", "content_filter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,9 @@ _GROUP = rf"{_LABEL}?\[\s*{_ITEM}(?:\s*[,;]\s*{_ITEM})*\s*,?\s*\]"
 _BETWEEN = r"\s*(?:,\s*and\b|,\s*&|[,;&]|\band\b)?\s*"
 _LIST = re.compile(rf"{_GROUP}(?:{_BETWEEN}{_GROUP})*", re.IGNORECASE)
 _ONE = rf"{_LABEL}?\[\s*{_NUMBER}\s*\]"
-# Nothing that goes on comparing may follow: a chain that turns round (`[3] > [1] < [2]`) or breaks off ranks nothing.
-_RANKING = re.compile(rf"{_ONE}(?:\s*>+\s*{_ONE})+(?!\s*[<=>])", re.IGNORECASE)
+# Nothing that goes on comparing may follow: a chain that breaks off ranks nothing.
+_RANKING = re.compile(rf"{_ONE}(?:\s*-{{0,2}}>+\s*{_ONE})+(?!\s*-*[<=>])", re.IGNORECASE)
+_TURNS_ROUND = re.compile(r"\]\s*(?:[<=]|>+\s*=)")
 _BARE = rf"{_LABEL}?[({{]?-?[0-9]+[)}}]?"
 _BARE_LIST = re.compile(rf"{_BARE}(?:\s*(?:,\s*and\b|[,;&\n]|\band\b)\s*{_BARE})*\s*[.,]?", re.IGNORECASE)
 _BARE_RANKING = re.compile(rf"{_BARE}(?:\s*>+\s*{_BARE})+\s*\.?", re.IGNORECASE)
@@ -85,6 +87,8 @@ _VERDICT = re.compile(
 _VERDICT_AFTER = re.compile(
     r"\s*(?:is|are|seems?|appears?|would be)\s[^.\n]{0,60}?(?:relevant|useful|helpful|selected|needed)", re.IGNORECASE
 )
+# What may follow a list in its sentence; a passage's own words may not.
+_GOES_ON = re.compile(r"\s*(?:$|[.,;:!)]|(?:is|are|because|since|as|which|that|for|in|to|based|respectively)\b)", re.IGNORECASE)
 _NEGATION = re.compile(
     r"(?<![a-z])(?:not|non|no|none|nor|neither|never|cannot|without|except\w*|exclud\w+|unless|irrelevan\w+|unrelated|unhelpful|useless"
     r"|other than|rather than|instead of|reject\w*|discard\w*|ignor\w+|omit\w*|remov\w+|lack\w*|fail\w*|nonrelevant|off.topic|but"
@@ -92,10 +96,10 @@ _NEGATION = re.compile(
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(
-    r"(?:i(?:'m| am) (?:really |very |so )?sorry|sorry|i apologi[sz]e|unfortunately)?[\s,.!]*(?:but )?(?:as an ai\b|as a (?:large )?language model\b"
-    r"|i(?:'m| am) (?:unable|not able|not allowed|not permitted)\b"
-    r"|i (?:can't|cannot|can not|won't|will not|must decline|decline)(?: to)? (?:help|assist|comply|answer|provide|fulfil\w*|do|continue|engage|create"
-    r"|process|complete|respond|discuss)\b)",
+    r"(?:i(?:'m| am) (?:really |very |so )?sorry|sorry|i apologi[sz]e|unfortunately)?[\s,.!]*(?:but )?"
+    r"(?:as an ai\b|as a (?:large )?language model\b|i(?:'m| am) (?:unable|not able|not allowed|not permitted)\b"
+    r"|i (?:can't|cannot|can not|won't|will not|must decline|decline)(?: to)? "
+    r"(?:help|assist|comply|answer|provide|fulfil\w*|do|continue|engage|create|process|complete|respond|discuss)\b)",
     re.IGNORECASE,
 )
 
@@ -112,6 +116,7 @@ _BULLET = re.compile(rf"^[ \t]*(?:[-+\u2022\u00b7]|[0-9]{{1,3}}[.)])[ \t]+(?={_L
 _PREFIX = re.compile(r"([^\[\]0-9\n]{0,80}?:)?\s*(.*?)\s*", re.DOTALL)
 # After a letter, a digit or a closing bracket a superscript is an exponent or a footnote, not an identifier.
 _SUPERSCRIPT = re.compile(r"(?<![\w\]])[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u2080-\u2089]+(?![0-9])")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _CHARACTERS = str.maketrans(
     {
         **dict.fromkeys("\u3010\u3014\u3016\u300c\u300e\u27e6\uff3b\u2045", "["),
@@ -164,17 +169,23 @@ def parse_ranking(completion: str, *, num_passages: int, finish_reason: FinishRe
     return _checked(_Found(found.numbers, (*repairs, *found.repairs)), num_passages, is_ranking=True)
 
 
+def strip_thinking(completion: str) -> str:
+    """What follows the last end of a thought; empty where a thought has no end."""
+    answer = completion
+    for match in _THOUGHT_END.finditer(completion):
+        answer = completion[match.end() :]
+    return "" if _THOUGHT_START.search(answer) else answer
+
+
 def _answer(completion: str, finish_reason: FinishReason) -> str | Parsed:
     """The completion without thought and without imitated turns; Parsed where there is no answer to read."""
     if finish_reason == "content_filter":
         return Parsed("refused", "stopped by the server's content filter", ())
     if finish_reason != "stop":
         return Parsed("truncated", "cut at max_tokens" if finish_reason == "length" else "aborted", ())
-    answer = completion
-    for match in _THOUGHT_END.finditer(completion):
-        answer = completion[match.end() :]
-    if _THOUGHT_START.search(answer):
-        return Parsed("unparseable", "a thought without an end", ())
+    answer = strip_thinking(completion)
+    if not answer.strip():
+        return Parsed("unparseable", "nothing but thought" if completion.strip() else "empty", ())
     if turn := _TURN_END.search(answer):
         # Tokens of the chat template open an answer where the server shows them; after it begins another speaker's turn.
         before = answer[: turn.start()]
@@ -185,8 +196,7 @@ def _answer(completion: str, finish_reason: FinishReason) -> str | Parsed:
 def _plain(answer: str) -> tuple[str, tuple[str, ...]]:
     """The answer in ASCII digits and square brackets, without markdown and bullets; and the names of what was changed."""
     repairs = []
-    digits = "".join(map(_plain_digit, _SUPERSCRIPT.sub(lambda match: "".join(map(_superscript_digit, match[0])), answer)))
-    digits = "".join(character for character in digits.translate(_CHARACTERS) if unicodedata.category(character) != "Cf")
+    digits = answer if answer.isascii() else _ascii(answer)
     if digits != answer:
         repairs.append("characters")
     unmarked = _MARKUP.sub("", digits)
@@ -195,6 +205,13 @@ def _plain(answer: str) -> tuple[str, tuple[str, ...]]:
     if listed != digits:
         repairs.append("markup")
     return listed.strip(), tuple(repairs)
+
+
+def _ascii(answer: str) -> str:
+    """Digits, brackets and separators of other scripts in ASCII; invisible characters dropped, all else left."""
+    superscripts = _SUPERSCRIPT.sub(lambda match: "".join(str(unicodedata.digit(character)) for character in match[0]), answer)
+    digits = _NOT_ASCII.sub(lambda match: _plain_digit(match[0]), superscripts).translate(_CHARACTERS)
+    return "".join(character for character in digits if unicodedata.category(character) != "Cf")
 
 
 def _plain_digit(character: str) -> str:
@@ -208,43 +225,34 @@ def _plain_digit(character: str) -> str:
     return f"[{int(value)}]"
 
 
-def _superscript_digit(character: str) -> str:
-    return str(unicodedata.digit(character))
-
-
 def _find_selection(plain: str) -> _Found | str:
     if _LIST.fullmatch(plain.rstrip(".,")):
-        return _Found(_numbers(plain), ("form",))
+        return _Found(_numbers(plain), () if _STRICT_LIST.fullmatch(plain) else ("form",))
     if _BARE_LIST.fullmatch(plain):
         return _Found(_numbers(plain), ("no brackets",))
-    alone = list(_lists_alone(plain))
-    lists = {found.numbers for found, _ in alone}
+    alone = _lists_alone(plain)
+    lists = {numbers for numbers, _ in alone}
     if len(lists) > 1:
         return "several lists"
     if alone:
-        found, leads = alone[0][0], [lead for _, lead in alone]
-        return found if all(map(_leads_to_list, leads)) else "a list after a negation or without a verdict"
+        leads = all(_leads_to_list(lead) for _, lead in alone)
+        return _Found(lists.pop(), ("prose",)) if leads else "a list after a negation or without a verdict"
     return _find_in_sentence(plain)
 
 
-def _lists_alone(plain: str) -> Iterator[tuple[_Found, str]]:
-    """Lists and Nones that have lines to themselves, each with what leads to it: its own `Answer:` or the line before."""
-    lead, block = "", ""
-    for line in [*filter(None, map(str.strip, plain.splitlines())), "."]:
+def _lists_alone(plain: str) -> list[tuple[tuple[tuple[str, ...], ...], str]]:
+    """Numbers of the lists and Nones that have lines to themselves, each with its lead: its own `Answer:` or the line before."""
+    alone: list[tuple[list[str], str]] = []
+    previous, previous_is_list = "", False
+    for line in filter(None, map(str.strip, plain.splitlines())):
         prefix, rest = _split_prefix(line)
-        if block and not prefix and _LIST.fullmatch(rest):
-            block += f"\n{rest}"
-            continue
-        if block:
-            yield _Found(_numbers(block), ("prose",)), lead
-        lead, block = prefix or (lead if not block else block), ""
-        if _LIST.fullmatch(rest):
-            block = rest
-        elif _NONE.fullmatch(rest):
-            yield _Found((), ("prose",)), lead
-            lead = line
-        else:
-            lead = line
+        is_list = _LIST.fullmatch(rest) is not None
+        if is_list and previous_is_list and not prefix:
+            alone[-1][0].append(rest)
+        elif is_list or _NONE.fullmatch(rest):
+            alone.append(([rest], prefix or previous))
+        previous, previous_is_list = line, is_list
+    return [(_numbers("\n".join(lines)), lead) for lines, lead in alone]
 
 
 def _split_prefix(line: str) -> tuple[str, str]:
@@ -267,12 +275,14 @@ def _find_in_sentence(plain: str) -> _Found | str:
     before, after = plain[: match.start()], plain[match.end() :].split("\n", 1)[0]
     if _NEGATION.search(before) or _NEGATION.search(after):
         return "a list beside a negation"
-    if not (_VERDICT.search(before) or (not before.strip() and _VERDICT_AFTER.match(after))):
+    if not (_VERDICT.search(before) and _GOES_ON.match(after)) and not (not before.strip() and _VERDICT_AFTER.match(after)):
         return "identifiers without a verdict"
     return _Found(_numbers(match[0]), ("prose",))
 
 
 def _find_ranking(plain: str) -> _Found | str:
+    if _TURNS_ROUND.search(plain):
+        return "not one descending order"
     matches = list(_RANKING.finditer(plain))
     rankings = {_numbers(match[0]) for match in matches}
     if len(rankings) > 1:
@@ -280,7 +290,8 @@ def _find_ranking(plain: str) -> _Found | str:
     if rankings:
         if _NEGATION.search(plain[: matches[0].start()]):
             return "a ranking after a negation"
-        return _Found(rankings.pop(), ("form",) if matches[0][0] == plain.rstrip(".") else ("prose",))
+        form = () if _STRICT_RANKING.fullmatch(plain) else ("form",)
+        return _Found(rankings.pop(), form if matches[0][0] == plain.rstrip(".") else ("prose",))
     if _LIST.fullmatch(plain.rstrip(".,")):
         numbers = _numbers(plain)
         return "a range ranks nothing" if any(len(each) > 1 for each in numbers) else _Found(numbers, ("separators",))
@@ -318,6 +329,3 @@ def _checked(found: _Found, num_passages: int, *, is_ranking: bool = False) -> P
 
 def _failed(plain: str, problem: str) -> Parsed:
     return Parsed("refused", "the model declines", ()) if _REFUSAL.match(plain) else Parsed("unparseable", problem, ())
-
-
-__all__: Sequence[str] = ("FinishReason", "Outcome", "Parsed", "parse_ranking", "parse_selection")

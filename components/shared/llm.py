@@ -1,21 +1,27 @@
 """Prompts -> completions or token log-likelihoods, from three engines behind one small interface.
 
 An engine takes requests one by one and gives results as they finish, in any order: so a queue of dependent calls keeps it
-full, and each result can be kept the moment it exists. Equal requests get equal results where sampling is greedy.
+full, and each result can be kept the moment it exists. Equal requests get equal results where sampling is greedy. Every engine
+cuts a likelihood's text at the same place: context and continuation are tokenised apart and their tokens joined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from components.shared import log, storage
 
 if TYPE_CHECKING:
     import torch
 
 Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length", "abort"]
+FinishReason = Literal["stop", "length", "abort", "content_filter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ class Likelihood:
 Result = Completion | Likelihood
 
 
+@runtime_checkable
 class Engine(Protocol):
     """What annotate asks of an LLM."""
 
@@ -92,6 +99,37 @@ class Engine(Protocol):
         """Frees the model or the connections."""
 
 
+EngineName = Literal["vllm", "endpoint", "transformers"]
+
+
+def open_engine(engine: EngineName, *, llm_uri: str, endpoint_uri: str = "", batch_tokens: int = 1024, seed: int = 0) -> Engine:
+    """Opens the engine of that name; loading a model takes seconds to minutes.
+
+    Args:
+        engine: Which one.
+        llm_uri: Folder, hub name or .gguf file; for an endpoint the model name it serves.
+        endpoint_uri: Base URL of the server, for an endpoint only.
+        batch_tokens: Padded tokens in one forward pass, for transformers only.
+        seed: Of vLLM's sampling where a request has none of its own.
+
+    Raises:
+        ValueError: Where the model cannot be found, or an argument contradicts the engine.
+    """
+    if bool(endpoint_uri) != (engine == "endpoint"):
+        given = f"endpoint_uri {endpoint_uri!r} is given" if endpoint_uri else "endpoint_uri is empty"
+        raise ValueError(f"engine {engine!r}, but {given}; an endpoint needs the server's base URL, the other engines take none")
+    # Imported where they are used: each brings a library that the other engines' images do not have.
+    if engine == "vllm":
+        from components.shared.llm_vllm import VllmEngine
+
+        return VllmEngine(llm_uri, seed=seed)
+    if engine == "endpoint":
+        from components.shared.llm_endpoint import EndpointEngine
+
+        return EndpointEngine(endpoint_uri, llm_uri)
+    return TransformersEngine(llm_uri, batch_tokens=batch_tokens)
+
+
 class TransformersEngine:
     """A small causal LM on the CPU: likelihoods in length-sorted batches, completions by generate()."""
 
@@ -100,18 +138,19 @@ class TransformersEngine:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        folder, gguf = (str(Path(llm_uri).parent), Path(llm_uri).name) if llm_uri.endswith(".gguf") else (llm_uri, None)
-        arguments = {"gguf_file": gguf} if gguf else {}
         self._torch = torch
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, **arguments)
-        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **arguments).eval()
+        with loading(llm_uri) as source:
+            self._tokenizer = AutoTokenizer.from_pretrained(source)
+            self._model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+        self._end_ids = _end_ids(self._model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
         self._batch_tokens = batch_tokens
         self._queue: list[tuple[Request, list[int], list[int]]] = []
-        self.model = Path(llm_uri).name if Path(llm_uri).exists() else f"{llm_uri}@{getattr(self._model.config, '_commit_hash', None)}"
+        self.model = model_name(llm_uri)
 
     def submit(self, request: Request) -> None:
         """Queues a request."""
-        context, continuation = _token_ids(self._tokenizer, request)
+        context, continuation = token_ids(self._tokenizer, request)
+        check_length(request, len(context) + len(continuation), self._model.config.max_position_embeddings)
         self._queue.append((request, context, continuation))
 
     def collect(self) -> list[Result]:
@@ -152,14 +191,16 @@ class TransformersEngine:
         max_tokens, sampling_temperature, seed = _sampling(batch[0][0])
         self._torch.manual_seed(seed)
         sampling = {"do_sample": True, "temperature": sampling_temperature} if sampling_temperature > 0 else {"do_sample": False}
-        end = self._tokenizer.eos_token_id
-        output = self._model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, pad_token_id=end, **sampling)
+        # A model's own generation defaults would bend the distribution, greedy decoding too (a repetition penalty); vLLM has none.
+        plain = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0} if sampling_temperature > 0 else {"repetition_penalty": 1.0}
+        ends = {"pad_token_id": min(self._end_ids), "eos_token_id": sorted(self._end_ids)}
+        output = self._model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, **ends, **sampling, **plain)
         results: list[Result] = []
         for (request, context, _), generated in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
-            stopped = end in generated
-            its = generated[: generated.index(end)] if stopped else generated
-            text = self._tokenizer.decode(its, skip_special_tokens=True)
-            results.append(Completion(request.key, text, "stop" if stopped else "length", len(context), len(its) + stopped))
+            length = next((place for place, token in enumerate(generated) if token in self._end_ids), None)
+            text = self._tokenizer.decode(generated[:length], skip_special_tokens=True)
+            num_tokens = len(generated) if length is None else length + 1
+            results.append(Completion(request.key, text, "length" if length is None else "stop", len(context), num_tokens))
         return results
 
     def _left_padded(self, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -177,17 +218,121 @@ def _sampling(request: Request) -> tuple[int, float, int]:
     return request.max_tokens, request.sampling_temperature, request.seed
 
 
-class _Tokenizer(Protocol):
-    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]: ...
+def _end_ids(*sources: int | list[int] | None) -> set[int]:
+    """All tokens that end a reply; a model may have several, of which its tokenizer names one."""
+    ends: set[int] = set()
+    for source in sources:
+        ends |= set() if source is None else {source} if isinstance(source, int) else set(source)
+    return ends
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], *, add_generation_prompt: bool, tokenize: bool) -> str: ...
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """The part of a Hugging Face tokenizer that engines use."""
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> Mapping[str, list[int]]:
+        """Token ids under `input_ids`."""
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], *, add_generation_prompt: bool, tokenize: bool) -> str:
+        """The chat as the text that the model was trained on."""
 
 
-def _token_ids(tokenizer: _Tokenizer, request: Request) -> tuple[list[int], list[int]]:
-    """Token ids of the context and of the continuation; tokenised apart, so that the border is where the text says."""
+def token_ids(tokenizer: Tokenizer, request: Request) -> tuple[list[int], list[int]]:
+    """Token ids of the context and of the continuation; tokenised apart, so that the border is where the text says.
+
+    Raises:
+        ValueError: Where context or continuation has no token (the first token of a text has no likelihood), or where the
+            model has no chat template for these turns.
+    """
     if isinstance(request, LikelihoodRequest):
         context = tokenizer(request.context, add_special_tokens=True)["input_ids"]
-        return context, tokenizer(request.continuation, add_special_tokens=False)["input_ids"]
+        continuation = tokenizer(request.continuation, add_special_tokens=False)["input_ids"]
+        check_border(request, len(context), len(continuation))
+        return context, continuation
+    from jinja2 import TemplateError
+
     chat = [{"role": turn.role, "content": turn.content} for turn in request.turns]
-    prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    try:
+        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    except (TemplateError, ValueError) as error:
+        raise ValueError(f"the model has no chat template for turns {[turn.role for turn in request.turns]}: {error}") from error
     return tokenizer(prompt, add_special_tokens=False)["input_ids"], []
+
+
+def check_border(request: LikelihoodRequest, num_context: int, num_continuation: int) -> None:
+    """Raises ValueError where one side of the border has no token."""
+    if not num_context or not num_continuation:
+        raise ValueError(f"request {request.key!r}: context has {num_context} tokens, continuation {num_continuation}; both need one")
+
+
+def check_length(request: Request, num_tokens: int, max_model_tokens: int) -> None:
+    """Raises ValueError where prompt and reply would not fit into the model; it would forget or fail."""
+    needed = num_tokens + (request.max_tokens if isinstance(request, CompletionRequest) else 0)
+    if needed > max_model_tokens:
+        raise ValueError(
+            f"request {request.key!r} needs {needed} tokens, the model takes {max_model_tokens}; "
+            "use a smaller window or fewer passage words, or another model"
+        )
+
+
+def model_name(llm_uri: str) -> str:
+    """The name as recorded with labels: without the machine's folders."""
+    return Path(llm_uri).name if Path(llm_uri).exists() or storage.is_remote(llm_uri) else llm_uri
+
+
+@contextmanager
+def loading(llm_uri: str) -> Iterator[str]:
+    """What transformers and vLLM can load: a local folder, or the hub name itself.
+
+    Raises:
+        ValueError: Where the block cannot load it; a library's OSError says neither what to do nor whose mistake it is.
+    """
+    try:
+        source = str(storage.fetch(llm_uri)) if storage.is_remote(llm_uri) else llm_uri
+        yield str(_unpacked_gguf(Path(source))) if source.endswith(".gguf") else source
+    except OSError as error:
+        problem = str(error).strip().split("\n", 1)[0]
+        remedy = "check the path" if Path(llm_uri).is_absolute() or llm_uri.startswith(".") else "check the name, or give a local folder"
+        raise ValueError(f"llm_uri {llm_uri!r} cannot be loaded ({problem}); {remedy}") from error
+
+
+def _unpacked_gguf(path: Path) -> Path:
+    """A Hugging Face folder (fp32 safetensors, tokenizer) with the content of a .gguf file, made once on a machine.
+
+    Reading the .gguf costs 57 CPU seconds at 135M parameters (27 with `_parsed_once`), the folder 3; vLLM reads folders only. It
+    takes 4 bytes a parameter under ~/.cache/retriever.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
+
+    folder = Path.home() / ".cache" / "retriever" / "gguf" / f"{storage.file_digest(path)[:16]}-transformers-{__version__}"
+    if folder.exists():
+        return folder
+    log.event("unpacking a .gguf file, once on this machine", file=path.name, into=folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, _parsed_once():
+        partial = Path(scratch) / folder.name
+        AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(partial)
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        # Saved by an empty model of the same shape: the loaded one's config says that its weights are quantised, which they no longer are.
+        config = type(model.config)(**{name: value for name, value in model.config.to_dict().items() if name != "quantization_config"})
+        with torch.device("meta"):
+            empty = type(model)(config)
+        empty.save_pretrained(partial, state_dict=model.state_dict())
+        # Another process may have been faster; its folder has the same content.
+        with suppress(OSError):
+            partial.rename(folder)
+    return folder
+
+
+@contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Makes transformers parse the file once, not three times, and build the map of tensor names once, not once a module."""
+    import gguf
+
+    its: dict[str, Callable[..., Any]] = {"GGUFReader": gguf.GGUFReader, "get_tensor_name_map": gguf.get_tensor_name_map}
+    vars(gguf).update({name: cache(function) for name, function in its.items()})
+    try:
+        yield
+    finally:
+        vars(gguf).update(its)
