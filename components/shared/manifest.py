@@ -295,6 +295,8 @@ def _lock(path: Path) -> IO[str]:
 
 
 def _file_entry(path: Path) -> dict[str, Any]:
+    # safetensors makes files that only their owner may read; the next container may run as another user.
+    path.chmod(path.stat().st_mode | 0o444)
     return {"bytes": path.stat().st_size, "sha256": storage.file_digest(path)}
 
 

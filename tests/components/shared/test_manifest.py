@@ -67,6 +67,12 @@ def test_a_finished_artifact_says_what_it_is(config: _Config) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "vectors"]
 
 
+def test_another_user_can_read_what_a_library_kept_to_its_owner(config: _Config) -> None:
+    with artifact_writer("train", config) as artifact:
+        (artifact.path / "model.safetensors").touch(mode=0o600)
+    assert (Path(config.output_uri) / "model.safetensors").stat().st_mode & 0o777 == 0o644
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
