@@ -1,0 +1,136 @@
+"""What kustomize builds: valid against the schemas, hardened, and in agreement with the server it starts."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from components.serve.config import ServeConfig
+
+BASE = Path(__file__).parents[1] / "k8s" / "base"
+VERSION = "1.32"
+# The validator lets unknown kinds pass, so a mistyped kind must fail here.
+KINDS = {
+    "ConfigMap": "v1",
+    "Deployment": "apps/v1",
+    "HorizontalPodAutoscaler": "autoscaling/v2",
+    "NetworkPolicy": "networking.k8s.io/v1",
+    "PodDisruptionBudget": "policy/v1",
+    "Service": "v1",
+    "ServiceAccount": "v1",
+}
+Manifest = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def manifests() -> dict[str, Manifest]:
+    """Kind -> manifest, as kustomize builds the base."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    done = subprocess.run(["kubectl", "kustomize", BASE], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(done.stdout)}
+
+
+@pytest.fixture
+def pod(manifests: dict[str, Manifest]) -> Manifest:
+    return dict(manifests["Deployment"]["spec"]["template"]["spec"])
+
+
+@pytest.fixture
+def container(pod: Manifest) -> Manifest:
+    (only,) = pod["containers"]
+    return dict(only)
+
+
+def problems(manifest: Manifest) -> list[str]:
+    if KINDS.get(manifest["kind"]) != manifest["apiVersion"]:
+        return [f"{manifest['apiVersion']} {manifest['kind']} is not one of ours"]
+    try:
+        kubernetes_validate.validate(manifest, VERSION, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return [f"{manifest['kind']}: {error.message}"]
+    return []
+
+
+def test_every_manifest_is_valid_against_its_schema(manifests: dict[str, Manifest]) -> None:
+    assert set(manifests) == set(KINDS)
+    assert [problem for manifest in manifests.values() for problem in problems(manifest)] == []
+
+
+def test_the_check_finds_an_unknown_field_a_wrong_type_and_an_unknown_kind(manifests: dict[str, Manifest]) -> None:
+    service = manifests["Service"]
+    assert problems({**service, "spec": {**service["spec"], "prots": []}})
+    assert problems({**service, "spec": {**service["spec"], "ports": "http"}})
+    assert problems({**service, "kind": "Servis"})
+
+
+def test_the_pod_runs_without_any_privilege(pod: Manifest, container: Manifest) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    writable = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert writable == {"/tmp", "/home/retriever"}
+
+
+def test_every_selector_finds_the_pod_and_nothing_else(manifests: dict[str, Manifest]) -> None:
+    labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    wanted = {"app.kubernetes.io/name": "retriever-serve"}
+    assert wanted.items() <= labels.items()
+    assert manifests["Deployment"]["spec"]["selector"] == {"matchLabels": wanted}
+    assert manifests["Service"]["spec"]["selector"] == wanted
+    assert manifests["PodDisruptionBudget"]["spec"]["selector"] == {"matchLabels": wanted}
+    policy = manifests["NetworkPolicy"]["spec"]
+    assert policy["podSelector"] == {"matchLabels": wanted}
+    # The peers are other pods: they do not carry the server's labels.
+    assert policy["ingress"][0]["from"][0]["podSelector"] == {"matchLabels": {"retriever-client": "true"}}
+    assert manifests["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == manifests["Deployment"]["metadata"]["name"]
+
+
+def test_names_that_point_at_each_other_agree(manifests: dict[str, Manifest], pod: Manifest, container: Manifest) -> None:
+    assert pod["serviceAccountName"] == manifests["ServiceAccount"]["metadata"]["name"]
+    assert container["envFrom"] == [{"configMapRef": {"name": manifests["ConfigMap"]["metadata"]["name"]}}]
+    (port,) = container["ports"]
+    assert manifests["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert {container[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} == {port["name"]}
+    assert {volume["name"] for volume in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
+
+
+def test_the_arguments_are_flags_of_the_server_and_all_their_variables_exist(manifests: dict[str, Manifest], container: Manifest) -> None:
+    flags = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
+    fields = {field.name.replace("_", "-") for field in dataclasses.fields(ServeConfig)}
+    assert set(flags) <= fields
+    variables = {name for value in flags.values() for name in re.findall(r"\$\((\w+)\)", value)}
+    assert variables == {"ENCODER_URI", "INDEX_URI", "DATASET_URI", "CPUS"}
+    assert variables <= set(manifests["ConfigMap"]["data"]) | {each["name"] for each in container["env"]}
+    assert container["command"] == ["python", "-m", "components.serve"]
+    assert int(flags["port"]) == container["ports"][0]["containerPort"]
+
+
+def test_the_pod_lives_long_enough_to_drain(pod: Manifest, container: Manifest) -> None:
+    flags = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
+    pre_stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    needed = pre_stop + float(flags["drain-seconds"]) + float(flags["request-seconds"])
+    assert pod["terminationGracePeriodSeconds"] > needed
+    # Readiness is noticed within the drain.
+    probe = container["readinessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] < float(flags["drain-seconds"])
+
+
+def test_threads_come_from_the_cpu_request(container: Manifest) -> None:
+    sources = {each["name"]: each.get("valueFrom") for each in container["env"]}
+    request = {"resourceFieldRef": {"containerName": "serve", "resource": "requests.cpu"}}
+    assert sources["CPUS"] == sources["OMP_NUM_THREADS"] == request
+    assert container["resources"]["requests"]["cpu"]
+    assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"]
