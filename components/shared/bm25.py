@@ -23,15 +23,21 @@ class BM25:
 
     def __init__(self, dataset: Dataset) -> None:
         """Tokenises and counts the whole corpus."""
-        self._dataset = dataset
         self._stemmer = Stemmer.Stemmer("porter")
         self._retriever = bm25s.BM25(method="lucene", k1=K1, b=B)
-        texts = [passage.full_text for passage in dataset.iter_passages()]
+        # Kept: reading the passage behind each hit took 0.09 s a query at depth 1,000.
+        self._passage_ids: list[str] = []
+        texts: list[str] = []
+        for passage in dataset.iter_passages():
+            self._passage_ids.append(passage.passage_id)
+            texts.append(passage.full_text)
         self._retriever.index(self._tokens(texts), show_progress=False)
 
     def search(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
         """The best `depth` passages with a score above 0 of each query, best first."""
-        depth = min(depth, self._dataset.num_passages)
+        if not queries:
+            return []
+        depth = min(depth, len(self._passage_ids))
         tokens = bm25s.tokenize(list(queries), stopwords="en", stemmer=self._stemmer, return_ids=False, show_progress=False)
         rows, scores = self._retriever.retrieve(tokens, k=depth, show_progress=False, n_threads=1)
         return [self._hits(its_rows, its_scores) for its_rows, its_scores in zip(rows, scores, strict=True)]
@@ -40,7 +46,6 @@ class BM25:
         return bm25s.tokenize(list(texts), stopwords="en", stemmer=self._stemmer, show_progress=False)
 
     def _hits(self, rows: np.ndarray, scores: np.ndarray) -> list[Hit]:
-        hits = [
-            Hit(self._dataset.passage_at(int(row)).passage_id, float(score)) for row, score in zip(rows, scores, strict=True) if score > 0
-        ]
+        pairs = zip(rows.tolist(), scores.tolist(), strict=True)
+        hits = [Hit(self._passage_ids[row], score) for row, score in pairs if score > 0]
         return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 SETTINGS_NAME = "dual_encoder.json"
 Pooling = Literal["cls", "mean"]
@@ -102,6 +103,8 @@ def load(
     Raises:
         ValueError: Where nothing that transformers can load lies there.
     """
+    # A bar of a second each time tells a log nothing.
+    transformers_logging.disable_progress_bar()
     own = Path(uri) / SETTINGS_NAME
     if own.is_file():
         settings = DualEncoderSettings(**orjson.loads(own.read_bytes()))

@@ -7,6 +7,7 @@ memory-mapped), so a million passages open at once and memory stays flat however
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class DatasetWriter:
         self._sink = pa.OSFile(str(folder / CORPUS_NAME), "wb")
         self._writer = pa.ipc.new_file(self._sink, _CORPUS)
         self._batch: list[Passage] = []
-        self._hashes: list[int] = []
+        self._hashes = array("Q")
 
     def add_passage(self, passage: Passage) -> None:
         """Appends a passage; the caller answers for unique ids."""
@@ -119,7 +120,7 @@ class Dataset:
     def iter_passages(self, start: int = 0, stop: int | None = None) -> Iterator[Passage]:
         """Passages of rows start .. stop - 1 in order, a batch in memory at a time."""
         stop = self.num_passages if stop is None else min(stop, self.num_passages)
-        for first in range(start - start % _BATCH_ROWS, stop, _BATCH_ROWS):
+        for first in range(start - start % _BATCH_ROWS if start < stop else stop, stop, _BATCH_ROWS):
             columns = self._reader.get_batch(first // _BATCH_ROWS).slice(max(start - first, 0), stop - max(first, start)).to_pydict()
             yield from map(Passage, columns["passage_id"], columns["title"], columns["text"])
 

@@ -24,8 +24,8 @@ from components.shared.records import Passage
 GRAPH_NAME, TOKENIZER_NAME, SETTINGS_NAME = "model.onnx", "tokenizer.json", "encoder.json"
 INPUT_NAMES, OUTPUT_NAME = ("input_ids", "attention_mask"), "vectors"
 
-# A tokenizer's time grows with the whole text even when it truncates: cut first. No token of a known vocabulary that
-# matters is longer on average than this many characters.
+# A tokenizer's time grows with the whole text even when it truncates: cut first. Hardly any text has fewer tokens than one for
+# this many characters; one that has is read whole.
 _CHARACTERS_PER_TOKEN = 24
 
 Vectors = Float32[np.ndarray, "text dimension"]
@@ -80,7 +80,6 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_NAME))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._session = ort.InferenceSession(str(folder / GRAPH_NAME), _session_options(num_threads), providers=_providers())
 
     @property
@@ -118,16 +117,23 @@ class Encoder:
         return vectors
 
     def _tokenize(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        cut = [text[: max_tokens * _CHARACTERS_PER_TOKEN] for text in texts]
-        self_encodings: list[Encoding] = self._tokenizer.encode_batch_fast(cut)
-        return [self._truncated(encoding.ids, max_tokens) for encoding in self_encodings]
+        max_characters = max_tokens * _CHARACTERS_PER_TOKEN
+        encodings: list[Encoding] = self._tokenizer.encode_batch_fast([text[:max_characters] for text in texts])
+        for row, text in enumerate(texts):
+            if len(text) > max_characters and len(encodings[row].ids) <= max_tokens:
+                # White space or one endless word used up the characters: only the whole text has the tokens that training saw.
+                encodings[row] = self._tokenizer.encode(text)
+        return [self._truncated(encoding, max_tokens) for encoding in encodings]
 
-    def _truncated(self, ids: list[int], max_tokens: int) -> list[int]:
-        # Truncating here keeps the tokenizer free of state that two threads would fight over. The last special token
-        # ([SEP]) closes the text, as it did in training.
+    def _truncated(self, encoding: Encoding, max_tokens: int) -> list[int]:
+        # Truncating here keeps the tokenizer free of state that two threads would fight over. The special tokens that close a
+        # text stay, as they did in training; a text without any token is one padding token, so that its vector is a number.
+        ids: list[int] = encoding.ids or [self.settings.pad_token_id]
         if len(ids) <= max_tokens:
             return ids
-        return ids[: max_tokens - 1] + ids[-1:] if self._special_tokens > 1 else ids[:max_tokens]
+        is_special = encoding.special_tokens_mask
+        num_closing = next(number for number, special in enumerate(reversed(is_special)) if not special)
+        return ids[: max_tokens - num_closing] + ids[len(ids) - num_closing :]
 
     def _encode_batch(self, token_ids: Sequence[list[int]]) -> Vectors:
         ids, mask = padded(token_ids, self.settings.pad_token_id)

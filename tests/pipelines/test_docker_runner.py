@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -40,7 +42,10 @@ def test_the_compiled_pipeline_runs_in_containers_and_measures(
     pipeline = tmp_path / "pipeline.yaml"
     compile_to(pipeline, _VALUES, "laptop")
     pipeline.write_text(re.sub(r"(?m)(?<=\bimage: ).+$", thin_image, pipeline.read_text()))
-    with loading(str(find_llm())) as llm:
+    with loading(str(find_llm())) as unpacked, TemporaryDirectory() as llm:
+        # A copy, because only its owner may read the original.
+        shutil.copytree(unpacked, llm, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        Path(llm).chmod(0o755)
         mounts = {**thin_mounts, "/collection": tiny_collection, "/models/base": minilm, "/models/llm": Path(llm)}
         binds = [Mount(target=place, source=str(path), type="bind", read_only=True) for place, path in mounts.items()]
         outputs = run_compiled(pipeline, arguments(_VALUES), tmp_path / "root", network_mode="none", mounts=binds)
