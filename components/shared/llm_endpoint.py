@@ -171,13 +171,13 @@ class EndpointEngine:
             },
         )
         try:
-            (choice,) = answer["choices"]
+            choice = answer["choices"][0]
             # No content at all where a reasoning parser took everything, or a filter did.
             text = choice["message"].get("content") or ""
             finish_reason = _FINISH_REASONS.get(choice.get("finish_reason"), "abort")
             usage = answer["usage"]
             return Completion(request.key, text, finish_reason, usage["prompt_tokens"], usage["completion_tokens"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise self._not_the_protocol(url, answer, error) from error
 
     async def _weigh(self, request: LikelihoodRequest) -> Likelihood:
@@ -192,7 +192,7 @@ class EndpointEngine:
         body = {"model": self.model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": 1}
         answer = await self._post(url, body)
         try:
-            (choice,) = answer["choices"]
+            choice = answer["choices"][0]
             num_prompt = answer["usage"]["prompt_tokens"]
             echoed = choice.get("logprobs") or {}
             logprobs = echoed.get("token_logprobs") or []
