@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from components.annotate.config import AnnotateConfig
 from components.evaluate.config import EvaluateConfig
 from components.prepare.config import PrepareConfig
 from components.shared.dataset import Dataset, DatasetWriter
@@ -49,8 +49,8 @@ def build_inputs(folder: Path, dataset: Path) -> EvaluateConfig:
     """Two encoders and their indexes over a dataset, and the config that evaluates them."""
     words = words_of([passage.full_text for passage in Dataset(dataset).iter_passages()])
     for seed, name in enumerate(("base", "trained")):
-        # The base encoder reads 6 tokens of a passage and so does not see most of it; the other one reads all.
-        encoder = write_tiny_encoder(folder / f"{name}-encoder", seed, words, passage_tokens=6 if name == "base" else 64)
+        # The base encoder reads one word of a passage, the other one reads all.
+        encoder = write_tiny_encoder(folder / f"{name}-encoder", seed, words, passage_tokens=3 if name == "base" else 64)
         write_tiny_index(folder / f"{name}-index", dataset=dataset, encoder=encoder)
     return EvaluateConfig(
         dataset_uri=str(dataset),
@@ -64,26 +64,45 @@ def build_inputs(folder: Path, dataset: Path) -> EvaluateConfig:
 
 
 @pytest.fixture
-def config(tmp_path: Path, tiny_collection: Path) -> EvaluateConfig:
-    return build_inputs(tmp_path, write_dataset(tmp_path / "dataset", *read_collection(tiny_collection)))
+def make_config(tmp_path: Path) -> Callable[..., EvaluateConfig]:
+    """Builds all inputs over given passages, queries by split and qrels by split."""
+
+    def make(passages: list[Passage], queries: Mapping[str, list[Query]], qrels: Mapping[str, Qrels]) -> EvaluateConfig:
+        return build_inputs(tmp_path, write_dataset(tmp_path / "dataset", passages, queries, qrels))
+
+    return make
 
 
 @pytest.fixture
-def unjudged_config(tmp_path: Path, tiny_collection: Path) -> EvaluateConfig:
+def make_dataset(tmp_path: Path) -> Callable[..., Dataset]:
+    """Writes a dataset of given passages, queries by split and qrels by split."""
+
+    def make(passages: list[Passage], queries: Mapping[str, list[Query]], qrels: Mapping[str, Qrels]) -> Dataset:
+        return Dataset(write_dataset(tmp_path / "dataset", passages, queries, qrels))
+
+    return make
+
+
+@pytest.fixture
+def config(make_config: Callable[..., EvaluateConfig], tiny_collection: Path) -> EvaluateConfig:
+    return make_config(*read_collection(tiny_collection))
+
+
+@pytest.fixture
+def unjudged_config(make_config: Callable[..., EvaluateConfig], tiny_collection: Path) -> EvaluateConfig:
     """The same without any human judgement."""
     passages, queries, _ = read_collection(tiny_collection)
-    return build_inputs(tmp_path, write_dataset(tmp_path / "dataset", passages, queries, {}))
+    return make_config(passages, queries, {})
 
 
 @pytest.fixture
 def write_annotations(tmp_path: Path) -> Callable[..., str]:
     """Writes an annotations artifact of one shard and returns its URI."""
-    from components.annotate.config import AnnotateConfig
 
     def write(*annotations: Annotation, name: str = "annotations") -> str:
         uri = str(tmp_path / name)
         config = AnnotateConfig(dataset_uri="none", pools_uri="none", llm_uri="tiny-llm", output_uri=uri)
-        with artifact_writer("annotate", replace(config, seed=len(annotations))) as artifact:
+        with artifact_writer("annotate", config) as artifact:
             write_records(artifact.path / "annotations.jsonl", annotations)
         return uri
 
