@@ -19,6 +19,8 @@ settings.load_profile("retriever")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RETRIEVER_LOG"] = "json"
 
+pytest_plugins = ["tests.docker_daemon"]
+
 _TOPICS = {
     "volcano": "A volcano erupts when magma rises through a vent; lava, ash and gas come out of the crater.",
     "glacier": "A glacier is a slow river of ice that carves valleys and carries moraine down the mountain.",

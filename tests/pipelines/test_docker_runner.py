@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,9 +49,22 @@ def test_the_compiled_pipeline_runs_in_containers_and_measures(
         binds = [Mount(target=place, source=str(path), type="bind", read_only=True) for place, path in mounts.items()]
         outputs = run_compiled(pipeline, arguments(_VALUES), tmp_path / "root", network_mode="none", mounts=binds)
     assert set(outputs) == {"dataset", "encoder", "index", "evaluation"}
-    assert read_manifest(str(outputs["index"])).component == "index"
+    _check(outputs, tmp_path / "root")
+
+
+def _check(outputs: dict[str, Path], root: Path) -> None:
     metrics = json.loads((outputs["evaluation"] / "metrics.json").read_text())
-    sys.stderr.write(json.dumps(metrics)[:3000])
+    assert metrics["num_queries"] == 6
+    # Six queries that each name their passage among thirty: an encoder that was broken on the way does not find them.
+    assert {name: its["nDCG@10"]["mean"] > 0.9 for name, its in metrics["systems"].items()} == {"bm25": True, "base": True, "trained": True}
+    assert "<html" in (outputs["evaluation"] / "report.html").read_text()
+    (trained,) = root.glob("*/train/checkpoint")
+    # The fan-in had both shards, and was not the administrator's.
+    assert [Path(uri).parent.parent.name for uri in read_manifest(str(trained)).config["annotations_uri"].split(",")] == [
+        "for-loop-2-iteration-0",
+        "for-loop-2-iteration-1",
+    ]
+    assert trained.stat().st_uid == 10001
 
 
 @dsl.container_component
