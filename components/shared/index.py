@@ -23,7 +23,8 @@ from components.shared.records import Hit
 INDEX_NAME, IDS_NAME, SETTINGS_NAME = "index.faiss", "passage_ids.arrow", "index.json"
 _SCHEMA = pa.schema([("passage_id", pa.string())])
 
-Vectors = Float32[np.ndarray, "row dimension"]
+# Any number of rows: blocks, sample and queries of one call differ in it.
+Vectors = Float32[np.ndarray, "_ dimension"]
 
 
 @dataclass(frozen=True)
