@@ -199,7 +199,7 @@ def test_more_tokens_than_the_queue_ever_takes_is_413_and_not_429(sources: Sourc
 def test_too_long_in_the_queue_is_503(sources: Sources) -> None:
     # No time at all: whatever the machine's speed, the answer is late.
     server = InProcess(sources.config(num_sessions=1))
-    object.__setattr__(server.service, "config", sources.config(num_sessions=1, request_seconds=0.0))
+    server.service.config = sources.config(num_sessions=1, request_seconds=0.0)
     answer = server.post(SEARCH, query="volcano")
     server.close()
     assert answer.status_code == 503
