@@ -52,7 +52,7 @@ def test_a_numpydoc_docstring_gives_summary_body_and_references() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, summary, body",
+    ("text", "summary", "body"),
     [
         ("", "", ""),
         ("Only a summary.", "Only a summary", ""),

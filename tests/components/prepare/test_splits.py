@@ -8,7 +8,7 @@ from components.prepare.splits import assign_splits, hash_split
 
 
 @pytest.mark.parametrize(
-    "query_id, split",
+    ("query_id", "split"),
     # `echo "ibase=16; $(printf q112 | md5sum | cut -c1-32 | tr a-f A-F) % 64" | bc` gives 0, 59; 60, 74; 75, 99.
     [("q217", "train"), ("q112", "train"), ("q85", "dev"), ("q71", "dev"), ("q187", "test"), ("q63", "test")],
 )
