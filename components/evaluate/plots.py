@@ -109,7 +109,7 @@ def scatter(base: Sequence[float], trained: Sequence[float]) -> Markup:
         radius = 2.5 + 11 * math.sqrt(count / largest)
         left, up = x(its_base * top / 50), y(its_trained * top / 50)
         parts.append(
-            f'<circle class="bubble {name}" cx="{left:.1f}" cy="{up:.1f}" r="{radius:.1f}"><title>{count} queries</title></circle>'
+            f'<circle class="bubble {name}" cx="{left:.1f}" cy="{up:.1f}" r="{radius:.1f}"><title>queries: {count}</title></circle>'
         )
     parts.append(_text(172, 304, "base encoder", anchor="middle"))
     parts.append('<text x="-144" y="12" transform="rotate(-90)" text-anchor="middle">trained encoder</text>')

@@ -97,13 +97,13 @@ def notes(metrics: dict[str, Any]) -> list[str]:
     if metrics["num_queries"] < _FEW_QUERIES:
         found.append(f"Only {metrics['num_queries']} judged queries: intervals and p values are rough.")
     counts = {
-        "num_without_relevant": "judged queries have no relevant passage: every system scores 0 on them, and they stay in the denominator "
-        "(trec_eval's convention)",
-        "num_unjudged": "queries of the split are in the runs but not judged, and in no mean",
-        "num_dropped": "queries came with an empty set of judgements and were left out",
-        "num_self_matches": "hits were left out because the hit was the query itself",
+        "num_without_relevant": "Judged queries without a relevant passage: {}. Every system scores 0 on them, and they stay in the "
+        "denominator (trec_eval's convention).",
+        "num_unjudged": "Queries of the split that nobody judged: {}. They are in the runs and in no mean.",
+        "num_dropped": "Queries whose set of judgements was empty: {}. They were left out.",
+        "num_self_matches": "Hits that are the query itself: {}. They were left out.",
     }
-    found += [f"{metrics[name]} {text}." for name, text in counts.items() if metrics[name]]
+    found += [text.format(metrics[name]) for name, text in counts.items() if metrics[name]]
     shares = metrics["judged_at_10"]
     if max(shares.values()) - min(shares.values()) > _UNEVEN_JUDGING:
         text = ", ".join(f"{SYSTEM_NAMES[name]} {value:.0%}" for name, value in shares.items())
@@ -124,12 +124,13 @@ def summary_table(metrics: dict[str, Any]) -> str:
 
 
 def flat(metrics: dict[str, Any]) -> dict[str, float | int]:
-    """The numbers a metric store takes: trained_ndcg_10, trained_minus_base_ndcg_10, ..."""
+    """The numbers a metric store takes: every mean (trained_ndcg_10), and the headline's differences (trained_minus_base_ndcg_10)."""
     values: dict[str, float | int] = {"num_queries": metrics["num_queries"], "num_judgements": metrics["num_judgements"]}
     values["judged_by_llm"] = int(metrics["judge"]["kind"] == "llm")
     for name, its in metrics["systems"].items():
         values.update({f"{name}_{measure_key(measure)}": interval["mean"] for measure, interval in its.items()})
-    for its in metrics["comparisons"]:
-        name = f"{its['system']}_minus_{its['against']}_{measure_key(its['measure'])}"
+    measure = metrics["headline_measure"]
+    for against in ("base", "bm25"):
+        its, name = find_comparison(metrics, "trained", against, measure), f"trained_minus_{against}_{measure_key(measure)}"
         values.update({name: its["difference"], f"{name}_p_holm": its["p_holm"]})
     return values

@@ -156,7 +156,7 @@ def test_queries_without_hits_or_relevant_passages_stay_in_the_denominator(make_
     # BM25 finds only what shares a word: 1 for the first query, 0 for the second (no hits) and the third (nothing relevant).
     assert metrics["systems"]["bm25"]["RR@10"]["mean"] == pytest.approx(1 / 3)
     assert (metrics["num_queries"], metrics["num_without_relevant"]) == (3, 1)
-    assert any("1 judged queries have no relevant passage" in note for note in metrics["notes"])
+    assert any("without a relevant passage: 1." in note for note in metrics["notes"])
 
 
 def test_the_command_line_runs_it_and_a_second_run_does_nothing(config: EvaluateConfig) -> None:

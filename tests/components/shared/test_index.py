@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,8 +183,3 @@ def test_vectors_of_a_passage_are_those_of_its_row_after_saving(tmp_path: Path) 
     build(vectors, ids=names).save(tmp_path)
     index = PassageIndex.open(tmp_path, encoder_digest=DIGEST)
     assert [hits[0].passage_id for hits in index.search(vectors, 1)] == names
-
-
-def test_settings_are_equal_only_where_everything_is() -> None:
-    settings = settings_of(unit_vectors(3))
-    assert replace(settings) == settings != replace(settings, search_parameters="nprobe=2")
