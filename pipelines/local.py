@@ -135,7 +135,8 @@ def _unchanged(step: LocalStep) -> bool:
 def _run(step: LocalStep) -> tuple[float, float]:
     start = time.monotonic()
     environment = {**os.environ, PARENT_VARIABLE: str(os.getpid()), "RETRIEVER_LOG": os.environ.get("RETRIEVER_LOG", _log_kind())}
-    process = subprocess.Popen([sys.executable, "-m", step.module, *flags(step.config)], env=environment)
+    # A process group of its own: Ctrl-C is ours to hand on, as SIGTERM, which ends a process that is still importing without a traceback.
+    process = subprocess.Popen([sys.executable, "-m", step.module, *flags(step.config)], env=environment, process_group=0)
     try:
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:

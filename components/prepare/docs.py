@@ -9,10 +9,12 @@ passage id and not its title: with it all-MiniLM-L6-v2 ranks by the name (nDCG@1
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import orjson
@@ -20,7 +22,7 @@ import orjson
 from components.prepare.beir import CORPUS_NAME, QRELS_HEADER, QUERIES_NAME
 from components.prepare.config import DocsConfig
 from components.prepare.docstring import split_docstring
-from components.prepare.sources import DocumentedObject, find_modules, read_objects
+from components.prepare.sources import STDLIB, DocumentedObject, find_modules, read_objects
 from components.prepare.splits import hash_split
 from components.shared import log
 from components.shared.dataset import SPLITS
@@ -48,6 +50,9 @@ class Entry:
 def collect_docs(config: DocsConfig, search_path: Sequence[str] | None = None) -> None:
     """Writes the collection of a config; the same installed packages give the same bytes.
 
+    A collection that is finished stays as it is when packages are upgraded (their versions are in its manifest): qrels and
+    corpus then still agree. Delete it to collect anew.
+
     Args:
         config: What is collected, how much of it, and where it goes.
         search_path: Folders the packages are looked for in; default is this interpreter's.
@@ -60,12 +65,11 @@ def collect_docs(config: DocsConfig, search_path: Sequence[str] | None = None) -
     asked, kept = _draw(entries, related, config)
     with artifact_writer("prepare", config) as artifact:
         _write(artifact.path, [entries[name] for name in asked], [entries[name] for name in kept], related)
-        packages = Counter(name.split(".")[0] for name in kept)
         artifact.metrics |= {
             "num_passages": len(kept),
             "num_queries": len(asked),
             "num_documented_objects": len(entries),
-            "packages": dict(packages.most_common()),
+            "versions": _versions(config.packages.split()),
         }
 
 
@@ -118,6 +122,8 @@ def _draw(entries: Mapping[str, Entry], related: Mapping[str, Sequence[str]], co
         )
     order = sorted(entries, key=lambda name: hashlib.sha256(f"{config.seed}:{name}".encode()).digest())
     asked = order[: config.num_queries]
+    if len(entries) < config.num_passages:
+        log.warning("fewer passages than wanted: all that can be used are kept", num_passages=len(entries), wanted=config.num_passages)
     wanted = [*asked, *(name for each in asked for name in related[each]), *order[config.num_queries :]]
     return sorted(asked), sorted(list(dict.fromkeys(wanted))[: config.num_passages])
 
@@ -142,6 +148,16 @@ def _documented(packages: Sequence[str], search_path: Sequence[str] | None) -> I
     for package in packages:
         modules = find_modules(package, search_path)
         yield from read_objects(log.progress(modules, f"reading {package}", total=len(modules), unit="modules"))
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    found = {STDLIB: platform.python_version()} if STDLIB in packages else {}
+    for name in sorted({_top(package) for package in packages} - {STDLIB}):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # sources without a distribution, such as a folder on the search path
+    return found
 
 
 def _is_usable(entry: Entry) -> bool:

@@ -123,9 +123,7 @@ def load(
         # Eager attention: the graph that ONNX Runtime fuses, and the same numbers in training and export.
         transformer = AutoModel.from_pretrained(uri, dtype=torch.float32, attn_implementation="eager")
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{uri}: transformers cannot load this model ({_first_line(error)}); give a folder or a hub name"
-        ) from error
+        raise ValueError(f"{uri}: transformers cannot load this model ({_first_line(error)}); give a folder or a hub name") from error
     return DualEncoder(transformer, tokenizer, _within_positions(settings, transformer))
 
 

@@ -125,7 +125,6 @@ class EndpointEngine:
                     results.append(future.result())
                 elif self._failure is None:
                     self._failure = failure
-                    self._loop.call_soon_threadsafe(self._stopping.set)
         if not results and self._failure is not None:
             raise self._failure
         return results
@@ -156,7 +155,11 @@ class EndpointEngine:
         async with self._slots:
             if self._stopping.is_set():
                 raise asyncio.CancelledError
-            return await (self._complete(request) if isinstance(request, CompletionRequest) else self._weigh(request))
+            try:
+                return await (self._complete(request) if isinstance(request, CompletionRequest) else self._weigh(request))
+            except (ValueError, TransientError):
+                self._stopping.set()
+                raise
 
     async def _complete(self, request: CompletionRequest) -> Completion:
         url = f"{self._base}/chat/completions"

@@ -3,6 +3,7 @@
 An artifact folder is built under `<output>.partial` and renamed when its manifest is written, so a folder with a manifest is
 finished. A killed job finds its partial folder again; a partial folder of another identity (other inputs, settings or
 code) is thrown away first, so that two versions never mix. The identity holds no paths: moving a work folder changes nothing.
+Files under `logs/` say how the work went (times, rates): they are checked like all others but are not part of the digest.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import orjson
 from components.shared import log, storage
 
 SCHEMA_VERSION = 1
+# Folder of an artifact for files that tell of the making: no reader's result depends on them, so no reader runs again for them.
+LOGS = "logs/"
 _OUTPUT = "output_uri"
 # In a partial folder only: whose it is, and working files.
 _STAMP_NAME, _SCRATCH_NAME = "identity", ".scratch"
@@ -81,8 +84,8 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Of the content only: equal files give equal digests whoever made them."""
-        lines = [f"{name} {entry['sha256']}" for name, entry in sorted(self.files.items())]
+        """Of the content only: equal files give equal digests whoever made them, and however long it took."""
+        lines = [f"{name} {entry['sha256']}" for name, entry in sorted(self.files.items()) if not name.startswith(LOGS)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

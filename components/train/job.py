@@ -9,7 +9,7 @@ import orjson
 
 from components.shared import checkpoint, log, storage
 from components.shared.dataset import Dataset
-from components.shared.manifest import artifact_writer, open_artifact
+from components.shared.manifest import LOGS, artifact_writer, open_artifact
 from components.shared.records import Annotation, read_records
 from components.shared.telemetry import MetricLines
 from components.train.config import TrainConfig
@@ -18,7 +18,7 @@ from components.train.data import TrainingGroup, human_groups, llm_groups
 from components.train.dev import dev_set
 from components.train.trainer import Trainer
 
-LINES_NAME = "training.jsonl"
+LINES_NAME = f"{LOGS}training.jsonl"
 
 
 def train(config: TrainConfig) -> None:
@@ -34,6 +34,7 @@ def train(config: TrainConfig) -> None:
     staged = _staged(stages, dataset, {i: a for i, a in annotations.items() if i not in held_out}, config)
     with artifact_writer("train", config) as artifact:
         lines_path = artifact.path / LINES_NAME
+        lines_path.parent.mkdir(exist_ok=True)
         state_uri = f"{config.state_uri.rstrip('/') or artifact.scratch}/{artifact.identity}.pt"
         if not storage.exists(state_uri):
             lines_path.unlink(missing_ok=True)

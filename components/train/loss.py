@@ -66,5 +66,7 @@ def _logits(
     """fp32 logits of the rows that have a positive, their positives, and the number of those rows (at least 1)."""
     kept = is_positive.any(-1)
     # At least fp32: in bf16 a sum of a hundred exponentials keeps two digits.
-    logits = (scores.to(torch.promote_types(scores.dtype, torch.float32)) / loss_temperature).masked_fill(~(is_candidate | is_positive), -torch.inf)
+    logits = (scores.to(torch.promote_types(scores.dtype, torch.float32)) / loss_temperature).masked_fill(
+        ~(is_candidate | is_positive), -torch.inf
+    )
     return logits[kept], is_positive[kept], kept.sum().clamp(min=1).float()

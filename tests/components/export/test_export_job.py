@@ -55,7 +55,7 @@ def test_a_graph_with_one_changed_weight_is_caught(tmp_path: Path) -> None:
 
 def test_a_difference_over_the_limit_fails_the_job_and_leaves_nothing(tmp_path: Path) -> None:
     source = write_tiny_checkpoint(tmp_path / "checkpoint", WORDS)
-    with pytest.raises(ValueError, match="ONNX vectors differ from torch's by .* allowed are 1e-12"):
+    with pytest.raises(ValueError, match=r"ONNX vectors differ from torch's by .* allowed are 1e-12"):
         export(ExportConfig(checkpoint_uri=str(source), output_uri=str(tmp_path / "encoder"), max_difference=1e-12))
     assert not (tmp_path / "encoder").exists()
 

@@ -67,6 +67,21 @@ def test_a_finished_artifact_says_what_it_is(config: _Config) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "vectors"]
 
 
+def test_logs_are_checked_but_no_part_of_what_an_artifact_is(config: _Config, tmp_path: Path) -> None:
+    digests = []
+    for number, seconds in enumerate(("1.5 s", "2.5 s")):
+        its = dataclasses.replace(config, output_uri=str(tmp_path / f"index-{number}"))
+        with artifact_writer("index", its) as artifact:
+            (artifact.path / "vectors.bin").write_text("12")
+            (artifact.path / "logs").mkdir()
+            (artifact.path / "logs" / "steps.jsonl").write_text(seconds)
+        digests.append(read_manifest(its.output_uri).digest)
+    assert digests[0] == digests[1]
+    (tmp_path / "index-1" / "logs" / "steps.jsonl").write_text("9.9 s")
+    with pytest.raises(ValueError, match=r"steps\.jsonl: content differs"):
+        open_artifact(str(tmp_path / "index-1"))
+
+
 def test_another_user_can_read_what_a_library_kept_to_its_owner(config: _Config) -> None:
     with artifact_writer("train", config) as artifact:
         (artifact.path / "model.safetensors").touch(mode=0o600)

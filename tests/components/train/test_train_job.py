@@ -74,7 +74,7 @@ def weights(folder: Path) -> str:
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "logs" / "training.jsonl").read_text().splitlines()]
 
 
 def test_training_learns_and_records_every_step(inputs: Path) -> None:
@@ -115,7 +115,7 @@ def test_kill_9_in_the_middle_of_a_stage_ends_in_the_same_bytes(inputs: Path) ->
     from pipelines.local import flags
 
     command = [sys.executable, "-m", "components.train", *flags(again)]
-    written = inputs / "killed.partial" / "training.jsonl"
+    written = inputs / "killed.partial" / "logs" / "training.jsonl"
     for wanted in (3, 25, 31):
         process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}, stderr=subprocess.DEVNULL)
         while process.poll() is None and not (
