@@ -97,13 +97,16 @@ class Encoder:
         """Vectors of passages, in their order; `on_batch` hears how many were finished."""
         return self.encode_tokens(self.tokenize_passages([p.full_text for p in passages]), batch_tokens=batch_tokens, on_batch=on_batch)
 
-    def tokenize_queries(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of queries, prefix and special tokens included, cut at `query_tokens`."""
-        return self._tokenize([self.settings.query_prefix + text for text in texts], self.settings.query_tokens)
+    def tokenize_queries(self, texts: Sequence[str], *, truncate: bool = True) -> list[list[int]]:
+        """Token ids of queries, prefix and special tokens included, cut at `query_tokens`.
 
-    def tokenize_passages(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of passages, prefix and special tokens included, cut at `passage_tokens`."""
-        return self._tokenize([self.settings.passage_prefix + text for text in texts], self.settings.passage_tokens)
+        Without `truncate` a text that is too long is seen by having more tokens than that; of an endless one not all are counted.
+        """
+        return self._tokenize([self.settings.query_prefix + text for text in texts], self.settings.query_tokens, truncate)
+
+    def tokenize_passages(self, texts: Sequence[str], *, truncate: bool = True) -> list[list[int]]:
+        """Token ids of passages, prefix and special tokens included, cut at `passage_tokens`; `truncate` as of queries."""
+        return self._tokenize([self.settings.passage_prefix + text for text in texts], self.settings.passage_tokens, truncate)
 
     def encode_tokens(
         self, token_ids: Sequence[list[int]], *, batch_tokens: int = 512, on_batch: Callable[[int], None] | None = None
@@ -116,14 +119,14 @@ class Encoder:
                 on_batch(len(rows))
         return vectors
 
-    def _tokenize(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    def _tokenize(self, texts: Sequence[str], max_tokens: int, truncate: bool) -> list[list[int]]:
         max_characters = max_tokens * _CHARACTERS_PER_TOKEN
         encodings: list[Encoding] = self._tokenizer.encode_batch_fast([text[:max_characters] for text in texts])
         for row, text in enumerate(texts):
             if len(text) > max_characters and len(encodings[row].ids) <= max_tokens:
                 # White space or one endless word used up the characters: only the whole text has the tokens that training saw.
                 encodings[row] = self._tokenizer.encode(text)
-        return [self._truncated(encoding, max_tokens) for encoding in encodings]
+        return [self._truncated(encoding, max_tokens if truncate else len(encoding.ids)) for encoding in encodings]
 
     def _truncated(self, encoding: Encoding, max_tokens: int) -> list[int]:
         # Truncating here keeps the tokenizer free of state that two threads would fight over. The special tokens that close a

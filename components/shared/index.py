@@ -6,6 +6,7 @@ to the encoder is checked here, whenever an index meets an encoder.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import faiss
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float32, Int64
 
 from components.shared import log
@@ -47,6 +49,7 @@ class PassageIndex:
             held = f"{index.ntotal} vectors of {index.d} dimensions for {len(passage_ids)} passage ids"
             raise ValueError(f"index holds {held}, its settings say {settings}; build it again")
         self._index, self._passage_ids, self.settings = index, passage_ids, settings
+        self._direct_map_lock = threading.Lock()
         if settings.search_parameters:
             # FAISS's stubs know one overload only.
             parameters: Any = settings.search_parameters
@@ -123,6 +126,27 @@ class PassageIndex:
         """Scores and rows, best first; row -1 where FAISS found fewer."""
         scores, rows = self._index.search(np.ascontiguousarray(queries), min(depth, self.num_passages))
         return scores, rows
+
+    def rows_of(self, passage_ids: Sequence[str]) -> Int64[np.ndarray, " found"]:
+        """Rows of those passage ids that the index holds, ascending; one pass over all ids, 30 ms a million."""
+        is_wanted = pc.is_in(self._passage_ids, value_set=pa.array(passage_ids, type=pa.string()))
+        return np.flatnonzero(is_wanted.to_numpy()).astype(np.int64)
+
+    def search_among(self, queries: Vectors, rows: Int64[np.ndarray, " row"], depth: int) -> list[list[Hit]]:
+        """The best `depth` of the given rows, best first; every row is scored, so a narrow choice loses nothing to nprobe or efSearch."""
+        vectors = self._reconstructed(rows)
+        scores = queries @ vectors.T
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+        return [self._hits(its_scores[its_best], rows[its_best]) for its_scores, its_best in zip(scores, best, strict=True)]
+
+    def _reconstructed(self, rows: Int64[np.ndarray, " row"]) -> Float32[np.ndarray, "row dimension"]:
+        ivf = faiss.try_extract_index_ivf(self._index)
+        if ivf is not None and not isinstance(self._index, faiss.IndexRefine):
+            # Where each row lies in the lists, 8 bytes a row: made by the first call, a look afterwards.
+            with self._direct_map_lock:
+                ivf.make_direct_map()
+        vectors: Float32[np.ndarray, "row dimension"] = self._index.reconstruct_batch(rows)
+        return vectors
 
     def _hits(self, scores: Float32[np.ndarray, " depth"], rows: Int64[np.ndarray, " depth"]) -> list[Hit]:
         found = rows >= 0

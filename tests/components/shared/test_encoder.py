@@ -113,6 +113,14 @@ def test_an_overlong_text_has_the_tokens_of_its_beginning(make_encoder: Callable
     assert encoder.tokenize_queries([text]) == [reference.encode(text).ids]
 
 
+def test_without_truncation_a_long_text_shows_by_its_number_of_tokens(make_encoder: Callable[..., Encoder]) -> None:
+    encoder = make_encoder(query_tokens=16, passage_tokens=4)
+    lengths = [len(ids) for ids in encoder.tokenize_queries(["apple", "apple " * 16, "apple " * 50_000], truncate=False)]
+    assert lengths[:2] == [3, 18]
+    assert lengths[2] > 16
+    assert [len(ids) for ids in encoder.tokenize_passages(["apple pear plum"], truncate=False)] == [5]
+
+
 def test_a_text_without_any_token_has_a_vector_of_numbers(make_encoder: Callable[..., Encoder]) -> None:
     encoder = make_encoder(special_tokens="")
     vectors = encoder.encode_queries(["", "apple", "   "])

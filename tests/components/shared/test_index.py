@@ -183,3 +183,22 @@ def test_vectors_of_a_passage_are_those_of_its_row_after_saving(tmp_path: Path) 
     build(vectors, ids=names).save(tmp_path)
     index = PassageIndex.open(tmp_path, encoder_digest=DIGEST)
     assert [hits[0].passage_id for hits in index.search(vectors, 1)] == names
+
+
+@pytest.mark.parametrize("factory", ["Flat", "HNSW8", "IVF8,Flat", "IVF8,PQ8x4fs,RFlat"])
+def test_a_search_among_some_rows_is_exact_however_the_index_searches(tmp_path: Path, factory: str) -> None:
+    vectors, queries = unit_vectors(800), unit_vectors(3, seed=1)
+    build(vectors, factory).save(tmp_path)
+    index = PassageIndex.open(tmp_path, encoder_digest=DIGEST)
+    rows = index.rows_of(["p0700", "p0003", "nowhere", "p0150", "p0042"])
+    assert rows.tolist() == [3, 42, 150, 700]
+    for ranking, query in zip(index.search_among(queries, rows, 3), queries, strict=True):
+        scores = vectors[rows] @ query
+        best = np.argsort(-scores)[:3]
+        assert [hit.passage_id for hit in ranking] == [f"p{rows[place]:04d}" for place in best]
+        assert [hit.score for hit in ranking] == pytest.approx(scores[best].tolist(), abs=1e-6)
+
+
+def test_a_search_among_no_rows_finds_nothing() -> None:
+    index = build(unit_vectors(10))
+    assert index.search_among(unit_vectors(2, seed=1), index.rows_of(["nowhere"]), 5) == [[], []]
