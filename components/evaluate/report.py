@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from components.evaluate import plots
@@ -23,6 +22,7 @@ from components.evaluate.runs import SystemRun
 from components.evaluate.summary import SYSTEM_NAMES, p_text, verdict
 from components.shared.dataset import Dataset
 from components.shared.manifest import Manifest, input_digests, read_manifest, settings
+from components.shared.page import open_environment
 
 _TEMPLATE = "report.html"
 _SHOWN_EXAMPLES = 5
@@ -74,9 +74,7 @@ class Example:
 
 def write_report(path: Path, report: Report) -> None:
     """Renders the page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = open_environment(Path(__file__).parent)
     environment.filters["p_number"] = lambda p_value: p_text(p_value).removeprefix("p ").removeprefix("= ")
     differences = _headline(report, "trained") - _headline(report, "base")
     page = environment.get_template(_TEMPLATE).render(
