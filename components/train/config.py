@@ -43,6 +43,8 @@ class TrainConfig:
     """Training groups in one step."""
     group_size: int = 16
     """Passages in a training group: its positives and its hard negatives."""
+    denominators: Literal["all_labels", "own_labels"] = "all_labels"
+    """Whose positives are no negatives of a query: everybody's, or those of the stage's labels only (to measure the LLM's alone)."""
     loss_temperature: float = 1.0
     """Divides the scores in the loss; 1.0 for inner products, about 0.05 for unit vectors."""
     warmup_share: float = 0.1

@@ -7,9 +7,10 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from components.train.loss import LOSSES
+from components.train.loss import LOSS_NAMES
 
-Labels = Literal["llm", "human"]
+Labels = Literal["llm", "human", "mixed"]
+IgnoreBand = Literal["mask", "negative"]
 PositiveStrategy = Literal["one", "avg", "all"]
 
 
@@ -17,8 +18,11 @@ PositiveStrategy = Literal["one", "avg", "all"]
 class Stage:
     """One curriculum stage.
 
-    `human_share` (human labels only) takes that share of the labelled queries, nested: 0.2 is part of 0.5.
+    `labels`: mixed interleaves the LLM's groups with the human share's, in one random order.
+    `human_share` (human and mixed labels) takes that share of the labelled queries, nested: 0.2 is part of 0.5.
     `positives`: one a query and epoch, rotating; as many as the average group has; or all that leave room for a negative.
+    `ignore`: what the LLM found relevant but not useful is kept out of the denominator (mask), or a negative as in the paper.
+    `utility_temperature` divides the LLM's scores before the softmax (loss kl_replug only).
     """
 
     name: str
@@ -28,6 +32,17 @@ class Stage:
     epochs: int = 1
     learning_rate: float = 3e-5
     human_share: float = 1.0
+    ignore: IgnoreBand = "mask"
+    utility_temperature: float = 1.0
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "labels": get_args(Labels),
+    "loss": LOSS_NAMES,
+    "positives": get_args(PositiveStrategy),
+    "ignore": get_args(IgnoreBand),
+}
+_NUMBERS = ("epochs", "learning_rate", "human_share", "utility_temperature")
 
 
 def parse_curriculum(text: str) -> list[Stage]:
@@ -54,16 +69,21 @@ def _stage(row: Any, number: int) -> Stage:  # noqa: ANN401
         raise ValueError(f"{where}: unknown fields {sorted(unknown)}; known are {sorted(names)}")
     if missing := {"name", "labels"} - set(row):
         raise ValueError(f"{where}: {sorted(missing)} missing")
-    _one_of(where, "labels", row["labels"], get_args(Labels))
-    _one_of(where, "loss", row.get("loss", "disj_infonce"), tuple(LOSSES))
-    _one_of(where, "positives", row.get("positives", "all"), get_args(PositiveStrategy))
-    numbers = {"epochs": int(row.get("epochs", 1)), "learning_rate": float(row.get("learning_rate", 3e-5))}
-    share = float(row.get("human_share", 1.0))
-    if numbers["epochs"] < 1 or numbers["learning_rate"] <= 0 or not 0 < share <= 1:
-        raise ValueError(f"{where}: epochs must be at least 1, learning_rate above 0, human_share above 0 and at most 1")
-    return Stage(**{**row, **numbers, "human_share": share})
+    for field, known in _CHOICES.items():
+        if field in row and row[field] not in known:
+            raise ValueError(f"{where}: {field} {row[field]!r}; known are {', '.join(known)}")
+    numbers = {field: _number(where, field, row[field]) for field in _NUMBERS if field in row}
+    if (epochs := numbers.get("epochs", 1)) < 1 or epochs != int(epochs):
+        raise ValueError(f"{where}: epochs must be whole and at least 1")
+    stage = Stage(**{**row, **numbers, "epochs": int(epochs)})
+    if stage.learning_rate <= 0 or stage.utility_temperature <= 0 or not 0 < stage.human_share <= 1:
+        raise ValueError(f"{where}: learning_rate and utility_temperature must be above 0, human_share above 0 and at most 1")
+    return stage
 
 
-def _one_of(where: str, name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{where}: {name} {value!r}; known are {', '.join(known)}")
+def _number(where: str, field: str, value: Any) -> float:  # noqa: ANN401
+    # YAML reads 3e-5 (without a point) as text.
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {field} {value!r} is not a number") from error

@@ -1,4 +1,4 @@
-"""Annotations and human qrels -> training groups -> batches with their denominators.
+"""Training groups -> batches with their denominators.
 
 A batch's columns are its distinct passage texts. A text that is positive or ignored for a query, under whatever id, is never
 that query's negative; it would be if columns were (group, slot) pairs as is usual.
@@ -7,75 +7,35 @@ that query's negative; it would be if columns were (group, slot) pairs as is usu
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from components.shared.dataset import Dataset
 from components.shared.journal import content_key
-from components.shared.records import Annotation
 from components.train.curriculum import Stage
-
-
-@dataclass(frozen=True)
-class TrainingGroup:
-    """One query, its positives, its hard negatives; `ignored` are passages that are neither."""
-
-    query_id: str
-    positives: tuple[str, ...]
-    hard_negatives: tuple[str, ...]
-    ignored: frozenset[str] = frozenset()
+from components.train.groups import TrainingGroup
+from components.train.loss import KL_REPLUG, Targets
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts and masks of one step; columns are distinct texts."""
+    """Texts and targets of one step; columns are distinct texts."""
 
     queries: list[str]
     passages: list[str]
-    is_positive: Bool[Tensor, "query passage"]
-    is_candidate: Bool[Tensor, "query passage"]
+    targets: Targets
+
+    @property
+    def num_masked(self) -> int:
+        """(query, passage) pairs kept out of the denominators."""
+        return int((~self.targets.is_candidate).sum())
 
     @property
     def masked_share(self) -> float:
         """Share of (query, passage) pairs kept out of the denominators."""
-        return 1.0 - float(self.is_candidate.float().mean())
-
-
-def llm_groups(annotations: Iterable[Annotation]) -> list[TrainingGroup]:
-    """A group for each annotated query that the LLM found a positive for."""
-    return [
-        TrainingGroup(
-            annotation.query_id,
-            annotation.with_label("positive"),
-            annotation.with_label("negative"),
-            frozenset(annotation.with_label("ignore")),
-        )
-        for annotation in annotations
-        if "positive" in annotation.labels
-    ]
-
-
-def human_groups(
-    positives: Mapping[str, Sequence[str]], annotations: Mapping[str, Annotation], *, human_share: float, seed: int
-) -> list[TrainingGroup]:
-    """A group for each query of the share; its hard negatives are the annotated ones that nobody called positive.
-
-    Queries are ordered by a seeded hash and the first ones taken, so a smaller share is part of a larger one.
-    """
-    ordered = sorted(positives, key=lambda query_id: content_key(seed, "human share", query_id))
-    chosen = ordered[: max(1, round(human_share * len(ordered)))]
-    groups = []
-    for query_id in chosen:
-        annotation = annotations.get(query_id)
-        human = set(positives[query_id])
-        hard = tuple(p for p in annotation.with_label("negative") if p not in human) if annotation else ()
-        ignored = frozenset(annotation.with_label("positive") + annotation.with_label("ignore")) - human if annotation else frozenset()
-        groups.append(TrainingGroup(query_id, tuple(positives[query_id]), hard, ignored))
-    return groups
+        return self.num_masked / max(1, self.targets.is_candidate.numel())
 
 
 def batches(
@@ -94,7 +54,7 @@ def batches(
     random.Random(content_key(seed, stage.name, epoch)).shuffle(order)
     allowed = _num_positives(groups, stage, group_size)
     for start in range(skip * batch_queries, len(order), batch_queries):
-        chosen = [_drawn(group, allowed, group_size, epoch, seed) for group in order[start : start + batch_queries]]
+        chosen = [_drawn(group, stage, allowed, group_size, epoch, seed) for group in order[start : start + batch_queries]]
         yield _batch(chosen, dataset)
 
 
@@ -116,40 +76,53 @@ def _num_positives(groups: Sequence[TrainingGroup], stage: Stage, group_size: in
 class _Drawn:
     group: TrainingGroup
     positives: tuple[str, ...]
-    negatives: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @property
+    def passage_ids(self) -> tuple[str, ...]:
+        """Its columns of the batch."""
+        return self.positives + self.others
 
 
-def _drawn(group: TrainingGroup, allowed: int, group_size: int, epoch: int, seed: int) -> _Drawn:
+def _drawn(group: TrainingGroup, stage: Stage, allowed: int, group_size: int, epoch: int, seed: int) -> _Drawn:
     # Positives rotate over the epochs from a seeded start, so that each has its turn; negatives are drawn afresh.
     start = int(content_key(seed, group.query_id)[:8], 16) + epoch * allowed
     count = min(allowed, len(group.positives))
     positives = tuple(group.positives[(start + turn) % len(group.positives)] for turn in range(count))
-    room = max(0, group_size - count)
-    random_negatives = random.Random(content_key(seed, epoch, group.query_id))
-    negatives = random_negatives.sample(group.hard_negatives, min(room, len(group.hard_negatives)))
-    return _Drawn(group, positives, tuple(negatives))
+    # A distribution is learnt from the whole pool, the passages between useful and not included.
+    others = tuple(p for p in group.utilities if p not in positives) if stage.loss == KL_REPLUG else group.hard_negatives
+    random_others = random.Random(content_key(seed, epoch, group.query_id))
+    return _Drawn(group, positives, tuple(random_others.sample(others, min(max(0, group_size - count), len(others)))))
 
 
 def _batch(drawn: Sequence[_Drawn], dataset: Dataset) -> Batch:
-    text_of = {p: dataset.passage(p).full_text for d in drawn for p in (*d.positives, *d.negatives)}
-    columns: dict[str, int] = {}
-    for text in text_of.values():
-        columns.setdefault(_same_text(text), len(columns))
-    passages = [""] * len(columns)
-    for text in text_of.values():
-        passages[columns[_same_text(text)]] = text
+    text_of = {p: _same_text(dataset.passage(p).full_text) for d in drawn for p in d.passage_ids}
+    passages: dict[str, str] = {}
+    for passage_id, same in text_of.items():
+        passages.setdefault(same, dataset.passage(passage_id).full_text)
+    columns = {same: column for column, same in enumerate(passages)}
+    queries = [dataset.query(d.group.query_id).text for d in drawn]
     is_positive = torch.zeros(len(drawn), len(columns), dtype=torch.bool)
     is_candidate = torch.ones_like(is_positive)
+    utilities = torch.full(is_positive.shape, -torch.inf)
+    known = _known_texts(queries, drawn, dataset)
     for row, its in enumerate(drawn):
-        for passage_id in (*its.group.positives, *its.group.ignored):
-            column = columns.get(_same_text(text_of.get(passage_id) or dataset.passage(passage_id).full_text))
-            if column is not None:
-                is_candidate[row, column] = False
-        for passage_id in its.positives:
-            is_positive[row, columns[_same_text(text_of[passage_id])]] = True
-    return Batch([dataset.query(d.group.query_id).text for d in drawn], passages, is_positive, is_candidate | is_positive)
+        is_candidate[row, [columns[same] for same in known[_same_text(queries[row])] if same in columns]] = False
+        is_positive[row, [columns[text_of[passage_id]] for passage_id in its.positives]] = True
+        for passage_id in its.passage_ids:
+            utilities[row, columns[text_of[passage_id]]] = its.group.utilities.get(passage_id, -torch.inf)
+    return Batch(queries, list(passages.values()), Targets(is_positive, is_candidate | is_positive, utilities))
+
+
+def _known_texts(queries: Sequence[str], drawn: Sequence[_Drawn], dataset: Dataset) -> dict[str, set[str]]:
+    """Query -> texts that are positive or ignored for it, over all groups of the batch that ask the same."""
+    known: dict[str, set[str]] = {}
+    for query, its in zip(queries, drawn, strict=True):
+        texts = (_same_text(dataset.passage(p).full_text) for p in (*its.group.positives, *its.group.ignored))
+        known.setdefault(_same_text(query), set()).update(texts)
+    return known
 
 
 def _same_text(text: str) -> str:
-    """What makes two passages the same to a reader: letters, not case or spacing."""
+    """What makes two texts the same to a reader: letters, not case or spacing."""
     return " ".join(text.casefold().split())

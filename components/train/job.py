@@ -14,8 +14,8 @@ from components.shared.records import Annotation, read_records
 from components.shared.telemetry import MetricLines
 from components.train.config import TrainConfig
 from components.train.curriculum import Stage, parse_curriculum
-from components.train.data import TrainingGroup, human_groups, llm_groups
 from components.train.dev import dev_set
+from components.train.groups import TrainingGroup, stage_groups
 from components.train.trainer import Trainer
 
 LINES_NAME = f"{LOGS}training.jsonl"
@@ -79,10 +79,8 @@ def _staged(
     positives = dataset.positives("train")
     staged = []
     for stage in stages:
-        if stage.labels == "llm":
-            groups = llm_groups(annotations.values())
-        else:
-            groups = human_groups(positives, annotations, human_share=stage.human_share, seed=config.seed) if positives else []
+        own = config.denominators == "own_labels"
+        groups = stage_groups(stage, positives, annotations, seed=config.seed, own_labels_only=own)
         if groups:
             staged.append((stage, groups))
             log.event("stage", name=stage.name, labels=stage.labels, queries=len(groups))

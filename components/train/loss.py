@@ -1,12 +1,14 @@
-"""Listwise contrastive losses over one batch; every reduction is in fp32 or better.
+"""Listwise losses over one batch; every reduction is in fp32 or better.
 
 All take the score of every query against every passage of the batch, and two masks: which passages are the query's
-positives, and which may stand in its denominator. A row without positives gives no loss and no gradient.
+positives, and which may stand in its denominator. A row without positives gives no loss and no gradient. Only `kl_replug` learns
+from a distribution instead of a set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +17,19 @@ from torch import Tensor
 Scores = Float[Tensor, "query passage"]
 Mask = Bool[Tensor, "query passage"]
 Loss = Callable[[Scores, Mask, Mask, float], Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch's scores are judged by; `utilities` are -inf outside a query's own scored pool."""
+
+    is_positive: Bool[Tensor, "query passage"]
+    is_candidate: Bool[Tensor, "query passage"]
+    utilities: Float[Tensor, "query passage"]
+
+    def to(self, device: torch.device) -> Targets:
+        """The same on a device."""
+        return Targets(self.is_positive.to(device), self.is_candidate.to(device), self.utilities.to(device))
 
 
 def disj_infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float) -> Float[Tensor, ""]:
@@ -57,7 +72,57 @@ def infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperat
     return disj_infonce(scores, is_positive, is_candidate, loss_temperature)
 
 
-LOSSES: dict[str, Loss] = {"disj_infonce": disj_infonce, "conj_infonce": conj_infonce, "infonce": infonce}
+def lsepair(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float) -> Float[Tensor, ""]:
+    """Mean over queries of log(1 + sum over pairs of exp(negative - positive)); the worst pair decides.
+
+    Unlike in Disj no positive stands in another's way, unlike in Conj none has to beat the other positives. A row without a
+    negative has loss 0. Arguments as `disj_infonce`.
+
+    Source: arXiv 2602.12727.
+    """
+    logits, positives, rows = _logits(scores, is_positive, is_candidate, loss_temperature)
+    # The sum over pairs is a product of two sums, so no tensor of query x positive x negative is made. A low number instead of
+    # -inf: where a row has no negative, the gradient of a log-sum-exp over nothing but -inf is nan.
+    low = torch.finfo(logits.dtype).min / 4
+    best_negative = logits.masked_fill(positives, low).clamp(min=low).logsumexp(-1)
+    worst_positive = (-logits).masked_fill(~positives, low).logsumexp(-1)
+    pairs = best_negative + worst_positive
+    return torch.logaddexp(pairs, torch.zeros_like(pairs)).sum() / rows
+
+
+def kl_replug(
+    scores: Scores, utilities: Float[Tensor, "query passage"], loss_temperature: float, utility_temperature: float
+) -> Float[Tensor, ""]:
+    """Mean over queries of KL(U || R): the LLM's distribution over the query's own pool against the retriever's.
+
+    Args:
+        scores: As in `disj_infonce`; only the pool's scores enter.
+        utilities: Log-likelihoods of the answer given each passage; -inf outside the pool. Rows with none are left out.
+        loss_temperature: Divides the scores.
+        utility_temperature: Divides the utilities.
+
+    Source: [ufa], baselines; after REPLUG (arXiv 2301.12652), whose own direction is KL(R || U).
+    """
+    in_pool = torch.isfinite(utilities)
+    kept = in_pool.any(-1)
+    outside, dtype = ~in_pool[kept], torch.promote_types(scores.dtype, torch.float32)
+    retriever = (scores[kept].to(dtype) / loss_temperature).masked_fill(outside, -torch.inf).log_softmax(-1)
+    llm = (utilities[kept].to(dtype) / utility_temperature).log_softmax(-1)
+    # Outside both are -inf, whose difference is nan.
+    losses = llm.exp() * (llm - retriever).masked_fill(outside, 0.0)
+    return losses.sum() / kept.sum().clamp(min=1)
+
+
+LOSSES: dict[str, Loss] = {"disj_infonce": disj_infonce, "conj_infonce": conj_infonce, "infonce": infonce, "lsepair": lsepair}
+KL_REPLUG = "kl_replug"
+LOSS_NAMES = (*LOSSES, KL_REPLUG)
+
+
+def batch_loss(name: str, scores: Scores, targets: Targets, *, loss_temperature: float, utility_temperature: float) -> Float[Tensor, ""]:
+    """The loss of a stage on a batch's scores."""
+    if name == KL_REPLUG:
+        return kl_replug(scores, targets.utilities, loss_temperature, utility_temperature)
+    return LOSSES[name](scores, targets.is_positive, targets.is_candidate, loss_temperature)
 
 
 def _logits(

@@ -24,9 +24,10 @@ from components.shared.dataset import Dataset
 from components.shared.telemetry import MetricLines
 from components.train.config import TrainConfig
 from components.train.curriculum import Stage
-from components.train.data import Batch, TrainingGroup, batches, num_batches
+from components.train.data import Batch, batches, num_batches
 from components.train.dev import DevSet, measure_dev
-from components.train.loss import LOSSES
+from components.train.groups import TrainingGroup
+from components.train.loss import batch_loss
 
 _NO_DECAY = ("bias", "LayerNorm.weight", "layer_norm.weight", "norm.weight")
 
@@ -117,8 +118,8 @@ class Trainer:
             queries, passages = self.encode(query_ids), self.encode(passage_ids)
         # The scores too are fp32: in bf16 the inner products of a close race are equal.
         scores = queries.float() @ passages.float().T
-        masks = batch.is_positive.to(self._device), batch.is_candidate.to(self._device)
-        loss = LOSSES[stage.loss](scores, *masks, self._config.loss_temperature)
+        temperatures = {"loss_temperature": self._config.loss_temperature, "utility_temperature": stage.utility_temperature}
+        loss = batch_loss(stage.loss, scores, batch.targets.to(self._device), **temperatures)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_gradient_norm)
@@ -129,7 +130,8 @@ class Trainer:
             "loss": float(loss.detach()),
             "gradient_norm": float(norm),
             "learning_rate": learning_rate,
-            "positives_per_query": float(batch.is_positive.sum(-1).float().mean()),
+            "positives_per_query": float(batch.targets.is_positive.sum(-1).float().mean()),
+            "masked_pairs": batch.num_masked,
             "masked_share": batch.masked_share,
             "tokens_per_second": round(tokens / (time.monotonic() - start), 1),
         }

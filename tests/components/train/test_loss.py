@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.train.loss import LOSSES, Loss, conj_infonce, disj_infonce, infonce
+from components.train.loss import LOSSES, Loss, conj_infonce, disj_infonce, infonce, kl_replug, lsepair
 
 
 def test_disj_by_hand() -> None:
@@ -26,6 +26,60 @@ def test_conj_by_hand() -> None:
     assert conj_infonce(scores, positive, torch.ones_like(positive), 1.0).item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_lsepair_by_hand() -> None:
+    # positives 1 and 2, negatives 3 and 0: log(1 + e^(3-1) + e^(3-2) + e^(0-1) + e^(0-2))
+    scores = torch.tensor([[1.0, 2.0, 3.0, 0.0]])
+    positive = torch.tensor([[True, True, False, False]])
+    expected = math.log(1 + math.e**2 + math.e + math.e**-1 + math.e**-2)
+    assert lsepair(scores, positive, torch.ones_like(positive), 1.0).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_lsepair_without_a_negative_is_zero_with_a_zero_gradient() -> None:
+    scores = torch.tensor([[1.0, 2.0, 9.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    positive = torch.tensor([[True, True, False], [False, True, False]])
+    value = lsepair(scores, positive, torch.tensor([[True, True, False], [True, True, True]]), 1.0)
+    torch.autograd.backward(value)
+    assert value.item() == pytest.approx(math.log(3) / 2, abs=1e-6)
+    assert scores.grad is not None
+    assert scores.grad[0].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_kl_by_hand() -> None:
+    # U = (1/4, 3/4) from utilities (0, log 3), R = (1/2, 1/2): 1/4 log(1/2) + 3/4 log(3/2); the third passage is of another pool
+    utilities = torch.tensor([[0.0, math.log(3), -torch.inf]])
+    value = kl_replug(torch.tensor([[7.0, 7.0, 50.0]]), utilities, 1.0, 1.0)
+    assert value.item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-6)
+
+
+def test_kl_is_zero_where_the_retriever_has_the_llms_distribution_and_leaves_rows_without_a_pool_out() -> None:
+    utilities = torch.tensor([[-3.0, -1.0, -torch.inf], [-torch.inf] * 3])
+    scores = torch.tensor([[-1.5, -0.5, 3.0], [1.0, 2.0, 3.0]], requires_grad=True)
+    # Both temperatures divide: -3 / 2 and -1 / 2 are the scores.
+    value = kl_replug(scores, utilities, 1.0, 2.0)
+    torch.autograd.backward(value)
+    assert value.item() == pytest.approx(0.0, abs=1e-7)
+    assert scores.grad is not None
+    assert scores.grad.abs().max() < 1e-7
+    assert kl_replug(scores, torch.full_like(scores, -torch.inf), 1.0, 1.0).item() == 0.0
+
+
+def test_kl_of_extreme_scores_is_finite_with_a_gradient() -> None:
+    scores = torch.tensor([[-1e4, 1e4]], requires_grad=True)
+    value = kl_replug(scores, torch.tensor([[0.0, -1e4]]), 1.0, 1.0)
+    torch.autograd.backward(value)
+    assert value.item() == pytest.approx(2e4)
+    assert scores.grad is not None
+    assert scores.grad.tolist() == [[-1.0, 1.0]]
+
+
+def test_kl_gradients_are_right_in_float64() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(3, 5, dtype=torch.float64, generator=generator).requires_grad_()
+    utilities = torch.randn(3, 5, dtype=torch.float64, generator=generator)
+    utilities[0, :2] = utilities[2, 4] = -torch.inf
+    assert torch.autograd.gradcheck(lambda its: kl_replug(its, utilities, 0.7, 1.3), (scores,))
+
+
 def test_loss_temperature_divides_the_scores() -> None:
     scores, positive = torch.tensor([[1.0, 2.0]]), torch.tensor([[True, False]])
     everything = torch.ones_like(positive)
@@ -35,12 +89,12 @@ def test_loss_temperature_divides_the_scores() -> None:
 @given(st.integers(0, 10_000))
 def test_with_one_positive_all_losses_are_cross_entropy(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    scores = torch.randn(5, 9, generator=generator)
+    scores = torch.randn(5, 9, generator=generator, dtype=torch.float64)
     target = torch.randint(9, (5,), generator=generator)
     positive = torch.nn.functional.one_hot(target, 9).bool()
     expected = torch.nn.functional.cross_entropy(scores, target)
     for loss in LOSSES.values():
-        torch.testing.assert_close(loss(scores, positive, torch.ones_like(positive), 1.0), expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(loss(scores, positive, torch.ones_like(positive), 1.0), expected, rtol=1e-7, atol=1e-8)
 
 
 def test_one_strong_positive_is_enough_for_disj_and_not_for_conj() -> None:
@@ -95,7 +149,7 @@ def test_rows_without_positives_are_left_out_of_the_mean() -> None:
     assert scores.grad[1].abs().sum() == 0
 
 
-@pytest.mark.parametrize("loss", [disj_infonce, conj_infonce])
+@pytest.mark.parametrize("loss", [disj_infonce, conj_infonce, lsepair])
 def test_gradients_are_right_in_float64(loss: Loss) -> None:
     scores = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     positive = torch.tensor([[True, True, False, False, False], [False, False, True, False, False], [False, True, False, False, True]])

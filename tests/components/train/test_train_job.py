@@ -19,8 +19,9 @@ from components.shared.manifest import artifact_writer, open_artifact, read_mani
 from components.shared.records import Annotation, Passage, Qrel, Query, write_records
 from components.shared.telemetry import MetricLines
 from components.train.config import TrainConfig
-from components.train.data import TrainingGroup, batches
+from components.train.data import batches
 from components.train.dev import dev_set
+from components.train.groups import TrainingGroup
 from components.train.job import read_annotations, train
 from components.train.trainer import Trainer
 from tests.tiny_checkpoint import write_tiny_checkpoint
@@ -146,7 +147,7 @@ def test_sorted_rows_give_the_gradients_of_one_padded_batch(inputs: Path) -> Non
         files = MetricLines(inputs / f"lines-{rows}")
         trainer = Trainer(model, dataset, dev_set(dataset, {}, its), its, state_uri="", best_path=inputs / "best", lines=files)
         queries, passages = trainer.encode(model.tokenize_queries(batch.queries)), trainer.encode(model.tokenize_passages(batch.passages))
-        torch.autograd.backward(disj_infonce(queries @ passages.T, batch.is_positive, batch.is_candidate, 0.1))
+        torch.autograd.backward(disj_infonce(queries @ passages.T, batch.targets.is_positive, batch.targets.is_candidate, 0.1))
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
         files.close()
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
