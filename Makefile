@@ -59,6 +59,18 @@ bench: $(VENV)/.dev ## ratios measured in one run on this machine
 compile: $(VENV)/.demo ## the Kubeflow pipeline as YAML
 	$(BIN)/retriever compile --params pipelines/params/msmarco.yaml --profile gke-gpu --output retriever.yaml
 
+REGISTRY ?= retriever
+TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMPONENTS := prepare mine annotate train export index evaluate serve
+# vLLM compiles kernels when they are first used, so its image holds a C compiler.
+BASE_annotate := --build-arg BASE_IMAGE=python:3.11-bookworm
+
+images: ## the image of every component, as REGISTRY/<component>:TAG
+	@for component in $(COMPONENTS); do \
+	  base=""; [ "$$component" = annotate ] && base="$(BASE_annotate)"; \
+	  docker build -f docker/Dockerfile --build-arg COMPONENT=$$component $$base -t $(REGISTRY)/$$component:$(TAG) . || exit 1; \
+	done
+
 lock: $(VENV)/.dev ## write the images' lock files again
 	$(BIN)/python docker/lock.py
 

@@ -54,7 +54,7 @@ def run(
         params: Parameter file.
         set: One setting over the file's, such as --set mine.num_queries=200; may be repeated.
     """
-    settings = _with_overrides(read_settings(params), set)
+    settings = with_overrides(read_settings(params), set)
     settings["prepare"]["collection_uri"] = str(data)
     return _run(settings, workdir, [])
 
@@ -101,11 +101,19 @@ def doctor() -> int:
     return EXIT_BAD_DATA if failed else EXIT_OK
 
 
+COMMANDS: dict[str, Callable[..., int]] = {
+    "demo": demo,
+    "run": run,
+    "compile": compile_pipeline,
+    "serve": serve,
+    "doctor": doctor,
+}
+
+
 def main() -> None:
     """Runs the command and exits with its code."""
-    commands: dict[str, Callable[..., int]] = {"demo": demo, "run": run, "compile": compile_pipeline, "serve": serve, "doctor": doctor}
     try:
-        code: int = tyro.extras.subcommand_cli_from_dict(commands, prog="retriever", description=__doc__)
+        code: int = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="retriever", description=__doc__)
     except StepError as error:
         log.error("stopped", problem=str(error), remedy="mend what the step named and run the same command again; finished steps are kept")
         code = error.code
@@ -136,7 +144,12 @@ def _tally(tally: Tally) -> str:
     return f"{tally.executed} steps executed, {tally.skipped} unchanged; {tally.seconds:.0f} s, {peak}"
 
 
-def _with_overrides(settings: Settings, assignments: tuple[str, ...]) -> Settings:
+def with_overrides(settings: Settings, assignments: tuple[str, ...]) -> Settings:
+    """Settings with `section.setting=value` put over them; a value is read as YAML.
+
+    Raises:
+        ValueError: Naming the assignment that is not of this form, or whose section or setting is unknown.
+    """
     for assignment in assignments:
         place, equals, value = assignment.partition("=")
         section, dot, name = place.partition(".")
