@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Method = Literal["utility_selection", "utility_ranking", "query_likelihood", "answer_likelihood", "replug"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotateConfig:
@@ -24,14 +26,17 @@ class AnnotateConfig:
     """Base URL of an OpenAI-compatible server (engine endpoint only), such as http://host:8000/v1."""
     engine: Literal["vllm", "endpoint", "transformers"] = "vllm"
     """vllm: in this process, GPU or CPU build. endpoint: any server. transformers: CPU, for small models."""
-    method: Literal["utility_selection", "utility_ranking", "query_likelihood", "answer_likelihood"] = "utility_selection"
-    """Selection and ranking need a model that follows instructions; the likelihoods work with any causal LM."""
+    method: Method = "utility_selection"
+    """Selection and ranking need a model that follows instructions; the likelihoods work with any causal LM. replug weighs the
+    collection's answers, answer_likelihood the LLM's own, query_likelihood the query."""
     window: int = 16
     """Passages in one relevance selection call."""
     passage_words: int = 300
     """Words of a passage that the LLM reads; the rest is cut."""
     rank_share: float = 0.1
     """utility_ranking: share of the ranked list that becomes positive (floor, at least one)."""
+    likelihood: Literal["mean", "sum"] = "mean"
+    """Likelihood methods: what the softmax over the pool is taken of; a token's mean, or the sum over the tokens."""
     positive_margin: float = 0.0
     """Likelihood methods: nats per token below the pool's best passage that still count as positive; 0 = the best only."""
     ignore_margin: float = 0.3

@@ -6,22 +6,16 @@ order), length limit, sampling and seed. Equal calls of two judges are made once
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from components.annotate.judge import Judge, Verdict
+from components.annotate.inquiry import Ask, Judge, Verdict
 from components.shared.journal import Journal, content_key
 from components.shared.llm import Completion, Engine, Likelihood, Request, Result
 
-
-@dataclass
-class Spent:
-    """What one judge's calls cost, whoever made them first; `calls` are journal keys in order."""
-
-    calls: list[str] = field(default_factory=list)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+# 128 of sha256's bits: a key is written at least twice for every call.
+_KEY_CHARACTERS = 32
 
 
 @dataclass
@@ -34,23 +28,30 @@ class Counts:
 
 @dataclass
 class _Active:
+    """A judge at work, and the keys of the asks it waits for."""
+
     judge: Judge
-    spent: Spent
-    waiting: list[str] = field(default_factory=list)
+    waiting: list[list[str]] = field(default_factory=list)
+
+    def waits_for(self, in_flight: Container[str]) -> bool:
+        return any(key in in_flight for keys in self.waiting for key in keys)
 
 
 class Driver:
     """Runs judges in order of arrival and yields their verdicts in that same order."""
 
-    def __init__(self, engine: Engine, journal: Journal, *, model: str, num_in_flight: int) -> None:
-        """`model` names weights and revision in every key."""
+    def __init__(self, engine: Engine, journal: Journal, *, model: str, artifact: str, num_in_flight: int) -> None:
+        """`model` names weights and revision in every key; `artifact` is written beside each call as the one that paid for it."""
         self._engine, self._journal, self._model, self._num_in_flight = engine, journal, model, num_in_flight
+        self._artifact = artifact
         self.counts = Counts()
         self._active: dict[int, _Active] = {}
-        self._finished: dict[int, tuple[Verdict, Spent]] = {}
+        self._finished: dict[int, Verdict] = {}
+        # By key of a call in flight: the judges that wait for it, and what is written beside its result.
         self._waiters: dict[str, list[int]] = {}
+        self._origins: dict[str, dict[str, str]] = {}
 
-    def run(self, judges: Iterable[Judge]) -> Iterator[tuple[Verdict, Spent]]:
+    def run(self, judges: Iterable[Judge]) -> Iterator[Verdict]:
         """Verdicts in the order of the judges; at most four times `num_in_flight` are held back by a slow one."""
         pending = enumerate(judges)
         emitted, exhausted = 0, False
@@ -60,7 +61,8 @@ class Driver:
                 if its is None:
                     exhausted = True
                 else:
-                    self._start(number, its)
+                    self._active[number] = _Active(its)
+                    self._advance(number, None)
             while emitted in self._finished:
                 yield self._finished.pop(emitted)
                 emitted += 1
@@ -69,27 +71,22 @@ class Driver:
             elif exhausted:
                 return
 
-    def _start(self, number: int, its: Judge) -> None:
-        self._active[number] = _Active(its, Spent())
-        self._advance(number, None)
-
-    def _advance(self, number: int, results: list[Result] | None) -> None:
+    def _advance(self, number: int, results: list[list[Result]] | None) -> None:
         """Sends results to a judge until it waits for the engine or is finished."""
         active = self._active[number]
         while True:
             try:
-                requests = next(active.judge) if results is None else active.judge.send(results)
+                asks = next(active.judge) if results is None else active.judge.send(results)
             except StopIteration as stop:
                 del self._active[number]
-                self._finished[number] = (stop.value, active.spent)
+                self._finished[number] = stop.value
                 return
-            active.waiting = [self._ask(request, number) for request in requests]
-            active.spent.calls += active.waiting
-            if any(key in self._waiters for key in active.waiting):
+            active.waiting = [[self._call(request, ask, number) for request in ask.requests] for ask in asks]
+            if active.waits_for(self._waiters):
                 return
             results = self._results(active)
 
-    def _ask(self, request: Request, number: int) -> str:
+    def _call(self, request: Request, ask: Ask, number: int) -> str:
         key = call_key(request, self._model)
         if key in self._waiters:
             self._waiters[key].append(number)
@@ -97,35 +94,47 @@ class Driver:
             self.counts.calls_from_journal += 1
         else:
             self._waiters[key] = [number]
+            self._origins[key] = origin(ask, self._artifact)
             self._engine.submit(replace(request, key=key))
         return key
 
     def _collect(self) -> None:
         touched: dict[int, None] = {}
         for result in self._engine.collect():
-            self._journal.append(result.key, to_value(result))
+            self._journal.append(result.key, to_value(result) | self._origins.pop(result.key))
             self.counts.calls_made += 1
             touched.update(dict.fromkeys(self._waiters.pop(result.key)))
         for number in touched:
             active = self._active.get(number)
-            if active is not None and not any(key in self._waiters for key in active.waiting):
+            if active is not None and not active.waits_for(self._waiters):
                 self._advance(number, self._results(active))
 
-    def _results(self, active: _Active) -> list[Result]:
-        results = []
-        for key in active.waiting:
-            value = self._journal.get(key)
-            assert value is not None, "a call was waited for and is not in the journal"
-            result = from_value(key, value)
-            active.spent.prompt_tokens += result.prompt_tokens
-            active.spent.completion_tokens += result.completion_tokens if isinstance(result, Completion) else 0
-            results.append(result)
-        return results
+    def _results(self, active: _Active) -> list[list[Result]]:
+        return [[self._result(key) for key in keys] for keys in active.waiting]
+
+    def _result(self, key: str) -> Result:
+        value = self._journal.get(key)
+        assert value is not None, "a call was waited for and is not in the journal"
+        return from_value(key, value)
 
 
 def call_key(request: Request, model: str) -> str:
     """The journal key of a call."""
-    return content_key(model, asdict(replace(request, key="")))
+    return content_key(model, asdict(replace(request, key="")))[:_KEY_CHARACTERS]
+
+
+def origin(ask: Ask, artifact: str) -> dict[str, str]:
+    """What the journal says of a call beside its result: what was asked, of which query, and whose annotations paid for it."""
+    return {
+        "template": ask.template,
+        "template_version": ask.template_version,
+        "rung": ask.rung,
+        "query_id": ask.query_id,
+        "artifact": artifact,
+    }
+
+
+_ORIGIN = ("template", "template_version", "rung", "query_id", "artifact")
 
 
 def to_value(result: Result) -> dict[str, Any]:
@@ -137,6 +146,7 @@ def to_value(result: Result) -> dict[str, Any]:
 
 def from_value(key: str, value: dict[str, Any]) -> Result:
     """A result as the journal kept it."""
-    if "logprobs" in value:
-        return Likelihood(key, tuple(value["logprobs"]), value["prompt_tokens"])
-    return Completion(key, **value)
+    its = {name: each for name, each in value.items() if name not in _ORIGIN}
+    if "logprobs" in its:
+        return Likelihood(key, **its | {"logprobs": tuple(its["logprobs"])})
+    return Completion(key, **its)

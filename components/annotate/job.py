@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from components.annotate import prompting
 from components.annotate.config import AnnotateConfig
-from components.annotate.driver import Driver, Spent
-from components.annotate.judge import Judge, Verdict, judge
+from components.annotate.driver import Driver
+from components.annotate.inquiry import Judge, Verdict
+from components.annotate.judge import judge
 from components.shared import log, storage
 from components.shared.dataset import Dataset
 from components.shared.journal import Journal
 from components.shared.llm import Engine, open_engine
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
-from components.shared.records import Annotation, Pool, read_records, to_line
+from components.shared.records import Annotation, Pool, Quarantined, read_records, to_line
 
 ANNOTATIONS_NAME, QUARANTINE_NAME = "annotations.jsonl", "quarantine.jsonl"
 _SYNC_SECONDS = 5.0
+_SPENT = ("prompt_tokens", "completion_tokens", "cached_tokens", "engine_seconds")
 
 
 def annotate(config: AnnotateConfig) -> None:
@@ -44,10 +47,10 @@ def annotate(config: AnnotateConfig) -> None:
 def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Engine, journal: Journal, artifact: ArtifactWriter) -> None:
     start, last_sync = time.monotonic(), time.monotonic()
     model = f"{engine.model}@{storage.content_digest(config.llm_uri)[:12]}"
-    driver = Driver(engine, journal, model=model, num_in_flight=config.num_in_flight)
+    driver = Driver(engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight)
     outcomes: Counter[str] = Counter()
     labels: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
+    spent: Counter[str] = Counter()
     total = sum(1 for _ in _shard(pools, config))
     judges = (_judge(pool, dataset, config) for pool in _shard(pools, config))
     with (
@@ -55,12 +58,14 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
         (artifact.path / QUARANTINE_NAME).open("wb") as quarantined,
         log.Progress("annotating", total=total, unit="queries") as bar,
     ):
-        for pool, (verdict, spent) in zip(_shard(pools, config), driver.run(judges), strict=True):
-            annotation = _annotation(pool, verdict, spent, config.method, model)
-            (annotated if verdict.labels else quarantined).write(to_line(annotation))
+        for pool, verdict in zip(_shard(pools, config), driver.run(judges), strict=True):
+            if verdict.labels:
+                annotated.write(to_line(_annotation(pool, verdict, config.method, model)))
+            else:
+                quarantined.write(to_line(_quarantined(pool, verdict, config.method, model)))
             outcomes[verdict.outcome] += 1
             labels.update(verdict.labels)
-            tokens.update(prompt=spent.prompt_tokens, completion=spent.completion_tokens)
+            spent.update({name: getattr(verdict, name) for name in _SPENT})
             bar.add(calls=driver.counts.calls_made, from_journal=driver.counts.calls_from_journal)
             if time.monotonic() - last_sync > _SYNC_SECONDS:
                 journal.sync()
@@ -80,9 +85,8 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
         method=config.method,
         calls_made=driver.counts.calls_made,
         calls_from_journal=driver.counts.calls_from_journal,
-        prompt_tokens=tokens["prompt"],
-        completion_tokens=tokens["completion"],
-        engine_seconds=round(time.monotonic() - start, 1),
+        **{name: round(spent[name], 3) for name in _SPENT},
+        seconds=round(time.monotonic() - start, 1),
     )
 
 
@@ -100,21 +104,42 @@ def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:
 
 
 def _judge(pool: Pool, dataset: Dataset, config: AnnotateConfig) -> Judge:
-    query = dataset.query(pool.query_id)
     passages = [prompting.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids]
-    return judge(query.text, passages, query.answers, config)
+    return judge(dataset.query(pool.query_id), passages, config)
 
 
-def _annotation(pool: Pool, verdict: Verdict, spent: Spent, method: str, model: str) -> Annotation:
+def _annotation(pool: Pool, verdict: Verdict, method: str, model: str) -> Annotation:
     return Annotation(
         query_id=pool.query_id,
-        passage_ids=pool.passage_ids if verdict.labels else (),
+        passage_ids=pool.passage_ids,
         labels=verdict.labels,
         method=method,
         model=model,
         outcome=verdict.outcome,
-        scores=tuple(round(score, 6) for score in verdict.scores),
-        calls=tuple(spent.calls),
-        prompt_tokens=spent.prompt_tokens,
-        completion_tokens=spent.completion_tokens,
+        scores=_rounded(verdict.scores),
+        score_sums=_rounded(verdict.score_sums),
+        distribution=_rounded(verdict.distribution),
+        **_story(pool, verdict),
     )
+
+
+def _quarantined(pool: Pool, verdict: Verdict, method: str, model: str) -> Quarantined:
+    return Quarantined(
+        query_id=pool.query_id,
+        passage_ids=pool.passage_ids,
+        method=method,
+        model=model,
+        outcome=verdict.outcome,
+        detail=verdict.detail,
+        completion=verdict.completion,
+        **_story(pool, verdict),
+    )
+
+
+def _story(pool: Pool, verdict: Verdict) -> dict[str, Any]:
+    spent = {name: getattr(verdict, name) for name in _SPENT}
+    return {"pool_seed": pool.seed, "exchanges": verdict.exchanges, **spent, "engine_seconds": round(verdict.engine_seconds, 6)}
+
+
+def _rounded(scores: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(score, 6) for score in scores)

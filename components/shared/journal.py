@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from components.shared import log
+from components.shared import log, storage
 from components.shared.manifest import BusyError
 from components.shared.records import RecordError
 
@@ -23,6 +23,31 @@ from components.shared.records import RecordError
 def content_key(*parts: object) -> str:
     """sha256 of the JSON of the parts: equal calls have equal keys on every machine."""
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def read_journal(uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Key and value of every record of a journal's folder, in the order of its files; a key may come twice.
+
+    A last line that is being written, or was torn by a kill, is left out.
+    """
+    for path in sorted(storage.fetch(uri).glob("*.jsonl")):
+        with path.open("rb") as file:
+            for line_number, line in enumerate(file, start=1):
+                if line.endswith(b"\n"):
+                    yield _record(line, path, line_number)
+
+
+def _record(line: bytes, path: Path, line_number: int) -> tuple[str, dict[str, Any]]:
+    try:
+        record = orjson.loads(line)
+        key, value = record["key"], record["value"]
+        if not isinstance(key, str) or not isinstance(value, dict):
+            raise TypeError("key or value of a wrong type")
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise RecordError(
+            path, line_number, f"not a journal record ({error})", "restore the file, or delete this line to make the call again"
+        ) from error
+    return key, value
 
 
 class Journal:
@@ -107,18 +132,6 @@ class Journal:
                 log.warning("journal: cut a torn last line", path=self._path, line=line_number, torn_bytes=len(line))
                 self._file.truncate(offset)
                 break
-            self._offsets.setdefault(self._key(line, line_number), offset)
+            self._offsets.setdefault(_record(line, self._path, line_number)[0], offset)
             offset += len(line)
         return offset
-
-    def _key(self, line: bytes, line_number: int) -> str:
-        try:
-            record = orjson.loads(line)
-            key = record["key"]
-            if not isinstance(key, str) or not isinstance(record["value"], dict):
-                raise TypeError("key or value of a wrong type")
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise RecordError(
-                self._path, line_number, f"not a journal record ({error})", "restore the file, or delete this line to make the call again"
-            ) from error
-        return key

@@ -8,9 +8,10 @@ cuts a likelihood's text at the same place: context and continuation are tokenis
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -57,13 +58,18 @@ Request = CompletionRequest | LikelihoodRequest
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The LLM's reply; finish_reason `length` means it was cut at max_tokens."""
+    """The LLM's reply; finish_reason `length` means it was cut at max_tokens.
+
+    `cached_tokens` of the prompt came from the engine's prefix cache; `engine_seconds` is the call's share of the engine's busy time.
+    """
 
     key: str
     text: str
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = field(default=0, compare=False)
+    engine_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +79,37 @@ class Likelihood:
     key: str
     logprobs: tuple[float, ...]
     prompt_tokens: int
+    cached_tokens: int = field(default=0, compare=False)
+    engine_seconds: float = field(default=0.0, compare=False)
 
 
 Result = Completion | Likelihood
+
+
+class BusyTime:
+    """Shares an engine's busy time among the requests it works on at once, so that their seconds add up to that time."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds."""
+        self._clock, self._last, self._num_requests, self._share = clock, clock(), 0, 0.0
+
+    def start(self) -> float:
+        """A request joins; give what this returns to `stop`."""
+        self._advance()
+        self._num_requests += 1
+        return self._share
+
+    def stop(self, started: float) -> float:
+        """A request leaves; returns its seconds."""
+        self._advance()
+        self._num_requests -= 1
+        return self._share - started
+
+    def _advance(self) -> None:
+        # Time of one request in the engine, were it always alone with the average of the others: processor sharing.
+        now = self._clock()
+        self._share += (now - self._last) / max(1, self._num_requests)
+        self._last = now
 
 
 @runtime_checkable
@@ -165,8 +199,11 @@ class TransformersEngine:
             if kind is CompletionRequest and batch and _sampling(batch[0][0]) != _sampling(self._queue[-1][0]):
                 break
             batch.append(self._queue.pop())
+        start = time.monotonic()
         with self._torch.inference_mode():
-            return self._weigh(batch) if kind is LikelihoodRequest else self._generate(batch)
+            results = self._weigh(batch) if kind is LikelihoodRequest else self._generate(batch)
+        seconds = (time.monotonic() - start) / len(batch)
+        return [replace(result, engine_seconds=seconds) for result in results]
 
     def close(self) -> None:
         """Drops the queue."""

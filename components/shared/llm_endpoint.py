@@ -16,6 +16,7 @@ import os
 import queue
 import random
 import threading
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ import orjson
 from components.shared import log
 from components.shared.launch import TransientError
 from components.shared.llm import (
+    BusyTime,
     Completion,
     CompletionRequest,
     FinishReason,
@@ -97,6 +99,7 @@ class EndpointEngine:
         self._stopping = asyncio.Event()
         self._tokenizes: asyncio.Task[bool] | None = None
         self._num_pending = 0
+        self._busy = BusyTime()
         self._done: queue.SimpleQueue[concurrent.futures.Future[Result]] = queue.SimpleQueue()
         self._failure: BaseException | None = None
         self._loop = asyncio.new_event_loop()
@@ -155,11 +158,16 @@ class EndpointEngine:
         async with self._slots:
             if self._stopping.is_set():
                 raise asyncio.CancelledError
+            started = self._busy.start()
+            seconds = 0.0
             try:
-                return await (self._complete(request) if isinstance(request, CompletionRequest) else self._weigh(request))
+                result = await (self._complete(request) if isinstance(request, CompletionRequest) else self._weigh(request))
             except (ValueError, TransientError):
                 self._stopping.set()
                 raise
+            finally:
+                seconds = self._busy.stop(started)
+            return replace(result, engine_seconds=seconds)
 
     async def _complete(self, request: CompletionRequest) -> Completion:
         url = f"{self._base}/chat/completions"
@@ -179,7 +187,9 @@ class EndpointEngine:
             text = choice["message"].get("content") or ""
             finish_reason = _FINISH_REASONS.get(choice.get("finish_reason"), "abort")
             usage = answer["usage"]
-            return Completion(request.key, text, finish_reason, usage["prompt_tokens"], usage["completion_tokens"])
+            # Many servers leave it out, or send null.
+            cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+            return Completion(request.key, text, finish_reason, usage["prompt_tokens"], usage["completion_tokens"], cached)
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise self._not_the_protocol(url, answer, error) from error
 

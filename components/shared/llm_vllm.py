@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from components.shared.launch import TransientError
 from components.shared.llm import (
+    BusyTime,
     Completion,
     CompletionRequest,
     FinishReason,
@@ -56,8 +58,9 @@ class VllmEngine:
         self._tokenizer = self._engine.get_tokenizer()
         self._max_model_tokens: int = self._engine.model_config.max_model_len
         self._numbers = itertools.count()
-        # vLLM's own id of a running request -> the request and the number of its continuation's tokens.
-        self._running: dict[str, tuple[Request, int]] = {}
+        # vLLM's own id of a running request -> the request, the number of its continuation's tokens, and when it started.
+        self._running: dict[str, tuple[Request, int, float]] = {}
+        self._busy = BusyTime()
         self.model = model_name(llm_uri)
 
     def submit(self, request: Request) -> None:
@@ -69,7 +72,7 @@ class VllmEngine:
         check_length(request, len(prompt), self._max_model_tokens)
         number = str(next(self._numbers))
         self._engine.add_request(number, TokensPrompt(prompt_token_ids=prompt), _sampling_params(request))
-        self._running[number] = request, len(continuation)
+        self._running[number] = request, len(continuation), self._busy.start()
 
     def collect(self) -> list[Result]:
         """Steps until a request is finished."""
@@ -81,8 +84,14 @@ class VllmEngine:
                 outputs = self._engine.step()
             except EngineDeadError as error:
                 raise TransientError("vLLM's engine died (out of memory?); its log says why; finished work is kept") from error
-            results = [_result(*self._running.pop(output.request_id), output) for output in outputs if output.finished]
+            results = [self._finished(output) for output in outputs if output.finished]
         return results
+
+    def _finished(self, output: vllm.RequestOutput) -> Result:
+        request, num_continuation, started = self._running.pop(output.request_id)
+        result = _result(request, num_continuation, output)
+        # No prefix is looked up for a prompt whose log-likelihoods are asked for; vLLM then counts None.
+        return replace(result, engine_seconds=self._busy.stop(started), cached_tokens=output.num_cached_tokens or 0)
 
     def close(self) -> None:
         """Ends the engine's processes and frees the memory."""

@@ -83,11 +83,37 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
-    """The LLM's verdict on a whole pool: one three-way label a passage, in the pool's order.
+class Exchange:
+    """One question put to the LLM about passages of a pool: a window of a selection, an answer, a ranking, or a pool's likelihoods.
 
-    `scores` are the likelihoods or ranks behind the labels (empty where the method gives none); `outcome` is how the
-    completions parsed; `calls` are the journal keys of the LLM calls behind the labels.
+    `template` names the question (relevance_selection, answer, utility_selection, utility_ranking, query_likelihood,
+    answer_likelihood) and `template_version` the words it was asked in: layout, version and digest, such as `paper.1@0f3a9c`. `rung` is the
+    step of the ladder (first, new_seed, constrained, smaller_window), `outcome` how the completion parsed. `positions` are the
+    places in the pool, from 0, of the passages shown, in the order shown; `chosen` those selected, or ranked from the best on.
+    `calls` are journal keys: one, or one a passage for likelihoods.
+    """
+
+    template: str
+    template_version: str
+    rung: str
+    outcome: str
+    positions: tuple[int, ...]
+    chosen: tuple[int, ...]
+    calls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The LLM's verdict on a whole pool: one three-way label a passage, in the pool's order, and how it came about.
+
+    `model` is name@digest of the weights; the permutation shown is `passage_ids` itself, drawn with `pool_seed`. `scores` are mean
+    log-likelihoods a token, `score_sums` their sums, `distribution` the softmax over the pool (all empty where the method gives none).
+    `exchanges` are in the order asked. Tokens and `engine_seconds` are sums over the calls, whoever paid for them first.
+
+    The journal holds under each key of `calls` the raw result (`text` and `finish_reason`, or `logprobs`), its `prompt_tokens`,
+    `completion_tokens`, `cached_tokens` (of the prompt, found in the engine's prefix cache) and `engine_seconds` (its share of the
+    engine's busy time: the shares of all calls add up to that time), and `template`, `template_version`, `rung`, `query_id` and `artifact`
+    (identity of the annotations that paid for the call). So a ledger is a sum over journal records, and a query's story is its exchanges.
     """
 
     query_id: str
@@ -96,22 +122,51 @@ class Annotation:
     method: str
     model: str
     outcome: str
+    pool_seed: int = 0
     scores: tuple[float, ...] = ()
-    calls: tuple[str, ...] = ()
+    score_sums: tuple[float, ...] = ()
+    distribution: tuple[float, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    engine_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         _same_length(self.query_id, passage_ids=self.passage_ids, labels=self.labels)
         if unknown := set(self.labels) - set(LABELS):
             raise ValueError(f"annotation of query {self.query_id!r} has labels {sorted(unknown)}; known are {LABELS}")
 
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Journal keys of all calls, in the order asked."""
+        return tuple(key for exchange in self.exchanges for key in exchange.calls)
+
     def with_label(self, label: Label) -> tuple[str, ...]:
         """Passage ids that carry the label, in pool order."""
         return tuple(passage_id for passage_id, its in zip(self.passage_ids, self.labels, strict=True) if its == label)
 
 
-Record = TypeVar("Record", Query, Passage, Qrel, Hit, Pool, Annotation)
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A pool without labels: the whole ladder failed. `completion` is the last raw one, `detail` what was wrong with it."""
+
+    query_id: str
+    passage_ids: tuple[str, ...]
+    method: str
+    model: str
+    outcome: str
+    detail: str
+    completion: str
+    pool_seed: int = 0
+    exchanges: tuple[Exchange, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    engine_seconds: float = 0.0
+
+
+Record = TypeVar("Record", Query, Passage, Qrel, Hit, Pool, Annotation, Quarantined)
 
 
 def _same_length(query_id: str, **columns: tuple[object, ...]) -> None:
@@ -151,7 +206,7 @@ def read_records(path: Path, record_class: type[Record]) -> Iterator[Record]:
             yield record
 
 
-def _values(line: object, record_class: type[Record]) -> dict[str, Any]:
+def _values(line: object, record_class: type[Any]) -> dict[str, Any]:
     if not isinstance(line, dict):
         raise ValueError(f"a JSON object is wanted, found {type(line).__name__}")
     known = {field.name: field for field in fields(record_class)}
@@ -170,6 +225,8 @@ def _value(name: str, annotation: str, value: object) -> object:
     element = annotation.removeprefix("tuple[").removesuffix(", ...]")
     if element == annotation and _is_plain(value, element):
         return value
+    if element == "Exchange" and isinstance(value, list):
+        return tuple(Exchange(**_values(each, Exchange)) for each in value)
     if element != annotation and isinstance(value, list) and all(_is_plain(each, element) for each in value):
         return tuple(value)
     raise ValueError(f"{name} is {value!r}, which is no {annotation}")

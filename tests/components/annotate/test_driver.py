@@ -12,9 +12,13 @@ import pytest
 
 from components.annotate.config import AnnotateConfig
 from components.annotate.driver import Driver, call_key
-from components.annotate.judge import judge, likelihood_labels, windows
+from components.annotate.inquiry import Verdict
+from components.annotate.judge import judge
+from components.annotate.likelihoods import likelihood_labels
+from components.annotate.listwise import windows
 from components.shared.journal import Journal
 from components.shared.llm import Completion, CompletionRequest, Likelihood, LikelihoodRequest, Request, Result
+from components.shared.records import Query
 
 PASSAGES = [f"passage about topic {number}" for number in range(20)]
 
@@ -59,11 +63,13 @@ def config(**settings: object) -> AnnotateConfig:
     return AnnotateConfig(**{**places, **settings})  # type: ignore[arg-type]
 
 
-def run(tmp_path: Path, its: AnnotateConfig, *, queries: int = 1, passages: int = 5, replies: dict[str, str] | None = None) -> list:  # type: ignore[type-arg]
+def run(
+    tmp_path: Path, its: AnnotateConfig, *, queries: int = 1, passages: int = 5, replies: dict[str, str] | None = None
+) -> list[Verdict]:
     engine = FakeEngine(tmp_path / "calls", replies=replies)
     with Journal(tmp_path / "journal.jsonl") as journal:
-        driver = Driver(engine, journal, model="fake", num_in_flight=4)
-        judges = (judge(f"question {n}", PASSAGES[:passages], (), its) for n in range(queries))
+        driver = Driver(engine, journal, model="fake", artifact="a", num_in_flight=4)
+        judges = (judge(Query(f"q{n}", f"question {n}"), PASSAGES[:passages], its) for n in range(queries))
         results = list(driver.run(judges))
     engine.close()
     return results
@@ -82,37 +88,37 @@ def test_windows_are_few_and_equal() -> None:
 
 def test_selection_goes_from_relevance_over_an_answer_to_utility(tmp_path: Path) -> None:
     replies = {"all relevant": "[1], [3], [4]", "one to three sentences": "Because.", "all useful": "[2]"}
-    ((verdict, spent),) = run(tmp_path, config(), replies=replies)
+    (verdict,) = run(tmp_path, config(), replies=replies)
     assert verdict.labels == ("ignore", "negative", "positive", "ignore", "negative")
-    assert (verdict.outcome, len(spent.calls), spent.prompt_tokens, spent.completion_tokens) == ("ok", 3, 60, 9)
+    assert (verdict.outcome, len(verdict.exchanges), verdict.prompt_tokens, verdict.completion_tokens) == ("ok", 3, 60, 9)
 
 
 def test_what_is_relevant_and_not_useful_is_negative_where_the_paper_is_followed(tmp_path: Path) -> None:
     replies = {"all relevant": "[1], [3]", "one to three sentences": "Because.", "all useful": "[1]"}
-    ((verdict, _),) = run(tmp_path, config(not_useful="negative"), replies=replies)
+    (verdict,) = run(tmp_path, config(not_useful="negative"), replies=replies)
     assert verdict.labels == ("positive", "negative", "negative", "negative", "negative")
 
 
 def test_ranking_takes_the_top_share_and_at_least_one(tmp_path: Path) -> None:
     replies = {"all relevant": "[1], [3], [4]", "one to three sentences": "Because.", "most to the least": "[2] > [3] > [1]"}
-    ((verdict, _),) = run(tmp_path, config(method="utility_ranking"), replies=replies)
+    (verdict,) = run(tmp_path, config(method="utility_ranking"), replies=replies)
     assert verdict.labels == ("ignore", "negative", "positive", "ignore", "negative")
 
 
 def test_nothing_relevant_is_an_answer_not_a_failure(tmp_path: Path) -> None:
-    ((verdict, _),) = run(tmp_path, config(), replies={"all relevant": "None"})
+    (verdict,) = run(tmp_path, config(), replies={"all relevant": "None"})
     assert (verdict.outcome, set(verdict.labels)) == ("ok_empty", {"negative"})
 
 
 def test_identifiers_of_the_second_window_mean_its_own_passages(tmp_path: Path) -> None:
     replies = {"all relevant": "[2]", "one to three sentences": "Because.", "all useful": "[1], [2]"}
-    ((verdict, _),) = run(tmp_path, config(window=3), passages=6, replies=replies)
+    (verdict,) = run(tmp_path, config(window=3), passages=6, replies=replies)
     assert verdict.labels == ("negative", "positive", "negative", "negative", "positive", "negative")
 
 
 def test_a_completion_that_never_parses_gives_no_labels(tmp_path: Path) -> None:
-    ((verdict, spent),) = run(tmp_path, config(max_attempts=3), replies={"all relevant": "I like passages."})
-    assert (verdict.outcome, verdict.labels, len(spent.calls)) == ("unparseable", (), 3)
+    (verdict,) = run(tmp_path, config(max_attempts=3), replies={"all relevant": "I like passages."})
+    assert (verdict.outcome, verdict.labels, len(verdict.exchanges)) == ("unparseable", (), 3)
     assert len(calls(tmp_path)) == 3
 
 
@@ -124,10 +130,10 @@ def test_likelihoods_become_three_way_labels() -> None:
 def test_the_same_call_of_two_queries_is_made_once(tmp_path: Path) -> None:
     engine = FakeEngine(tmp_path / "calls")
     with Journal(tmp_path / "journal.jsonl") as journal:
-        judges = (judge("same question", PASSAGES[:4], (), config(method="query_likelihood")) for _ in range(3))
-        verdicts = list(Driver(engine, journal, model="fake", num_in_flight=2).run(judges))
+        judges = (judge(Query("q", "same question"), PASSAGES[:4], config(method="query_likelihood")) for _ in range(3))
+        verdicts = list(Driver(engine, journal, model="fake", artifact="a", num_in_flight=2).run(judges))
     engine.close()
-    assert len({verdict for verdict, _ in verdicts}) == 1
+    assert len(set(verdicts)) == 1
     assert calls(tmp_path) == Counter(dict.fromkeys(calls(tmp_path), 1))
     assert len(calls(tmp_path)) == 4
 

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.shared.records import LABELS, Annotation, Hit, Passage, Pool, Qrel, Query, RecordError, read_records, to_line, write_records
+from components.shared.records import (
+    LABELS,
+    Annotation,
+    Exchange,
+    Hit,
+    Passage,
+    Pool,
+    Qrel,
+    Query,
+    RecordError,
+    read_records,
+    to_line,
+    write_records,
+)
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]))  # lone surrogates are no UTF-8
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -18,8 +31,12 @@ _QUERIES = st.tuples(st.just(Query), st.fixed_dictionaries({"query_id": _TEXTS, 
 _PASSAGES = st.tuples(st.just(Passage), st.fixed_dictionaries({"passage_id": _TEXTS, "title": _TEXTS, "text": _TEXTS}))
 _QRELS = st.tuples(st.just(Qrel), st.fixed_dictionaries({"query_id": _TEXTS, "passage_id": _TEXTS, "grade": st.integers(0, 3)}))
 _HITS = st.tuples(st.just(Hit), st.fixed_dictionaries({"passage_id": _TEXTS, "score": _FLOATS}))
+_PLACES = st.lists(st.integers(0, 30), max_size=3).map(tuple)
+_EXCHANGES = st.fixed_dictionaries(
+    dict.fromkeys(("template", "template_version", "rung", "outcome"), _TEXTS) | {"positions": _PLACES, "chosen": _PLACES, "calls": _LISTS}
+)
 _ANNOTATED = dict.fromkeys(("query_id", "method", "model", "outcome"), _TEXTS) | {
-    "calls": _LISTS,
+    "exchanges": st.lists(_EXCHANGES, max_size=2),
     "prompt_tokens": st.integers(0, 2**40),
 }
 
@@ -36,7 +53,10 @@ def _columns(ids: tuple[str, ...]) -> Any:
 @given(st.one_of(_QUERIES, _PASSAGES, _QRELS, _HITS, _IDS.flatmap(_columns)))
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, row: tuple[type[Any], dict[str, Any]]) -> None:
     path = tmp_path_factory.getbasetemp() / "records.jsonl"
-    record = row[0](**row[1])
+    values = dict(row[1])
+    if "exchanges" in values:
+        values["exchanges"] = tuple(Exchange(**each) for each in values["exchanges"])
+    record = row[0](**values)
     assert write_records(path, [record, record]) == 2
     assert list(read_records(path, row[0])) == [record, record]
 
@@ -85,6 +105,21 @@ def test_a_line_of_bad_utf8_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b'{"query_id": "q", "text": "\xff"}\n')
     with pytest.raises(RecordError, match=r":1: not a Query record"):
         list(read_records(path, Query))
+
+
+@pytest.mark.parametrize(
+    ("written", "changed"), [('"rung":"first"', '"rung":7'), ('"positions":[0,1]', '"positions":["0"]'), ('"chosen":[1],', "")]
+)
+def test_an_exchange_that_does_not_hold_is_refused(tmp_path: Path, written: str, changed: str) -> None:
+    path = tmp_path / "annotations.jsonl"
+    exchange = Exchange("utility_selection", "paper.1@0f", "first", "ok", (0, 1), (1,), ("key",))
+    line = to_line(Annotation("q", ("a", "b"), ("negative", "positive"), "utility_selection", "m", "ok", exchanges=(exchange,))).decode()
+    assert written in line
+    path.write_text(line + line.replace(written, changed))
+    records = read_records(path, Annotation)
+    assert next(records).calls == ("key",)
+    with pytest.raises(RecordError, match=r":2: not a Annotation record"):
+        next(records)
 
 
 def test_an_unknown_label_is_refused(tmp_path: Path) -> None:
