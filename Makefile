@@ -31,7 +31,12 @@ demo: $(VENV)/.demo ## the main job: train, measure and get ready to serve a ret
 test: $(VENV)/.dev ## all tests that need no Docker, vLLM, cluster or GPU
 	$(BIN)/pytest -m "not docker and not vllm and not cluster and not gpu"
 
-test-docker: $(VENV)/.dev ## the compiled pipeline and the images in real containers
+# Wheels for the one image that is built without a network.
+docker/wheelhouse/.serve: docker/serve.lock docker/cuda.lock | $(VENV)/.dev
+	sh docker/wheelhouse.sh serve "$(BIN)/python -m pip"
+	@touch $@
+
+test-docker: $(VENV)/.dev docker/wheelhouse/.serve ## the compiled pipeline and the images in real containers
 	$(BIN)/pytest -m docker
 
 $(VENV)-vllm/.recipe: tests/vllm_env.sh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ def _connect(host: str) -> DockerClient | None:
     from docker.client import DockerClient
     from docker.errors import DockerException
 
+    if not _answers(host):
+        return None
     try:
         client = DockerClient(base_url=host, timeout=120)
     except DockerException:
@@ -62,6 +65,20 @@ def _connect(host: str) -> DockerClient | None:
         client.close()
         return None
     return client
+
+
+def _answers(host: str) -> bool:
+    """A look before the client is made: where nobody answers, it leaves its socket open."""
+    if not host.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(30)
+        try:
+            probe.connect(host.removeprefix("unix://"))
+            probe.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in probe.recv(64)
+        except OSError:
+            return False
 
 
 def _await(host: str, daemon: subprocess.Popen[bytes], log: Path) -> DockerClient:
