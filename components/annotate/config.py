@@ -21,7 +21,7 @@ class AnnotateConfig:
     llm_uri: str
     """Name on the hub, folder, or .gguf file of the LLM; with an endpoint the model name it serves."""
     journal_uri: str = ""
-    """Folder of the log of LLM calls, shared by runs: no call in it is made again. Empty: beside the output."""
+    """Folder (local or gs://) of the log of LLM calls, shared by shards and runs: no call in it is made again. Empty: beside the output."""
     endpoint_uri: str = ""
     """Base URL of an OpenAI-compatible server (engine endpoint only), such as http://host:8000/v1."""
     engine: Literal["vllm", "endpoint", "transformers"] = "vllm"

@@ -34,7 +34,10 @@ def annotate(config: AnnotateConfig) -> None:
     """
     dataset = Dataset(open_artifact(config.dataset_uri))
     pools = open_artifact(config.pools_uri) / "pools.jsonl"
-    with artifact_writer("annotate", config) as artifact, _journal(config) as journal:
+    with (
+        artifact_writer("annotate", config) as artifact,
+        Journal(config.journal_uri or f"{config.output_uri.rstrip('/')}.journal") as journal,
+    ):
         engine = open_engine(
             config.engine, llm_uri=config.llm_uri, endpoint_uri=config.endpoint_uri, batch_tokens=config.batch_tokens, seed=config.seed
         )
@@ -88,13 +91,6 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
         **{name: round(spent[name], 3) for name in _SPENT},
         seconds=round(time.monotonic() - start, 1),
     )
-
-
-def _journal(config: AnnotateConfig) -> Journal:
-    folder = config.journal_uri or f"{config.output_uri.rstrip('/')}.journal"
-    if storage.is_remote(folder):
-        raise ValueError(f"journal_uri {folder}: the journal is a local folder; mount a volume, or leave it empty")
-    return Journal(Path(folder) / f"calls-{config.shard}-of-{config.num_shards}.jsonl")
 
 
 def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:

@@ -1,47 +1,40 @@
-"""The HTTP face of a Service: routes, answers and errors.
+"""The HTTP face of a Service: routes and answers.
 
-Every request is answered 200, 4xx or 503; errors have OpenAI's shape {"error": {"message", "type", "code"}}.
+Every request is answered 200, 4xx or 503, from one release; its version is in the header `retriever-version`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from components.serve import parsing
+from components.serve import openapi, page, parsing
 from components.serve.batching import QueueFullError, SessionDiedError
 from components.serve.metrics import CONTENT_TYPE
-from components.serve.service import FoundPassage, Service, Vectors
+from components.serve.observed import Observed
+from components.serve.release import FoundPassage, Release, Vectors
+from components.serve.responses import JSONResponse, error_response
+from components.serve.service import Service
+from components.serve.siblings import Siblings
 from components.shared import log
 
 Result = TypeVar("Result")
 
-_PROBES = ("/healthz", "/readyz", "/metrics")
+_MODEL = "/v2/models/{model}"
 
 
-class JSONResponse(Response):
-    """JSON by orjson, which writes numpy arrays without a detour through lists."""
-
-    media_type = "application/json"
-
-    def render(self, content: object) -> bytes:
-        """Bytes of the body."""
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def create_app(service: Service) -> ASGIApp:
+def create_app(service: Service, siblings: Siblings | None = None) -> ASGIApp:
     """The ASGI application of a service; its lifespan starts and stops the service."""
 
     @asynccontextmanager
@@ -50,47 +43,86 @@ def create_app(service: Service) -> ASGIApp:
         yield
         service.stop()
 
-    def endpoint(answer: Callable[[Service, Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    def route(path: str, answer: Callable[[Service, Request], Awaitable[Response]], method: str = "GET") -> Route:
         async def call(request: Request) -> Response:
             return await answer(service, request)
 
-        return call
+        return Route(path, call, methods=[method])
 
+    document, page_response = openapi.document(service.config), page.response()
     routes = [
-        Route("/search", endpoint(_search), methods=["POST"]),
-        Route("/v1/embeddings", endpoint(_embeddings), methods=["POST"]),
-        Route("/healthz", endpoint(_healthz)),
-        Route("/readyz", endpoint(_readyz)),
-        Route("/metrics", endpoint(_metrics)),
+        route("/search", _search, "POST"),
+        route("/v1/embeddings", _embeddings, "POST"),
+        route("/search/batch", _search_batch, "POST"),
+        route(f"{_MODEL}/infer", _infer, "POST"),
+        route("/healthz", _healthz),
+        route("/readyz", _readyz),
+        Route("/metrics", _metrics(service, siblings)),
+        route("/v1/models", _models),
+        route("/v2", _server_metadata),
+        route("/v2/health/live", _live),
+        route("/v2/health/ready", _ready),
+        route(_MODEL, _model_metadata),
+        route(f"{_MODEL}/ready", _model_ready),
+        Route("/openapi.json", _always(JSONResponse(document))),
+        Route("/", _always(page_response)),
     ]
     starlette = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refusal, Exception: _fault})
-    return _Observed(starlette, service)
+    observed = Observed(starlette, service)
+    origins = [origin.strip() for origin in service.config.allowed_origins.split(",") if origin.strip()]
+    if not origins:
+        return observed
+    headers = ["authorization", "content-type", "x-api-key", "traceparent", "tracestate"]
+    return CORSMiddleware(observed, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
 
 
 async def _search(service: Service, request: Request) -> Response:
-    body = await parsing.read_body(request, max_bytes=service.config.max_body_bytes)
-    wanted = parsing.parse_search(body, max_texts=service.config.max_texts, max_depth=service.config.max_depth)
-    token_ids = await _tokenize(service, request, wanted.queries, "query")
-    rankings = await _limited(service, request, service.search_tokens(token_ids, depth=wanted.depth))
-    results = [{"query": query, "hits": list(map(_hit, ranking))} for query, ranking in zip(wanted.queries, rankings, strict=True)]
-    return JSONResponse({"results": results})
+    wanted = parsing.parse_search(await _body(service, request), _limits(service))
+    with service.release.used() as release:
+        (result,) = await _results(service, request, release, wanted)
+        return _answer(release, result)
+
+
+async def _search_batch(service: Service, request: Request) -> Response:
+    wanted = parsing.parse_search_batch(await _body(service, request), _limits(service))
+    with service.release.used() as release:
+        return _answer(release, {"results": await _results(service, request, release, wanted)})
+
+
+async def _results(service: Service, request: Request, release: Release, wanted: parsing.SearchRequest) -> list[dict[str, object]]:
+    token_ids = await _tokenize(service, request, release, wanted.queries, "query", truncate=wanted.truncate)
+    rankings = await _limited(service, request, release.search(token_ids, wanted))
+    return [{"query": query, "hits": list(map(_hit, ranking))} for query, ranking in zip(wanted.queries, rankings, strict=True)]
 
 
 async def _embeddings(service: Service, request: Request) -> Response:
-    body = await parsing.read_body(request, max_bytes=service.config.max_body_bytes)
-    wanted = parsing.parse_embeddings(body, max_texts=service.config.max_texts, dimension=service.encoder.dimension)
-    token_ids = await _tokenize(service, request, wanted.texts, wanted.input_type)
-    vectors = await _limited(service, request, service.encode(token_ids))
-    embeddings = _base64(vectors) if wanted.encoding_format == "base64" else vectors
-    num_tokens = sum(map(len, token_ids))
-    return JSONResponse(
-        {
-            "object": "list",
-            "data": [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(embeddings)],
-            "model": wanted.model,
-            "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
-        }
-    )
+    body = await _body(service, request)
+    with service.release.used() as release:
+        wanted = parsing.parse_embeddings(body, _limits(service), dimension=release.encoder.dimension)
+        token_ids = await _tokenize(service, request, release, wanted.texts, wanted.input_type, truncate=wanted.truncate)
+        vectors = await _limited(service, request, release.encode(token_ids))
+        embeddings = _base64(vectors) if wanted.encoding_format == "base64" else vectors
+        num_tokens = sum(map(len, token_ids))
+        return _answer(
+            release,
+            {
+                "object": "list",
+                "data": [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(embeddings)],
+                "model": wanted.model or service.config.model_name,
+                "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
+            },
+        )
+
+
+async def _infer(service: Service, request: Request) -> Response:
+    _known_model(service, request)
+    wanted = parsing.parse_infer(await _body(service, request), _limits(service))
+    with service.release.used() as release:
+        token_ids = await _tokenize(service, request, release, wanted.texts, wanted.input_type, truncate=wanted.truncate)
+        vectors = await _limited(service, request, release.encode(token_ids))
+        output = {"name": "embedding", "datatype": "FP32", "shape": list(vectors.shape), "data": vectors.reshape(-1)}
+        named = {"id": wanted.request_id} if wanted.request_id else {}
+        return _answer(release, {"model_name": service.config.model_name, "model_version": release.version, **named, "outputs": [output]})
 
 
 async def _healthz(service: Service, _: Request) -> Response:
@@ -99,19 +131,101 @@ async def _healthz(service: Service, _: Request) -> Response:
 
 
 async def _readyz(service: Service, _: Request) -> Response:
-    problem = service.not_ready()
-    facts = {"encoder": service.encoder.digest, "passages": service.index.num_passages, "dimension": service.encoder.dimension}
+    problem, release = service.not_ready(), service.release
+    facts = {
+        "version": release.version,
+        "encoder": release.encoder.digest,
+        "passages": release.index.num_passages,
+        "dimension": release.encoder.dimension,
+    }
     return JSONResponse({"ready": not problem, "problem": problem, **facts}, 503 if problem else 200)
 
 
-async def _metrics(service: Service, _: Request) -> Response:
-    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE)
+async def _live(service: Service, _: Request) -> Response:
+    problem = service.not_alive()
+    return JSONResponse({"live": not problem}, 503 if problem else 200)
 
 
-async def _tokenize(service: Service, request: Request, texts: Sequence[str], input_type: parsing.InputType) -> list[list[int]]:
-    token_ids = await service.tokenize(texts, input_type)
+async def _ready(service: Service, _: Request) -> Response:
+    problem = service.not_ready()
+    return JSONResponse({"ready": not problem}, 503 if problem else 200)
+
+
+async def _models(service: Service, _: Request) -> Response:
+    return JSONResponse({"object": "list", "data": [{"id": service.config.model_name, "object": "model", "owned_by": "retriever"}]})
+
+
+async def _server_metadata(_service: Service, _: Request) -> Response:
+    return JSONResponse({"name": "retriever", "version": openapi.VERSION, "extensions": []})
+
+
+async def _model_metadata(service: Service, request: Request) -> Response:
+    _known_model(service, request)
+    release = service.release
+    return JSONResponse(
+        {
+            "name": service.config.model_name,
+            "versions": [release.version],
+            "platform": "onnxruntime_onnx",
+            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
+            "outputs": [{"name": "embedding", "datatype": "FP32", "shape": [-1, release.encoder.dimension]}],
+        }
+    )
+
+
+async def _model_ready(service: Service, request: Request) -> Response:
+    _known_model(service, request)
+    problem = service.not_ready()
+    return JSONResponse({"name": service.config.model_name, "ready": not problem}, 503 if problem else 200)
+
+
+def _known_model(service: Service, request: Request) -> None:
+    if request.path_params["model"] != service.config.model_name:
+        raise HTTPException(404, f"no such model; this server has {service.config.model_name}")
+
+
+def _metrics(service: Service, siblings: Siblings | None) -> Callable[[Request], Awaitable[Response]]:
+    async def call(_: Request) -> Response:
+        content = await siblings.exposition() if siblings else service.metrics.exposition()
+        return Response(content, media_type=CONTENT_TYPE)
+
+    return call
+
+
+def _always(response: Response) -> Callable[[Request], Awaitable[Response]]:
+    async def call(_: Request) -> Response:
+        return response
+
+    return call
+
+
+def _answer(release: Release, content: object) -> Response:
+    return JSONResponse(content, headers={"retriever-version": release.version})
+
+
+async def _body(service: Service, request: Request) -> bytes:
+    return await parsing.read_body(request, max_bytes=service.config.max_body_bytes, seconds=service.config.body_seconds)
+
+
+def _limits(service: Service) -> parsing.Limits:
+    config = service.config
+    return parsing.Limits(config.max_texts, config.max_depth, config.max_filter_ids)
+
+
+async def _tokenize(
+    service: Service, request: Request, release: Release, texts: Sequence[str], input_type: parsing.InputType, *, truncate: bool
+) -> list[list[int]]:
+    token_ids = await release.tokenize(texts, input_type, truncate=truncate)
     num_tokens = sum(map(len, token_ids))
-    request.state.facts = {"texts": len(texts), "tokens": num_tokens}
+    request.state.facts.update(texts=len(texts), tokens=num_tokens, version=release.version)
+    max_tokens = release.max_tokens(input_type)
+    for position, ids in enumerate(token_ids):
+        if len(ids) > max_tokens:
+            raise HTTPException(
+                413,
+                f"text {position} has {len(ids)} tokens or more, the encoder takes {max_tokens} of a {input_type}; "
+                'shorten it, or send "truncate": true to have it cut',
+            )
     if num_tokens > service.config.max_queued_tokens:
         raise HTTPException(413, f"{num_tokens} tokens, this server takes {service.config.max_queued_tokens} a request; send fewer texts")
     return token_ids
@@ -147,61 +261,11 @@ def _base64(vectors: Vectors) -> list[str]:
     return [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
 
 
-async def _refusal(_: Request, error: Exception) -> Response:
+async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, error.detail, error.headers)
+    return error_response(request.url.path, error.status_code, error.detail, error.headers)
 
 
-async def _fault(_: Request, error: Exception) -> Response:
+async def _fault(request: Request, error: Exception) -> Response:
     log.error("a request failed by our fault", problem=repr(error))
-    return _error(500, "the server failed; see its log", None)
-
-
-def _error(status: int, message: str, headers: Mapping[str, str] | None) -> Response:
-    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
-    return JSONResponse({"error": {"message": message, "type": kind, "code": status}}, status, headers)
-
-
-class _Observed:
-    """Counts and logs every request, and asks clients to reconnect elsewhere while draining."""
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        start, status = time.monotonic(), 500
-        scope["state"] = {**scope.get("state", {}), "facts": {}}
-
-        async def observe(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if self._service.draining:
-                    # A kept-alive connection that is idle when the listener closes would lose the client's next request.
-                    message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            await send(message)
-
-        self._service.metrics.request_started()
-        try:
-            await self._app(scope, receive, observe)
-        finally:
-            seconds = time.monotonic() - start
-            self._service.metrics.request_finished(scope["path"], status, seconds)
-            if self._service.config.access_log and not (scope["path"] in _PROBES and status == 200):
-                _log_request(scope, status, seconds)
-
-
-def _log_request(scope: Scope, status: int, seconds: float) -> None:
-    client = scope.get("client") or ("",)
-    log.event(
-        "request",
-        method=scope["method"],
-        path=scope["path"][:200],
-        status=status,
-        milliseconds=round(seconds * 1000, 2),
-        client=client[0],
-        **scope["state"]["facts"],
-    )
+    return error_response(request.url.path, 500, "the server failed; see its log")

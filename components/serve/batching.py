@@ -27,6 +27,8 @@ TokenIds = list[int]
 # Texts join a batch while at least this share of its padded tokens is real; below it the padding costs more than a call of
 # its own would (a call saturates a core from about 100 tokens on, so small batches lose little).
 MIN_FILL = 0.85
+# Weight of a batch in the pace when the next one is counted: a hundred batches, some seconds, are remembered.
+_MEMORY = 0.99
 
 
 class QueueFullError(Exception):
@@ -75,21 +77,32 @@ class Batcher:
         num_sessions: int,
         batch_tokens: int,
         max_queued_tokens: int,
+        max_queue_seconds: float,
         hang_seconds: float,
         metrics: ServerMetrics,
     ) -> None:
         """Makes the threads; `start` runs them."""
         self._encode, self._metrics = encode, metrics
-        self._batch_tokens, self._max_queued_tokens, self._hang_seconds = batch_tokens, max_queued_tokens, hang_seconds
+        self._batch_tokens, self._hang_seconds = batch_tokens, hang_seconds
+        self._max_queued_tokens, self._max_queue_seconds = max_queued_tokens, max_queue_seconds
         self._changed = threading.Condition()
         self._texts: OrderedDict[int, _Text] = OrderedDict()  # by number, oldest first
         self._by_length: list[tuple[int, int]] = []  # (tokens, number), sorted
         self._next_number = 0
         self._queued_tokens = 0
-        self._encoded_tokens, self._encode_seconds = 0, 0.0
+        self._encoded_tokens, self._encode_seconds = 0.0, 0.0  # of late
         self._closed = False
         self._sessions = [_Session(threading.Thread(target=self._work, args=(i,), daemon=True)) for i in range(num_sessions)]
-        metrics.watch_queue(tokens=lambda: self._queued_tokens, texts=lambda: len(self._texts))
+
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens that wait for a session."""
+        return self._queued_tokens
+
+    @property
+    def queued_texts(self) -> int:
+        """Texts that wait for a session."""
+        return len(self._texts)
 
     def start(self) -> None:
         """Starts the sessions."""
@@ -142,8 +155,9 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise SessionDiedError("the server is closing")
-            if self._queued_tokens + num_tokens > self._max_queued_tokens:
-                raise QueueFullError(self._retry_seconds())
+            # What comes first waits for nobody, however long it takes itself.
+            if self._queued_tokens + num_tokens > self._max_queued_tokens or self._wait_seconds() > self._max_queue_seconds:
+                raise QueueFullError(max(1, math.ceil(self._wait_seconds())))
             now = time.monotonic()
             numbers = range(self._next_number, self._next_number + len(token_ids))
             for position, (number, ids) in enumerate(zip(numbers, token_ids, strict=True)):
@@ -154,11 +168,10 @@ class Batcher:
             self._changed.notify(len(token_ids))
         return numbers
 
-    def _retry_seconds(self) -> int:
+    def _wait_seconds(self) -> float:
         if not self._encoded_tokens:
-            return 1
-        seconds_of_work = self._queued_tokens * self._encode_seconds / self._encoded_tokens / len(self._sessions)
-        return max(1, math.ceil(seconds_of_work))
+            return 0.0
+        return self._queued_tokens * self._encode_seconds / self._encoded_tokens / len(self._sessions)
 
     def _remove(self, numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -213,8 +226,8 @@ class Batcher:
     def _count(self, batch: Sequence[_Text], *, start: float, seconds: float) -> None:
         num_tokens = sum(len(text.token_ids) for text in batch)
         with self._changed:
-            self._encoded_tokens += num_tokens
-            self._encode_seconds += seconds
+            self._encoded_tokens = _MEMORY * self._encoded_tokens + num_tokens
+            self._encode_seconds = _MEMORY * self._encode_seconds + seconds
         self._metrics.count_batch(
             texts=len(batch),
             tokens=num_tokens,

@@ -7,33 +7,51 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """Encoder and index -> HTTP: /search, /v1/embeddings, /healthz, /readyz, /metrics."""
+    """Encoder and index -> HTTP: /search, /v1/embeddings, /v2 (Open Inference Protocol), a page for people at /."""
 
-    encoder_uri: str
+    encoder_uri: str = ""
     """Encoder of export, local or gs://."""
-    index_uri: str
+    index_uri: str = ""
     """Index made by that encoder; of another one it is refused."""
     dataset_uri: str = ""
     """Dataset whose passages are sent with the hits; empty: hits carry ids and scores only."""
+    pointer_uri: str = ""
+    """JSON file that names encoder_uri, index_uri and dataset_uri instead of the flags; when it changes, what it names is served."""
+    pointer_seconds: float = 5.0
+    """How often the pointer is looked at."""
+    model_name: str = "encoder"
+    """Name of the encoder under /v2/models and /v1/models."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 in a container."""
     port: int = 8080
     """Port to listen on; 0 = a free one, named in the log."""
+    num_workers: int = 1
+    """Server processes on one socket and one memory-mapped index; more than one pays where HTTP fills a core, on eight cores and up."""
     num_sessions: int = 0
-    """Batches encoded at the same time, each on one thread, which is faster for short texts than one batch on many; 0 = one a core."""
+    """Batches a process encodes at once, each on one thread: faster for short texts than one batch on many; 0 = the cores, shared out."""
     batch_tokens: int = 512
     """Padded tokens a session takes from the queue at once."""
     max_queued_tokens: int = 65536
     """Tokens waiting beyond which a request is answered 429."""
+    max_queue_seconds: float = 5.0
+    """Waiting time, foreseen from the tokens that wait and the pace of late, beyond which a request is answered 429."""
     max_texts: int = 256
     """Texts in one request; more is answered 413."""
     max_body_bytes: int = 4194304
     """Bytes of one request's body; more is answered 413."""
     max_depth: int = 1000
     """Largest depth that a search may ask for."""
+    max_filter_ids: int = 1000
+    """Passage ids that a search may be limited to, or may leave out; more is answered 413."""
     request_seconds: float = 30.0
     """Longest time from the queue to the answer; more is answered 503. A batch that takes longer fails /healthz."""
+    body_seconds: float = 10.0
+    """Longest time that a client may take to send its request; more is answered 408."""
     drain_seconds: float = 5.0
     """After SIGTERM: time in which /readyz says no while requests are still taken, before the listener closes."""
+    api_keys_path: str = ""
+    """File with a name and a key a line; read again when it changes. Empty: everybody may ask."""
+    allowed_origins: str = ""
+    """Origins whose pages may ask from a browser, separated by commas, or *; empty: only the page that this server sends."""
     access_log: bool = True
     """One log line a request; probes that succeed are left out."""

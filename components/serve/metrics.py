@@ -7,9 +7,27 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-PATHS = ("/search", "/v1/embeddings", "/healthz", "/readyz", "/metrics")
+PATHS = (
+    "/",
+    "/search",
+    "/search/batch",
+    "/v1/embeddings",
+    "/v1/models",
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/{model}",
+    "/v2/models/{model}/ready",
+    "/v2/models/{model}/infer",
+    "/openapi.json",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+)
+_KNOWN = frozenset(PATHS)
+_MODELS = "/v2/models/"
 # What the server answers by itself; others appear when first counted.
-_STATUSES = ("200", "400", "404", "405", "413", "429", "499", "500", "503")
+_STATUSES = ("200", "400", "401", "404", "405", "408", "413", "429", "499", "500", "503")
 _OTHER = "other"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -36,7 +54,11 @@ class ServerMetrics:
         self._search_seconds = Histogram("retriever_search_seconds", "Time in the index, a request.", buckets=_SECONDS, registry=registry)
         self._batch_texts = Histogram("retriever_batch_texts", "Texts in a batch.", buckets=_TEXTS, registry=registry)
         self._batch_fill = Histogram("retriever_batch_fill", "Share of a batch that is not padding.", buckets=_SHARES, registry=registry)
+        self._reloads = Counter("retriever_reloads", "Releases that were to replace the one before.", ["outcome"], registry=registry)
+        self._version = Gauge("retriever_release", "1 for the release that is served.", ["version"], registry=registry)
         self._tokens = Counter("retriever_encoded_tokens", "Tokens encoded, padding left out.", registry=registry)
+        for outcome in ("done", "refused"):
+            self._reloads.labels(outcome)
         for path in (*PATHS, _OTHER):
             self._request_seconds.labels(path)
             for status in _STATUSES:
@@ -57,7 +79,7 @@ class ServerMetrics:
 
     def request_finished(self, path: str, status: int, seconds: float) -> None:
         """Counts an answer; unknown paths share one label, or a scanner could fill the memory with series."""
-        path = path if path in PATHS else _OTHER
+        path = label_of(path)
         self._in_flight.dec()
         self._requests.labels(path, str(status)).inc()
         self._request_seconds.labels(path).observe(seconds)
@@ -75,6 +97,23 @@ class ServerMetrics:
         """Counts the index's share of a request."""
         self._search_seconds.observe(seconds)
 
+    def reloads(self, outcome: str) -> None:
+        """Counts a release that was to replace the one before: done or refused."""
+        self._reloads.labels(outcome).inc()
+
+    def set_version(self, version: str) -> None:
+        """Names the release that is served."""
+        self._version.clear()
+        self._version.labels(version).set(1)
+
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def label_of(path: str) -> str:
+    """The path as a label: models have one, whatever they are called."""
+    if path.startswith(_MODELS):
+        _, slash, verb = path.removeprefix(_MODELS).partition("/")
+        path = f"{_MODELS}{{model}}{slash}{verb}"
+    return path if path in _KNOWN else _OTHER

@@ -1,39 +1,31 @@
-"""The listening socket, and how the process ends.
+"""How the process runs and ends, around the application.
 
 SIGTERM: /readyz says no at once, requests are taken for `drain_seconds` more (until every load balancer has noticed), then the
-listener closes, what is in flight is finished, and the process exits with 0.
+listener closes, what is in flight is finished, and the process exits with 0. SIGHUP: what the pointer or the flags name now is
+served from then on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import signal
 import socket
 import time
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from components.serve.app import create_app
-from components.serve.config import ServeConfig
 from components.serve.service import Service
+from components.serve.siblings import Siblings
+from components.serve.supervisor import BEAT_SECONDS, WorkerPlace
 from components.shared import log
 
-
-def bind(config: ServeConfig) -> socket.socket:
-    """A bound socket that does not listen yet, so that a taken port is known before anything is loaded.
-
-    Raises:
-        ValueError: Where host and port cannot be had.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"cannot listen on {config.host}:{config.port} ({error}); choose another --port or --host") from error
-    return bound
+# Connections that wait to be taken while all processes are busy.
+_BACKLOG = 2048
 
 
 class _LogLines(logging.Handler):
@@ -43,36 +35,64 @@ class _LogLines(logging.Handler):
         log.event(record.getMessage(), level="error" if record.levelno >= logging.ERROR else "warning", logger=record.name)
 
 
-def run(service: Service, bound: socket.socket) -> None:
-    """Serves until a signal ends it."""
+def run(service: Service, bound: socket.socket, place: WorkerPlace | None = None) -> None:
+    """Serves until a signal ends it; with a place, as one of several workers."""
     logging.basicConfig(handlers=[_LogLines()], level=logging.WARNING)
+    config = service.config
+    siblings = Siblings(place.folder, place.number, config.num_workers, service.metrics.exposition) if place else None
     settings = uvicorn.Config(
-        create_app(service),
-        http="httptools",
+        create_app(service, siblings),
+        http=_impatient(config.body_seconds),
         loop="asyncio",
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=int(service.config.request_seconds) + 1,
+        # One connection a turn of the loop: a worker that took all that wait would leave none for the others.
+        backlog=1 if place else _BACKLOG,
+        timeout_graceful_shutdown=int(config.request_seconds) + 1,
     )
-    _DrainingServer(settings, service).run(sockets=[bound])
+    _DrainingServer(settings, service, place, siblings).run(sockets=[bound])
     log.event("server stopped")
+
+
+def _impatient(seconds: float) -> type[asyncio.Protocol]:
+    """The HTTP protocol that hangs up on a client which connects and then does not send a request."""
+
+    class Impatient(HttpToolsProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.loop.call_later(seconds, self._hang_up_without_request)
+
+        def _hang_up_without_request(self) -> None:
+            if self.cycle is None and not self.transport.is_closing():
+                self.transport.close()
+
+    return Impatient
 
 
 class _DrainingServer(uvicorn.Server):
     """uvicorn closes the listener at the signal; this one lets the load balancers notice first."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, place: WorkerPlace | None, siblings: Siblings | None) -> None:
         super().__init__(config)
-        self._service = service
+        self._service, self._place, self._siblings = service, place, siblings
         self._listener_closes: float | None = None
+        self._next_beat = 0.0
+        self._reload: asyncio.Task[bool] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._start_reload)
+        if self._siblings is not None:
+            await self._siblings.listen()
         for each in sockets or []:
+            each.listen(_BACKLOG)
             host, port = each.getsockname()[:2]
             log.event("serving", url=f"http://{host}:{port}")
+
+    def _start_reload(self) -> None:
+        self._reload = asyncio.get_running_loop().create_task(self._service.reload())
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         # Not handed to uvicorn: it would raise the signal again at the end, and the exit code would not be 0.
@@ -87,4 +107,19 @@ class _DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self._listener_closes is not None and time.monotonic() >= self._listener_closes:
             self.should_exit = True
+        if self._place is not None and time.monotonic() >= self._next_beat:
+            self._next_beat = time.monotonic() + BEAT_SECONDS
+            self._beat(self._place.beat_fd)
         return await super().on_tick(counter)
+
+    def _beat(self, descriptor: int) -> None:
+        if self._service.not_alive():
+            return
+        try:
+            os.write(descriptor, b".")
+        except BlockingIOError:
+            pass  # a supervisor that does not read for hours is still there
+        except BrokenPipeError:
+            if self._listener_closes is None:
+                log.error("the supervisor is gone")
+                self.handle_exit(signal.SIGTERM, None)

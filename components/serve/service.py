@@ -1,108 +1,70 @@
-"""Service: the opened encoder, index and dataset, and the threads that work with them.
+"""Service: the release that is served, and how another takes its place under traffic.
 
-What does not belong together is refused when it is opened, before the server listens: damaged files, an index of another
-encoder, a dataset that is not the index's.
+The new release is opened, checked and warmed up beside the old one; then it answers every request that begins, and the old one
+ends when its last request is answered. What cannot be opened is refused and logged, and the old release goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float32
-
-from components.serve.batching import Batcher
 from components.serve.config import ServeConfig
+from components.serve.keys import KeyRing
 from components.serve.metrics import ServerMetrics
-from components.serve.parsing import InputType
-from components.shared import log
-from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder, num_cores
-from components.shared.index import PassageIndex, set_threads
-from components.shared.manifest import open_artifact, read_manifest
-from components.shared.records import Hit, Passage
-
-Vectors = Float32[np.ndarray, "text dimension"]
-
-# Characters that are tokenised on the event loop; more would hold up other requests for a millisecond and longer.
-_INLINE_CHARACTERS = 2048
-# Warm-up: texts of these many words, so that the first request meets neither cold caches nor a first-call cost.
-_WARM_UP_WORDS = (1, 8, 64)
-
-
-@dataclass(frozen=True)
-class FoundPassage:
-    """A hit and, where a dataset is served, its passage."""
-
-    hit: Hit
-    passage: Passage | None
+from components.serve.release import Places, Release, version_at
+from components.shared import log, storage
+from components.shared.encoder import num_cores
+from components.shared.index import set_threads
 
 
 class Service:
-    """Texts in, vectors or passages out; `state` says why it is not ready."""
+    """The release that is served, its readiness, and the API keys."""
 
-    def __init__(self, config: ServeConfig, encoder: Encoder, index: PassageIndex, dataset: Dataset | None) -> None:
-        """Takes the opened parts; `open` opens and checks them."""
-        self.config, self.encoder, self.index = config, encoder, index
-        self._dataset = dataset
-        self.metrics = ServerMetrics()
-        num_sessions = config.num_sessions or num_cores()
-        self._batcher = Batcher(
-            # One ONNX Runtime session serves all threads, each batch on the thread that brings it: the weights are in memory once.
-            lambda token_ids: encoder.encode_tokens(token_ids, batch_tokens=config.batch_tokens),
-            num_sessions=num_sessions,
-            batch_tokens=config.batch_tokens,
-            max_queued_tokens=config.max_queued_tokens,
-            hang_seconds=config.request_seconds,
-            metrics=self.metrics,
-        )
-        # FAISS keeps its number of threads a thread, hence the initialiser.
-        self._threads = ThreadPoolExecutor(num_sessions, thread_name_prefix="search", initializer=set_threads, initargs=(1,))
-        self._warm = self._draining = False
-        self.metrics.watch_ready(lambda: not self.not_ready())
-
-    @classmethod
-    def open(cls, config: ServeConfig) -> Service:
+    def __init__(self, config: ServeConfig) -> None:
         """Opens and checks all artifacts.
 
         Raises:
             ValueError: Where one is damaged, or they do not belong together.
         """
-        start = time.monotonic()
-        encoder = Encoder(open_artifact(config.encoder_uri), num_threads=1)
-        longest = max(encoder.settings.query_tokens, encoder.settings.passage_tokens)
-        if config.max_queued_tokens < longest:
-            raise ValueError(
-                f"--max-queued-tokens {config.max_queued_tokens}: less than one text of this encoder ({longest} tokens); raise it"
-            )
-        index = PassageIndex.open(open_artifact(config.index_uri), encoder_digest=encoder.digest)
-        dataset = _open_dataset(config) if config.dataset_uri else None
-        log.event(
-            "artifacts opened",
-            encoder=encoder.digest[:12],
-            dimension=encoder.dimension,
-            passages=index.num_passages,
-            seconds=round(time.monotonic() - start, 2),
+        self.config = config
+        self.metrics = ServerMetrics()
+        self.keys = KeyRing.open(config.api_keys_path) if config.api_keys_path else None
+        # FAISS keeps its number of threads a thread, hence the initialiser.
+        num_threads = config.num_sessions or num_cores()
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="search", initializer=set_threads, initargs=(1,))
+        # Before the release: what is written while that is opened is seen as a change.
+        self._pointer = storage.read_bytes(config.pointer_uri) if config.pointer_uri else b""
+        self.release = self._open(Places.of(config))
+        self._retiring: set[Release] = set()
+        self._warm = self._draining = False
+        self._reloading = asyncio.Lock()
+        self._watcher: asyncio.Task[None] | None = None
+        self.metrics.watch_ready(lambda: not self.not_ready())
+        self.metrics.watch_queue(
+            tokens=lambda: sum(each.batcher.queued_tokens for each in (self.release, *self._retiring)),
+            texts=lambda: sum(each.batcher.queued_texts for each in (self.release, *self._retiring)),
         )
-        return cls(config, encoder, index, dataset)
+
+    def _open(self, places: Places) -> Release:
+        return Release(places, self.config, metrics=self.metrics, threads=self._threads)
 
     async def start(self) -> None:
-        """Starts the threads and warms them up; /readyz says yes from then on."""
-        self._batcher.start()
-        start = time.monotonic()
-        for num_words in _WARM_UP_WORDS:
-            await self.search([" ".join(["warm"] * num_words)], depth=1)
+        """Starts and warms up the release; /readyz says yes from then on."""
+        await self.release.start()
         self._warm = True
-        log.event("warmed up", seconds=round(time.monotonic() - start, 3))
+        self.metrics.set_version(self.release.version)
+        if self.config.pointer_uri:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch_pointer())
 
     def stop(self) -> None:
         """Ends the threads."""
         self._warm = False
-        self._batcher.close()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        for release in (self.release, *self._retiring):
+            release.close()
         self._threads.shutdown(cancel_futures=True)
 
     def drain(self) -> None:
@@ -116,7 +78,7 @@ class Service:
 
     def not_alive(self) -> str:
         """Why this process must be replaced; empty where it need not."""
-        return self._batcher.problem()
+        return self.release.batcher.problem()
 
     def not_ready(self) -> str:
         """Why no request should be sent here; empty where one may."""
@@ -126,39 +88,48 @@ class Service:
             return "warming up"
         return self.not_alive()
 
-    async def tokenize(self, texts: Sequence[str], input_type: InputType = "query") -> list[list[int]]:
-        """Token ids as in training: prefix put before, cut at the encoder's length."""
-        tokenize = self.encoder.tokenize_queries if input_type == "query" else self.encoder.tokenize_passages
-        if sum(map(len, texts)) <= _INLINE_CHARACTERS:
-            return tokenize(texts)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, tokenize, texts)
+    async def reload(self) -> bool:
+        """Serves what the pointer or the flags name now; False where it cannot be served, and what was served goes on."""
+        async with self._reloading:
+            try:
+                return await self._replace(await asyncio.to_thread(Places.of, self.config))
+            except (ValueError, OSError) as error:
+                self.metrics.reloads("refused")
+                log.error("reload refused; the release before is served on", version=self.release.version, problem=str(error))
+                return False
 
-    async def encode(self, token_ids: Sequence[list[int]]) -> Vectors:
-        """Vectors of token ids, in their order; raises what Batcher.encode raises."""
-        return await self._batcher.encode(token_ids)
+    async def _replace(self, places: Places) -> bool:
+        old = self.release
+        if places == old.places and await asyncio.to_thread(version_at, places) == old.version:
+            log.event("reload: unchanged", version=old.version)
+            return True
+        new = await asyncio.to_thread(self._open, places)
+        await new.start()
+        self.release = new
+        self._retiring.add(old)
+        self.metrics.set_version(new.version)
+        self.metrics.reloads("done")
+        log.event("reload: another release is served", version=new.version, before=old.version)
+        await old.unused()
+        await asyncio.to_thread(old.close)
+        self._retiring.discard(old)
+        return True
 
-    async def search(self, queries: Sequence[str], *, depth: int) -> list[list[FoundPassage]]:
-        """The best passages of each query, best first."""
-        return await self.search_tokens(await self.tokenize(queries), depth=depth)
+    async def _watch_pointer(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.pointer_seconds)
+            with contextlib.suppress(FileNotFoundError):
+                await self._follow_pointer()
 
-    async def search_tokens(self, token_ids: Sequence[list[int]], *, depth: int) -> list[list[FoundPassage]]:
-        """As `search`, of tokenised queries."""
-        vectors = await self.encode(token_ids)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._find, vectors, depth)
-
-    def _find(self, vectors: Vectors, depth: int) -> list[list[FoundPassage]]:
-        start = time.monotonic()
-        rankings = self.index.search(vectors, depth)
-        self.metrics.count_search(time.monotonic() - start)
-        dataset = self._dataset
-        return [[FoundPassage(hit, dataset.passage(hit.passage_id) if dataset else None) for hit in hits] for hits in rankings]
-
-
-def _open_dataset(config: ServeConfig) -> Dataset:
-    given, indexed = read_manifest(config.dataset_uri).digest, read_manifest(config.index_uri).inputs.get("dataset", "")
-    if given != indexed:
-        raise ValueError(
-            f"{config.dataset_uri}: dataset {given[:12]}, but {config.index_uri} was built over dataset {indexed[:12] or 'unknown'}; "
-            "serve the dataset that was indexed, or build the index again"
-        )
-    return Dataset(open_artifact(config.dataset_uri))
+    async def _follow_pointer(self) -> None:
+        try:
+            content = await asyncio.to_thread(storage.read_bytes, self.config.pointer_uri)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a bucket's library raises, the release that is served goes on
+            log.warning("the pointer cannot be read", pointer=self.config.pointer_uri, problem=repr(error))
+            return
+        # Tried once: a pointer to something broken is refused once, not every few seconds.
+        if content != self._pointer:
+            self._pointer = content
+            await self.reload()

@@ -33,7 +33,7 @@ def study(config: StudyConfig) -> None:
     make_materials(config)
     planned = plan(config)
     finished: list[Finished] = []
-    with Journal(config.workdir / "cells.jsonl") as journal:
+    with Journal(config.workdir / "cells") as journal:
         for seed in range(config.num_seeds + 1):
             finished += fill(journal, [each for each in planned if each.seed == seed])
             if seed:

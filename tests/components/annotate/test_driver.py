@@ -67,7 +67,7 @@ def run(
     tmp_path: Path, its: AnnotateConfig, *, queries: int = 1, passages: int = 5, replies: dict[str, str] | None = None
 ) -> list[Verdict]:
     engine = FakeEngine(tmp_path / "calls", replies=replies)
-    with Journal(tmp_path / "journal.jsonl") as journal:
+    with Journal(tmp_path / "journal") as journal:
         driver = Driver(engine, journal, model="fake", artifact="a", num_in_flight=4)
         judges = (judge(Query(f"q{n}", f"question {n}"), PASSAGES[:passages], its) for n in range(queries))
         results = list(driver.run(judges))
@@ -129,7 +129,7 @@ def test_likelihoods_become_three_way_labels() -> None:
 
 def test_the_same_call_of_two_queries_is_made_once(tmp_path: Path) -> None:
     engine = FakeEngine(tmp_path / "calls")
-    with Journal(tmp_path / "journal.jsonl") as journal:
+    with Journal(tmp_path / "journal") as journal:
         judges = (judge(Query("q", "same question"), PASSAGES[:4], config(method="query_likelihood")) for _ in range(3))
         verdicts = list(Driver(engine, journal, model="fake", artifact="a", num_in_flight=2).run(judges))
     engine.close()

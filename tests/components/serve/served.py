@@ -62,7 +62,7 @@ class InProcess:
     """A started service and a client of its app, on an event loop of their own; no socket."""
 
     def __init__(self, config: ServeConfig) -> None:
-        self.service = Service.open(config)
+        self.service = Service(config)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
@@ -119,6 +119,9 @@ class Process:
 
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)
+
+    def hang_up(self) -> None:
+        self._process.send_signal(signal.SIGHUP)
 
     def exit_code(self) -> int:
         code = self._process.wait(60)

@@ -13,15 +13,17 @@ from components.serve.app import create_app
 from components.serve.service import Service
 from tests.components.serve.served import PASSAGES, InProcess, Sources, write_sources
 
-SEARCH, EMBEDDINGS = "/search", "/v1/embeddings"
+SEARCH, BATCH, EMBEDDINGS, INFER = "/search", "/search/batch", "/v1/embeddings", "/v2/models/encoder/infer"
 
 
 def test_search_answers_each_query_with_its_best_passages_and_their_text(server: InProcess) -> None:
     queries = ["the danger of a volcano", "craft beehive"]
-    answer = server.post(SEARCH, queries=queries, depth=3)
+    answer = server.post(BATCH, queries=queries, depth=3)
     assert answer.status_code == 200
-    passage_vectors = server.service.encoder.encode_passages(PASSAGES)
-    for query, vector, result in zip(queries, server.service.encoder.encode_queries(queries), answer.json()["results"], strict=True):
+    passage_vectors = server.service.release.encoder.encode_passages(PASSAGES)
+    for query, vector, result in zip(
+        queries, server.service.release.encoder.encode_queries(queries), answer.json()["results"], strict=True
+    ):
         best = np.argsort(-(passage_vectors @ vector), kind="stable")[:3]
         assert result["query"] == query
         assert [hit["passage_id"] for hit in result["hits"]] == [PASSAGES[row].passage_id for row in best]
@@ -31,16 +33,16 @@ def test_search_answers_each_query_with_its_best_passages_and_their_text(server:
 
 def test_one_query_is_answered_like_a_list_of_one_and_ten_hits_are_the_default(server: InProcess) -> None:
     one = server.post(SEARCH, query="season glacier").json()
-    assert one == server.post(SEARCH, queries=["season glacier"]).json()
-    assert len(one["results"][0]["hits"]) == 10
+    assert server.post(BATCH, queries=["season glacier"]).json() == {"results": [one]}
+    assert len(one["hits"]) == 10
 
 
 def test_embeddings_have_the_openai_shape_and_the_encoders_vectors(server: InProcess) -> None:
     texts = ["volcano", "a violin told in plain words"]
     answer = server.post(EMBEDDINGS, input=texts, model="mine", user="somebody").json()
     assert [(each["object"], each["index"]) for each in answer["data"]] == [("embedding", 0), ("embedding", 1)]
-    assert np.allclose([each["embedding"] for each in answer["data"]], server.service.encoder.encode_queries(texts), atol=1e-6)
-    num_tokens = sum(map(len, server.service.encoder.tokenize_queries(texts)))
+    assert np.allclose([each["embedding"] for each in answer["data"]], server.service.release.encoder.encode_queries(texts), atol=1e-6)
+    num_tokens = sum(map(len, server.service.release.encoder.tokenize_queries(texts)))
     assert (answer["object"], answer["model"]) == ("list", "mine")
     assert answer["usage"] == {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
 
@@ -55,10 +57,10 @@ def test_base64_embeddings_hold_the_same_floats(server: InProcess) -> None:
 
 def test_input_type_passage_takes_the_passages_length_and_prefix(server: InProcess) -> None:
     long = "volcano " * 200
-    settings = server.service.encoder.settings
+    settings = server.service.release.encoder.settings
     assert settings.query_tokens != settings.passage_tokens
     for input_type, num_tokens in (("query", settings.query_tokens), ("passage", settings.passage_tokens)):
-        answer = server.post(EMBEDDINGS, input=long, input_type=input_type).json()
+        answer = server.post(EMBEDDINGS, input=long, input_type=input_type, truncate=True).json()
         assert answer["usage"]["prompt_tokens"] == num_tokens
 
 
@@ -71,23 +73,31 @@ def test_input_type_passage_takes_the_passages_length_and_prefix(server: InProce
         (SEARCH, rb'{"query": "\ud800"}', 400, "the body is not JSON"),
         (SEARCH, b"[" * 5000, 400, "the body is not JSON"),
         (SEARCH, b"[]", 400, "the body is not a JSON object but []"),
-        (SEARCH, b"{}", 400, 'give either "query"'),
-        (SEARCH, b'{"query": "x", "queries": ["y"]}', 400, 'give either "query"'),
+        (SEARCH, b"{}", 400, "query: missing"),
+        (BATCH, b"{}", 400, "queries: missing"),
+        (SEARCH, b'{"query": "x", "queries": ["y"]}', 400, "unknown fields ['queries']"),
         (SEARCH, b'{"query": ["x"]}', 400, 'query: ["x"] is not a text'),
         (SEARCH, b'{"query": null}', 400, "query: null is not a text"),
         (SEARCH, b'{"query": " \\n"}', 400, "query: the text is empty"),
-        (SEARCH, b'{"queries": []}', 400, "queries: [] is not a list of texts with at least one text"),
-        (SEARCH, b'{"queries": "x"}', 400, 'queries: "x" is not a list'),
-        (SEARCH, b'{"queries": ["x", 3]}', 400, "queries[1]: 3 is not a text"),
-        (SEARCH, b'{"queries": ["x", ""]}', 400, "queries[1]: the text is empty"),
+        (BATCH, b'{"queries": []}', 400, "queries: [] is not a list of texts with at least one text"),
+        (BATCH, b'{"queries": "x"}', 400, 'queries: "x" is not a list'),
+        (BATCH, b'{"queries": ["x", 3]}', 400, "queries[1]: 3 is not a text"),
+        (BATCH, b'{"queries": ["x", ""]}', 400, "queries[1]: the text is empty"),
         (SEARCH, b'{"query": "x", "dept": 3}', 400, "unknown fields ['dept']"),
         (SEARCH, b'{"query": "x", "depth": 0}', 400, "depth: 0 is not an integer from 1 to 20"),
         (SEARCH, b'{"query": "x", "depth": 21}', 400, "depth: 21 is not"),
         (SEARCH, b'{"query": "x", "depth": true}', 400, "depth: true is not"),
         (SEARCH, b'{"query": "x", "depth": 2.5}', 400, "depth: 2.5 is not"),
         (SEARCH, b'{"query": "x", "depth": 1e400}', 400, ""),
-        (SEARCH, json.dumps({"queries": ["x"] * 9}).encode(), 413, "queries: 9 texts, this server takes 8 a request"),
+        (BATCH, json.dumps({"queries": ["x"] * 9}).encode(), 413, "queries: 9 texts, this server takes 8 a request"),
         (SEARCH, json.dumps({"query": "x" * 30_000}).encode(), 413, "the body is longer than 20000 bytes"),
+        (SEARCH, b'{"query": "x", "include_text": 1}', 400, "include_text: 1 is neither true nor false"),
+        (SEARCH, b'{"query": "x", "passage_ids": []}', 400, "passage_ids: [] is not a list of passage ids"),
+        (SEARCH, b'{"query": "x", "exclude_passage_ids": [1]}', 400, "exclude_passage_ids: [1] is not a list of passage ids"),
+        (SEARCH, json.dumps({"query": "x", "passage_ids": ["p"] * 6}).encode(), 413, "passage_ids: 6 passage ids, this server takes 5"),
+        (SEARCH, json.dumps({"query": "volcano " * 40}).encode(), 413, "text 0 has 42 tokens or more, the encoder takes 32 of a query"),
+        (EMBEDDINGS, json.dumps({"input": ["x", "ha " * 90], "input_type": "passage"}).encode(), 413, "text 1 has 92 tokens or more"),
+        (EMBEDDINGS, b'{"input": "x", "truncate": "yes"}', 400, 'truncate: "yes" is neither true nor false'),
         (EMBEDDINGS, b"{}", 400, "input: missing"),
         (EMBEDDINGS, b'{"input": [[1, 2]]}', 400, "input[0]: [1,2] is not a text"),
         (EMBEDDINGS, b'{"input": [1, 2]}', 400, "input[0]: 1 is not a text"),
@@ -116,13 +126,13 @@ def test_unknown_paths_and_methods_are_refused_in_json(server: InProcess) -> Non
 def test_without_a_dataset_hits_are_ids_and_scores(sources: Sources) -> None:
     bare = Sources(sources.encoder_uri, sources.index_uri)
     server = InProcess(bare.config(num_sessions=1))
-    hits = server.post(SEARCH, query="volcano").json()["results"][0]["hits"]
+    hits = server.post(SEARCH, query="volcano").json()["hits"]
     server.close()
     assert {tuple(hit) for hit in hits} == {("passage_id", "score")}
 
 
 def test_ready_only_after_the_warm_up_and_until_draining(sources: Sources) -> None:
-    service = Service.open(sources.config(num_sessions=1))
+    service = Service(sources.config(num_sessions=1))
     app = create_app(service)
 
     async def scenario() -> list[tuple[int, str]]:
@@ -148,13 +158,13 @@ def test_ready_only_after_the_warm_up_and_until_draining(sources: Sources) -> No
 
 def test_readyz_names_the_encoder_it_serves(server: InProcess) -> None:
     facts = server.get("/readyz").json()
-    assert facts["encoder"] == server.service.index.settings.encoder_digest
+    assert facts["encoder"] == server.service.release.index.settings.encoder_digest
     assert facts["passages"] == len(PASSAGES)
 
 
 def test_metrics_exist_before_the_first_request_and_count_it(sources: Sources) -> None:
     server = InProcess(sources.config(num_sessions=1))
-    before, after_search = server.get("/metrics").text, server.post(SEARCH, queries=["volcano", "violin"])
+    before, after_search = server.get("/metrics").text, server.post(SEARCH, query="volcano")
     after = server.get("/metrics").text
     server.close()
     assert after_search.status_code == 200
@@ -210,13 +220,13 @@ def test_an_index_of_another_encoder_is_refused(sources: Sources, tmp_path: Path
     other = write_sources(tmp_path, seed=1)
     mixed = Sources(other.encoder_uri, sources.index_uri)
     with pytest.raises(ValueError, match="their vectors do not mix"):
-        Service.open(mixed.config())
+        Service(mixed.config())
 
 
 def test_a_dataset_that_was_not_indexed_is_refused(sources: Sources) -> None:
     mixed = Sources(sources.encoder_uri, sources.index_uri, dataset_uri=sources.encoder_uri)
     with pytest.raises(ValueError, match="serve the dataset that was indexed"):
-        Service.open(mixed.config())
+        Service(mixed.config())
 
 
 @pytest.mark.parametrize("name", ["encoder/model.onnx", "index/index.faiss", "dataset/corpus.arrow"])
@@ -227,9 +237,9 @@ def test_a_changed_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{name}: content differs"):
-        Service.open(sources.config())
+        Service(sources.config())
 
 
 def test_a_queue_that_is_too_small_for_one_text_is_refused_at_start(sources: Sources) -> None:
     with pytest.raises(ValueError, match="less than one text of this encoder"):
-        Service.open(sources.config(max_queued_tokens=63))
+        Service(sources.config(max_queued_tokens=63))

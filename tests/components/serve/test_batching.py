@@ -34,7 +34,14 @@ class Encoder:
 
 
 def make_batcher(encode: Callable[..., Any], **settings: Any) -> Batcher:
-    values = {"num_sessions": 1, "batch_tokens": 64, "max_queued_tokens": 1000, "hang_seconds": 20.0, **settings}
+    values = {
+        "num_sessions": 1,
+        "batch_tokens": 64,
+        "max_queued_tokens": 1000,
+        "max_queue_seconds": 100.0,
+        "hang_seconds": 20.0,
+        **settings,
+    }
     batcher = Batcher(encode, metrics=ServerMetrics(), **values)
     batcher.start()
     return batcher

@@ -32,7 +32,7 @@ def test_curl_gets_search_embeddings_and_metrics(sources: Sources) -> None:
     metrics = curl("/metrics").decode()
     server.terminate()
     assert server.exit_code() == 0
-    assert found["results"][0]["hits"][0]["passage_id"] == "glacier-danger"
+    assert found["hits"][0]["passage_id"] == "glacier-danger"
     assert len(embedded["data"][0]["embedding"]) == 32
     assert 'retriever_requests_total{path="/search",status="200"} 1.0' in metrics
 
@@ -146,11 +146,11 @@ def test_what_a_user_can_mend_ends_with_65_and_one_line(sources: Sources, flag: 
 def test_each_request_is_one_log_line_and_probes_are_none(sources: Sources) -> None:
     server = Process(*sources.flags())
     httpx.get(server.url + "/readyz")
-    httpx.post(server.url + "/search", json={"queries": ["volcano", "glacier"]})
+    httpx.post(server.url + "/search/batch", json={"queries": ["volcano", "glacier"]})
     server.terminate()
     assert server.exit_code() == 0
     (line,) = [line for line in server.lines if line["event"] == "request"]
-    assert (line["method"], line["path"], line["status"], line["texts"], line["tokens"]) == ("POST", "/search", 200, 2, 6)
+    assert (line["method"], line["path"], line["status"], line["texts"], line["tokens"]) == ("POST", "/search/batch", 200, 2, 6)
 
 
 def test_serving_imports_neither_torch_nor_kfp(sources: Sources) -> None:
@@ -159,7 +159,7 @@ def test_serving_imports_neither_torch_nor_kfp(sources: Sources) -> None:
         "from components.serve import __main__\n"
         "from components.serve.config import ServeConfig\n"
         "from components.serve.service import Service\n"
-        f"service = Service.open({sources.config(num_sessions=1)!r})\n"
+        f"service = Service({sources.config(num_sessions=1)!r})\n"
         "asyncio.run(service.start())\n"
         "service.stop()\n"
         "print(' '.join(sorted({name.split('.')[0] for name in sys.modules})))\n"

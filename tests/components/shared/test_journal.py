@@ -1,5 +1,7 @@
 """The journal keeps what it was given: over kill -9, torn lines, and any order of reading and writing."""
 
+import errno
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.shared.journal import Journal, content_key
+from components.shared import storage
+from components.shared.journal import Journal, content_key, read_journal
 from components.shared.records import RecordError
 
+_FIRST = "calls-00000.jsonl"
 _KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 _VALUES = st.dictionaries(_KEYS, st.one_of(st.integers(-(2**53), 2**53), _KEYS, st.lists(_KEYS, max_size=2)), max_size=3)
 
@@ -24,9 +28,9 @@ _VALUES = st.dictionaries(_KEYS, st.one_of(st.integers(-(2**53), 2**53), _KEYS, 
 def test_a_journal_is_a_dictionary_that_keeps_the_first_value(
     tmp_path_factory: pytest.TempPathFactory, acts: list[Any], torn: bytes
 ) -> None:
-    path = tmp_path_factory.mktemp("journal") / "calls.jsonl"
+    folder = tmp_path_factory.mktemp("journal")
     expected: dict[str, dict[str, Any]] = {}
-    journal = Journal(path)
+    journal = Journal(folder)
     for act in acts:
         if isinstance(act, tuple):
             journal.append(*act)
@@ -34,9 +38,9 @@ def test_a_journal_is_a_dictionary_that_keeps_the_first_value(
         elif act == "reopen":
             journal.close()
             # What a kill in the middle of a write leaves: part of a line, without its end.
-            with path.open("ab") as file:
+            with (folder / _FIRST).open("ab") as file:
                 file.write(torn.replace(b"\n", b""))
-            journal = Journal(path)
+            journal = Journal(folder)
         else:
             assert journal.get(act) == expected.get(act)
     assert list(journal) == list(expected)
@@ -63,7 +67,7 @@ for number in range(len(journal), 10**9):
 
 
 def test_kill_9_loses_nothing_that_was_appended(tmp_path: Path) -> None:
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / "journal"
     for attempt in range(5):
         with (tmp_path / "seen").open("wb") as seen:
             writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=seen)
@@ -83,18 +87,19 @@ def test_kill_9_loses_nothing_that_was_appended(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["{", "{}", "[]", "7", '{"key": 7, "value": {}}', '{"key": "k", "value": 7}', '{"value": {}}', ""])
 def test_damage_before_the_last_line_is_refused_with_its_place(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / _FIRST
     path.write_text(f'{{"key": "a", "value": {{}}}}\n{line}\n{{"key": "b", "value": {{}}}}\n')
-    with pytest.raises(RecordError) as caught:
-        Journal(path)
-    assert str(caught.value).startswith(f"{path}:2: not a journal record")
-    assert "delete this line to make the call again" in str(caught.value)
+    for read in (lambda: Journal(tmp_path), lambda: list(read_journal(str(tmp_path)))):
+        with pytest.raises(RecordError) as caught:
+            read()
+        assert str(caught.value).startswith(f"{path}:2: not a journal record")
+        assert "delete this line to make the call again" in str(caught.value)
 
 
 def test_a_torn_last_line_is_cut_and_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "calls.jsonl"
+    path = tmp_path / _FIRST
     path.write_text('{"key": "a", "value": {}}\n{"key": "b", "val')
-    with Journal(path) as journal:
+    with Journal(tmp_path) as journal:
         assert list(journal) == ["a"]
         journal.append("b", {"again": True})
         assert journal.get("b") == {"again": True}
@@ -102,8 +107,111 @@ def test_a_torn_last_line_is_cut_and_said(tmp_path: Path, capfd: pytest.CaptureF
     assert path.read_text() == '{"key": "a", "value": {}}\n{"key":"b","value":{"again":true}}\n'
 
 
-def test_a_journal_that_another_process_writes_is_refused(tmp_path: Path) -> None:
-    with Journal(tmp_path / "calls.jsonl"), pytest.raises(OSError, match=r"calls\.jsonl: another process is writing this journal"):
-        Journal(tmp_path / "calls.jsonl")
-    with Journal(tmp_path / "calls.jsonl") as journal:
-        assert len(journal) == 0
+def test_writers_at_once_have_files_of_their_own_and_read_all(tmp_path: Path) -> None:
+    with Journal(tmp_path) as first:
+        first.append("a", {"by": 1})
+        with Journal(tmp_path) as second:
+            assert second.get("a") == {"by": 1}
+            second.append("a", {"by": 2})
+            second.append("b", {"by": 2})
+            with (tmp_path / _FIRST).open("ab") as file:
+                file.write(b'{"key": "c", "val')
+            # A line that the first is still writing is neither read nor cut.
+            with Journal(tmp_path) as third:
+                assert list(third) == ["a", "b"]
+    assert dict(read_journal(str(tmp_path))) == {"a": {"by": 1}, "b": {"by": 2}}
+    with Journal(tmp_path) as later:
+        assert {key: later.get(key) for key in later} == {"a": {"by": 1}, "b": {"by": 2}}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [_FIRST, "calls-00001.jsonl", "calls-00002.jsonl"]
+
+
+def test_many_records_are_found_in_little_memory(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        for number in range(20_000):
+            journal.append(f"key-{number}", {"number": number})
+        assert len(journal) == 20_000
+        assert [journal.get(f"key-{number}") for number in range(20_000)] == [{"number": number} for number in range(20_000)]
+        assert journal.get("key-20000") is None
+        table = journal._places
+        assert (len(table._hashes) + len(table._values)) * 8 <= 48 * 20_000
+    with Journal(tmp_path) as journal:
+        assert len(journal) == 20_000
+
+
+def test_keys_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.shared.journal._hash", len)
+    with Journal(tmp_path) as journal:
+        for number in range(50):
+            journal.append(f"key-{number}", {"number": number})
+        assert journal.get("key-31") == {"number": 31}
+        assert "key-50" not in journal
+
+
+_FULL = """
+import sys
+from components.shared.journal import Journal
+journal = Journal(sys.argv[1])
+try:
+    for number in range(10**6):
+        journal.append(f"key-{number}", {"number": number, "text": "x" * 2000})
+except OSError as error:
+    print(error.errno, number)
+"""
+
+
+def test_a_full_disk_leaves_whole_records_and_a_journal_that_continues(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a disk that fills up needs the right to mount one")
+    try:
+        said = subprocess.run([sys.executable, "-c", _FULL, disk / "journal"], capture_output=True, text=True, check=True).stdout.split()
+        assert int(said[0]) == errno.ENOSPC
+        last = int(said[1])
+        assert last > 50
+        with Journal(disk / "journal") as journal:
+            assert len(journal) == last
+            assert f"key-{last}" not in journal
+            assert (disk / "journal" / _FIRST).read_bytes().endswith(b"\n")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_segments_in_a_bucket_are_shared_and_immutable(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"{bucket}/{tmp_path.name}/journal"
+    for machine, key in (("one", "a"), ("two", "b"), ("one", "c")):
+        monkeypatch.setenv("HOME", str(tmp_path / machine))
+        with Journal(uri) as journal:
+            journal.append(key, {"by": machine})
+    contents = {name: storage.read_bytes(f"{uri}/{name}") for name in storage.list_files(uri)}
+    assert len(contents) == 3
+    assert all(name == f"{hashlib.sha256(content).hexdigest()[:24]}.jsonl" for name, content in contents.items())
+    expected = {"a": {"by": "one"}, "b": {"by": "two"}, "c": {"by": "one"}}
+    assert dict(read_journal(uri)) == expected
+    monkeypatch.setenv("HOME", str(tmp_path / "three"))
+    with Journal(uri) as journal:
+        assert {key: journal.get(key) for key in journal} == expected
+        journal.append("d", {"by": "three"})
+        monkeypatch.setattr("components.shared.journal._UPLOAD_SECONDS", 0.0)
+        journal.sync()
+        assert len(storage.list_files(uri)) == 4
+        assert journal.get("d") == {"by": "three"}
+        journal.append("e", {"by": "three"})
+        assert set(journal) == {*expected, "d", "e"}
+    # Nothing new: no empty segment.
+    with Journal(uri):
+        pass
+    assert len(storage.list_files(uri)) == 5
+
+
+def test_what_a_kill_kept_from_the_bucket_goes_there_next_time(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"{bucket}/{tmp_path.name}/journal"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    journal = Journal(uri)
+    journal.append("a", {"by": "killed"})
+    # A kill closes the files and uploads nothing.
+    journal._close_files()
+    assert storage.list_files(uri) == []
+    with Journal(uri) as journal:
+        assert journal.get("a") == {"by": "killed"}
+    assert dict(read_journal(uri)) == {"a": {"by": "killed"}}

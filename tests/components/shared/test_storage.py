@@ -2,37 +2,16 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from gcp_storage_emulator.server import create_server
 
 from components.shared import storage
 from components.shared.manifest import artifact_writer, compute_identity, input_digests, is_finished, open_artifact, read_manifest
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """A bucket of a storage server on this machine, spoken to through Google's own client."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="tests")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        storage._client.cache_clear()
-        server.start()
-        try:
-            yield "gs://tests"
-        finally:
-            storage._client.cache_clear()
-            server.stop()
 
 
 @pytest.fixture(params=["local", "gs"])

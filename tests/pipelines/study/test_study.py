@@ -34,9 +34,9 @@ def made_by(calls: list[str], *, fails_at: int) -> Callable[[str], Callable[[], 
 def test_a_stopped_study_makes_no_cell_twice(tmp_path: Path) -> None:
     calls: list[str] = []
     stopping = [Planned(name, name, 1, made_by(calls, fails_at=2)(name)) for name in "abcd"]
-    with Journal(tmp_path / "cells.jsonl") as journal, pytest.raises(KeyboardInterrupt):
+    with Journal(tmp_path / "cells") as journal, pytest.raises(KeyboardInterrupt):
         fill(journal, stopping)
-    with Journal(tmp_path / "cells.jsonl") as journal:
+    with Journal(tmp_path / "cells") as journal:
         finished = fill(journal, [replace(each, make=made_by(calls, fails_at=-1)(each.name)) for each in stopping])
     assert calls == ["a", "b", "c", "d"]
     assert [each.name for each in finished] == ["a", "b", "c", "d"]
@@ -94,8 +94,8 @@ def test_the_study_trains_measures_and_goes_on_where_it_was(tmp_path: Path) -> N
     assert [each["name"] for each in content["conditions"]] == ["BM25", "untrained", "UtilSel Disj", "CL 20 %"]
     assert all(0 < each["means"]["in domain"]["mean"] <= 1 for each in content["conditions"])
     assert "| CL 20 % > UtilSel Disj |" in (config.workdir / "study.md").read_text()
-    cells = (config.workdir / "cells.jsonl").read_bytes()
+    cells = [path.read_bytes() for path in sorted((config.workdir / "cells").iterdir())]
     study(config)
-    assert (config.workdir / "cells.jsonl").read_bytes() == cells
+    assert [path.read_bytes() for path in sorted((config.workdir / "cells").iterdir())] == cells
     with pytest.raises(ValueError, match="no such conditions"):
         plan(replace(config, only=("UtilSel",)))

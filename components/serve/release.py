@@ -1,0 +1,225 @@
+"""Release: one encoder, its index and the dataset, opened together and replaced together.
+
+What does not belong together is refused when it is opened: damaged files, an index of another encoder, a dataset that is not
+the index's. A request holds the release it began with until it is answered, so no answer mixes two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+from jaxtyping import Float32
+
+from components.serve.batching import Batcher
+from components.serve.config import ServeConfig
+from components.serve.metrics import ServerMetrics
+from components.serve.parsing import InputType, SearchRequest
+from components.shared import log, storage
+from components.shared.dataset import Dataset
+from components.shared.encoder import Encoder, num_cores
+from components.shared.index import PassageIndex
+from components.shared.manifest import open_artifact, read_manifest
+from components.shared.records import Hit, Passage
+
+Vectors = Float32[np.ndarray, "text dimension"]
+
+# Characters that are tokenised on the event loop; more would hold up other requests for a millisecond and longer.
+_INLINE_CHARACTERS = 2048
+# Warm-up: texts of these many words, so that the first request meets neither cold caches nor a first-call cost.
+_WARM_UP_WORDS = (1, 8, 64)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the three artifacts lie; no dataset is an empty URI."""
+
+    encoder_uri: str
+    index_uri: str
+    dataset_uri: str = ""
+
+    @classmethod
+    def of(cls, config: ServeConfig) -> Places:
+        """What the pointer names, else what the flags name.
+
+        Raises:
+            ValueError: Where neither names an encoder and an index.
+        """
+        if config.pointer_uri:
+            return parse_pointer(config.pointer_uri, storage.read_bytes(config.pointer_uri))
+        if not config.encoder_uri or not config.index_uri:
+            raise ValueError("nothing to serve: give --encoder-uri and --index-uri, or --pointer-uri")
+        return cls(config.encoder_uri, config.index_uri, config.dataset_uri)
+
+
+def parse_pointer(uri: str, content: bytes) -> Places:
+    """The places that a pointer names.
+
+    Raises:
+        ValueError: Naming the pointer and what is wrong with it.
+    """
+    remedy = 'write {"encoder_uri": "...", "index_uri": "...", "dataset_uri": "..."}'
+    try:
+        values = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{uri}: not JSON ({error}); {remedy}") from error
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise ValueError(f"{uri}: not an object of texts; {remedy}")
+    if not {"encoder_uri", "index_uri"} <= set(values) <= {"encoder_uri", "index_uri", "dataset_uri"}:
+        raise ValueError(f"{uri}: fields {sorted(values)}; {remedy}")
+    return Places(**values)
+
+
+@dataclass(frozen=True)
+class FoundPassage:
+    """A hit and, where a dataset is served, its passage."""
+
+    hit: Hit
+    passage: Passage | None
+
+
+class Release:
+    """Texts in, vectors or passages out; `version` names the index, and with it the encoder that made it."""
+
+    def __init__(
+        self,
+        places: Places,
+        config: ServeConfig,
+        *,
+        metrics: ServerMetrics,
+        threads: Executor,
+    ) -> None:
+        """Opens and checks all artifacts.
+
+        Raises:
+            ValueError: Where one is damaged, or they do not belong together.
+        """
+        start = time.monotonic()
+        self.places = places
+        self.version = version_at(places)
+        self.encoder = encoder = Encoder(open_artifact(places.encoder_uri), num_threads=1)
+        longest = max(encoder.settings.query_tokens, encoder.settings.passage_tokens)
+        if config.max_queued_tokens < longest:
+            raise ValueError(
+                f"--max-queued-tokens {config.max_queued_tokens}: less than one text of this encoder ({longest} tokens); raise it"
+            )
+        self.index = PassageIndex.open(open_artifact(places.index_uri), encoder_digest=encoder.digest)
+        self._dataset = _open_dataset(places) if places.dataset_uri else None
+        if version_at(places) != self.version:
+            raise ValueError(f"{places.index_uri}: changed while it was being opened; try again when it is written")
+        self._threads, self._metrics = threads, metrics
+        self._num_users, self._unused = 0, asyncio.Event()
+        self._unused.set()
+        self.batcher = Batcher(
+            # One ONNX Runtime session serves all threads, each batch on the thread that brings it: the weights are in memory once.
+            lambda token_ids: encoder.encode_tokens(token_ids, batch_tokens=config.batch_tokens),
+            num_sessions=config.num_sessions or max(1, num_cores() // config.num_workers),
+            batch_tokens=config.batch_tokens,
+            max_queued_tokens=config.max_queued_tokens,
+            max_queue_seconds=config.max_queue_seconds,
+            hang_seconds=config.request_seconds,
+            metrics=metrics,
+        )
+        log.event(
+            "artifacts opened",
+            version=self.version,
+            encoder=encoder.digest[:12],
+            dimension=encoder.dimension,
+            passages=self.index.num_passages,
+            seconds=round(time.monotonic() - start, 2),
+        )
+
+    @property
+    def has_texts(self) -> bool:
+        """True where a dataset is served."""
+        return self._dataset is not None
+
+    async def start(self) -> None:
+        """Starts the threads and warms them up."""
+        self.batcher.start()
+        start = time.monotonic()
+        for num_words in _WARM_UP_WORDS:
+            text = " ".join(["warm"] * num_words)
+            token_ids = await self.tokenize([text], "query", truncate=True)
+            await self.search(token_ids, SearchRequest([text], depth=1))
+        log.event("warmed up", version=self.version, seconds=round(time.monotonic() - start, 3))
+
+    def close(self) -> None:
+        """Ends the encoding threads."""
+        self.batcher.close()
+
+    @contextmanager
+    def used(self) -> Iterator[Release]:
+        """While a request is being answered; `unused` waits for it."""
+        self._num_users += 1
+        self._unused.clear()
+        try:
+            yield self
+        finally:
+            self._num_users -= 1
+            if not self._num_users:
+                self._unused.set()
+
+    async def unused(self) -> None:
+        """Returns when no request holds this release."""
+        await self._unused.wait()
+
+    async def tokenize(self, texts: Sequence[str], input_type: InputType, *, truncate: bool) -> list[list[int]]:
+        """Token ids as in training, prefix put before; without `truncate` those of a text that is too long are more than `max_tokens`."""
+        tokenize = self.encoder.tokenize_queries if input_type == "query" else self.encoder.tokenize_passages
+        if sum(map(len, texts)) <= _INLINE_CHARACTERS:
+            return tokenize(texts, truncate=truncate)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: tokenize(texts, truncate=truncate))
+
+    def max_tokens(self, input_type: InputType) -> int:
+        """Tokens of the longest text that the encoder takes whole."""
+        settings = self.encoder.settings
+        return settings.query_tokens if input_type == "query" else settings.passage_tokens
+
+    async def encode(self, token_ids: Sequence[list[int]]) -> Vectors:
+        """Vectors of token ids, in their order; raises what Batcher.encode raises."""
+        return await self.batcher.encode(token_ids)
+
+    async def search(self, token_ids: Sequence[list[int]], wanted: SearchRequest) -> list[list[FoundPassage]]:
+        """The best passages of each query, best first."""
+        vectors = await self.encode(token_ids)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._find, vectors, wanted)
+
+    def _find(self, vectors: Vectors, wanted: SearchRequest) -> list[list[FoundPassage]]:
+        start = time.monotonic()
+        rankings = self._rankings(vectors, wanted)
+        self._metrics.count_search(time.monotonic() - start)
+        dataset = self._dataset if wanted.include_text else None
+        return [[FoundPassage(hit, dataset.passage(hit.passage_id) if dataset else None) for hit in hits] for hits in rankings]
+
+    def _rankings(self, vectors: Vectors, wanted: SearchRequest) -> list[list[Hit]]:
+        excluded = frozenset(wanted.exclude_passage_ids)
+        if wanted.passage_ids:
+            rows = self.index.rows_of([passage_id for passage_id in wanted.passage_ids if passage_id not in excluded])
+            return self.index.search_among(vectors, rows, wanted.depth)
+        # As many more as may fall out: every index can do that, and it loses nothing.
+        rankings = self.index.search(vectors, wanted.depth + len(excluded))
+        if not excluded:
+            return rankings
+        return [[hit for hit in hits if hit.passage_id not in excluded][: wanted.depth] for hits in rankings]
+
+
+def version_at(places: Places) -> str:
+    """What a release of these places would be called now."""
+    return read_manifest(places.index_uri).digest[:12]
+
+
+def _open_dataset(places: Places) -> Dataset:
+    given, indexed = read_manifest(places.dataset_uri).digest, read_manifest(places.index_uri).inputs.get("dataset", "")
+    if given != indexed:
+        raise ValueError(
+            f"{places.dataset_uri}: dataset {given[:12]}, but {places.index_uri} was built over dataset {indexed[:12] or 'unknown'}; "
+            "serve the dataset that was indexed, or build the index again"
+        )
+    return Dataset(open_artifact(places.dataset_uri))
