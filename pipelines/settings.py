@@ -39,6 +39,7 @@ SECTIONS: dict[str, type[Any]] = {
 _PLACES = {
     "prepare": {"collection_uri"},
     "base": {"checkpoint_uri"},
+    "mine": {"cache_uri"},
     "annotate": {"llm_uri", "endpoint_uri", "journal_uri"},
     "train": {"state_uri"},
 }

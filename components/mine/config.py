@@ -30,5 +30,24 @@ class MineConfig:
     """Queries drawn from the train split (seeded); 0 = all. Without human qrels all splits are drawn from, see evaluate."""
     num_evaluation_queries: int = 100
     """Where a split has no human qrels: how many dev and test queries get a pool each, to be judged by the LLM instead."""
+    relative_margin: float = 0.0
+    """Drops a negative whose dense score is above this share of the best known positive's, such as 0.95: likely it is useful and was not
+    labelled. 0 = keep all, which is right where an LLM judges the pool: it finds the useful ones."""
+    suspected_margin: float = 0.95
+    """A negative above this share of the best positive's score is counted as a suspected false negative."""
+    max_suspected_share: float = 0.5
+    """Audit: largest share of suspected false negatives among the hard negatives with a dense score."""
+    max_positive_share: float = 0.0
+    """Audit: largest share of hard negatives that are known positives, by id or by text."""
+    max_duplicate_share: float = 0.0
+    """Audit: largest share of passages whose text stands in the same pool already."""
+    max_missing_share: float = 0.0
+    """Audit: largest share of passage ids that the corpus does not hold."""
+    max_empty_share: float = 0.0
+    """Audit: largest share of passages without text."""
+    max_pool_share: float = 0.5
+    """Audit: largest share of the pools that hold one and the same hard negative (skew)."""
+    cache_uri: str = ""
+    """Local folder of BM25 indexes, found again by the corpus's content. Empty: beside the output."""
     seed: int = 42
     """Of the draw of queries and of each pool's order."""

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
+import orjson
+
+from components.mine.audit import Audit, audit_pools
+from components.mine.blocks import Miner
 from components.mine.config import MineConfig
-from components.mine.pools import make_pool
-from components.shared import log
+from components.shared import log, storage
 from components.shared.bm25 import BM25
 from components.shared.dataset import SPLITS, Dataset
 from components.shared.encoder import Encoder
 from components.shared.index import PassageIndex
-from components.shared.manifest import artifact_writer, open_artifact
-from components.shared.records import Pool, Query, write_records
+from components.shared.manifest import artifact_writer, open_artifact, read_manifest
+from components.shared.records import Pool, Query, read_records
 
+POOLS_NAME, AUDIT_NAME = "pools.jsonl", "audit.json"
 _BLOCK_QUERIES = 256
 
 
 def mine(config: MineConfig) -> None:
     """Writes one pool a query: train queries, and the held-out queries that no person has judged.
 
+    A killed job continues behind the last finished block of queries.
+
     Raises:
-        ValueError: Where the dataset has no query to mine for.
+        ValueError: Where the dataset has no query to mine for, or the audit finds more than its settings allow.
     """
     dataset = Dataset(open_artifact(config.dataset_uri))
     encoder = Encoder(open_artifact(config.encoder_uri))
@@ -32,14 +41,17 @@ def mine(config: MineConfig) -> None:
         raise ValueError(f"{config.dataset_uri}: no train queries; add queries to queries.jsonl, with or without qrels")
     with artifact_writer("mine", config) as artifact:
         positives = {query_id: ids for split in SPLITS for query_id, ids in dataset.positives(split).items()}
-        counts = {"pools": 0, "passages": 0, "human": 0}
-        pools = _pools(queries, positives, BM25(dataset), encoder, index, config)
-        write_records(artifact.path / "pools.jsonl", _counted(pools, counts))
+        bm25 = BM25(dataset, cache=_cache(config), digest=read_manifest(config.dataset_uri).digest)
+        miner = Miner(dataset, bm25, encoder, index, positives, config)
+        counts = _mine_blocks(miner, queries, artifact.path / POOLS_NAME, artifact.scratch)
+        audit = _audited(artifact.path, dataset, positives, counts, config)
         artifact.metrics.update(
             num_pools=counts["pools"],
             num_passages=counts["passages"],
             num_with_human_positive=counts["human"],
             num_queries_left_out=len(dataset.queries("train")) - sum(query in queries for query in dataset.queries("train")),
+            dropped={name.removeprefix("dropped "): count for name, count in sorted(counts.items()) if name.startswith("dropped ")},
+            audit={check.name: round(check.share, 6) for check in audit.checks},
         )
 
 
@@ -59,22 +71,50 @@ def _draw(queries: list[Query], num_queries: int, seed: int) -> list[Query]:
     return [query for position, query in enumerate(queries) if position in chosen]
 
 
-def _pools(
-    queries: list[Query], positives: dict[str, list[str]], bm25: BM25, encoder: Encoder, index: PassageIndex, config: MineConfig
-) -> Iterator[Pool]:
+def _cache(config: MineConfig) -> Path:
+    folder = config.cache_uri or f"{config.output_uri.rstrip('/')}.cache"
+    if storage.is_remote(folder):
+        if config.cache_uri:
+            raise ValueError(f"cache_uri {folder}: the index is searched through memory maps; name a local folder, or leave it empty")
+        return Path.home() / ".cache" / "retriever" / "bm25"
+    return Path(folder)
+
+
+def _mine_blocks(miner: Miner, queries: Sequence[Query], target: Path, scratch: Path) -> Counter[str]:
+    """Pools of all queries in order; each block of queries is a file before the next one begins."""
+    paths = []
     with log.Progress("mining", total=len(queries), unit="queries") as bar:
         for start in range(0, len(queries), _BLOCK_QUERIES):
             block = queries[start : start + _BLOCK_QUERIES]
-            texts = [query.text for query in block]
-            lexical, dense = bm25.search(texts, config.depth), index.search(encoder.encode_queries(texts), config.depth)
-            for query, its_bm25, its_dense in zip(block, lexical, dense, strict=True):
-                yield make_pool(query.query_id, bm25=its_bm25, dense=its_dense, positives=positives.get(query.query_id, []), config=config)
-                bar.add()
+            paths.append(scratch / f"{start:09d}.json")
+            if not paths[-1].is_file():
+                storage.write_bytes(str(paths[-1]), _block(miner, block))
+            bar.add(len(block))
+    counts: Counter[str] = Counter()
+    with target.open("wb") as file:
+        for path in paths:
+            held = orjson.loads(path.read_bytes())
+            counts.update(held["counts"])
+            file.writelines(orjson.dumps(pool) + b"\n" for pool in held["pools"])
+    return counts
 
 
-def _counted(pools: Iterator[Pool], counts: dict[str, int]) -> Iterator[Pool]:
-    for pool in pools:
-        counts["pools"] += 1
-        counts["passages"] += len(pool.passage_ids)
-        counts["human"] += "human" in pool.sources
-        yield pool
+def _block(miner: Miner, queries: Sequence[Query]) -> bytes:
+    counts: Counter[str] = Counter()
+    pools = []
+    for mined in miner.mine(queries):
+        pools.append(asdict(mined.pool))
+        counts.update(pools=1, passages=len(mined.pool.passage_ids), human="human" in mined.pool.sources)
+        counts.update(scored=mined.num_scored, suspected=mined.num_suspected)
+        counts.update({f"dropped {reason}": count for reason, count in mined.dropped.items()})
+    return orjson.dumps({"pools": pools, "counts": dict(counts)})
+
+
+def _audited(folder: Path, dataset: Dataset, positives: dict[str, list[str]], counts: Counter[str], config: MineConfig) -> Audit:
+    pools: Iterator[Pool] = read_records(folder / POOLS_NAME, Pool)
+    audit = audit_pools(pools, dataset, positives, num_scored=counts["scored"], num_suspected=counts["suspected"], config=config)
+    path = folder / AUDIT_NAME
+    path.write_bytes(orjson.dumps(audit.to_json(), option=orjson.OPT_INDENT_2))
+    if audit.violations:
+        raise ValueError(f"{path}: the audit refuses these pools; " + "; ".join(map(str, audit.violations)))
+    return audit

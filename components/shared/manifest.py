@@ -171,12 +171,12 @@ def settings(config: Config) -> dict[str, Any]:
 def input_digests(config: Config) -> dict[str, str]:
     """Content digest of every input a config names; of the manifest where the input is an artifact.
 
-    `journal_uri`, `state_uri` and `endpoint_uri` are places to work at, not inputs; an empty URI is an input that is not given. A field may
-    hold several URIs separated by commas (the shards of a fan-in).
+    `journal_uri`, `state_uri`, `cache_uri` and `endpoint_uri` are places to work at, not inputs; an empty URI is an input that is not
+    given. A field may hold several URIs separated by commas (the shards of a fan-in).
     """
     digests: dict[str, str] = {}
     for name, value in dataclasses.asdict(config).items():
-        if not name.endswith("_uri") or name in (_OUTPUT, "journal_uri", "state_uri", "endpoint_uri") or not value:
+        if not name.endswith("_uri") or name in (_OUTPUT, "journal_uri", "state_uri", "cache_uri", "endpoint_uri") or not value:
             continue
         digests[name.removesuffix("_uri")] = ",".join(_input_digest(uri) for uri in value.split(","))
     return digests

@@ -1,14 +1,17 @@
 """Pools: who is in them, in which order, and who never is."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.mine.blocks import Miner
 from components.mine.config import MineConfig
 from components.mine.job import choose_queries, mine
-from components.mine.pools import make_pool
+from components.mine.pools import Mined, make_pool, same_text
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.manifest import artifact_writer
 from components.shared.records import Hit, Passage, Pool, Qrel, Query, read_records
@@ -24,23 +27,27 @@ def hits(*passage_ids: str) -> list[Hit]:
     return [Hit(passage_id, 1.0 / rank) for rank, passage_id in enumerate(passage_ids, start=1)]
 
 
+def made(query_id: str = "q", **inputs: Any) -> Pool:
+    return make_pool(query_id, **inputs).pool
+
+
 def members(pool: Pool) -> dict[str, str]:
     return dict(zip(pool.passage_ids, pool.sources, strict=True))
 
 
 def test_dense_hits_fill_up_behind_those_bm25_found() -> None:
-    pool = make_pool("q", bm25=hits("a", "b", "c"), dense=hits("b", "c", "d"), positives=[], config=config())
+    pool = made("q", bm25=hits("a", "b", "c"), dense=hits("b", "c", "d"), positives=[], config=config())
     assert members(pool) == {"a": "bm25", "b": "bm25+dense", "c": "dense", "d": "dense"}
 
 
 def test_a_known_positive_is_human_and_takes_no_negatives_place() -> None:
-    pool = make_pool("q", bm25=hits("x", "a", "b"), dense=hits("x", "c", "d"), positives=["x"], config=config())
+    pool = made("q", bm25=hits("x", "a", "b"), dense=hits("x", "c", "d"), positives=["x"], config=config())
     assert members(pool) == {"a": "bm25", "b": "bm25", "c": "dense", "d": "dense", "x": "human"}
 
 
 def test_as_retrieved_leaves_out_a_positive_that_nobody_found() -> None:
     its = config(human_positive="as_retrieved")
-    pool = make_pool("q", bm25=hits("x", "a"), dense=hits("b"), positives=["x", "y"], config=its)
+    pool = made("q", bm25=hits("x", "a"), dense=hits("b"), positives=["x", "y"], config=its)
     assert members(pool) == {"x": "human", "a": "bm25", "b": "dense"}
 
 
@@ -48,7 +55,7 @@ def test_as_retrieved_leaves_out_a_positive_that_nobody_found() -> None:
     st.lists(st.sampled_from("abcdefgh"), unique=True), st.lists(st.sampled_from("abcdefgh"), unique=True), st.sets(st.sampled_from("abc"))
 )
 def test_no_passage_twice_and_positives_are_human_only(bm25: list[str], dense: list[str], positives: set[str]) -> None:
-    pool = make_pool("q", bm25=hits(*bm25), dense=hits(*dense), positives=sorted(positives), config=config())
+    pool = made("q", bm25=hits(*bm25), dense=hits(*dense), positives=sorted(positives), config=config())
     assert len(set(pool.passage_ids)) == len(pool.passage_ids) <= 4 + len(positives)
     assert {p for p, source in members(pool).items() if source == "human"} == positives
 
@@ -56,10 +63,53 @@ def test_no_passage_twice_and_positives_are_human_only(bm25: list[str], dense: l
 def test_the_order_depends_on_seed_and_query_only() -> None:
     many = hits(*"abcdefghijklmnop")
     wide = config(num_bm25=16)
-    first = make_pool("q", bm25=many, dense=[], positives=[], config=wide)
-    assert make_pool("q", bm25=many, dense=[], positives=[], config=wide) == first
-    assert make_pool("r", bm25=many, dense=[], positives=[], config=wide).passage_ids != first.passage_ids
-    assert make_pool("q", bm25=many, dense=[], positives=[], config=config(num_bm25=16, seed=7)).passage_ids != first.passage_ids
+    first = made("q", bm25=many, dense=[], positives=[], config=wide)
+    assert made("q", bm25=many, dense=[], positives=[], config=wide) == first
+    assert made("r", bm25=many, dense=[], positives=[], config=wide).passage_ids != first.passage_ids
+    assert made("q", bm25=many, dense=[], positives=[], config=config(num_bm25=16, seed=7)).passage_ids != first.passage_ids
+
+
+def mined(**inputs: Any) -> Mined:
+    return make_pool("q", **{"dense": [], "positives": [], "config": config(), **inputs})
+
+
+def test_a_positive_under_another_id_is_no_negative() -> None:
+    texts = {"x": "The cat.", "x2": "the  CAT.", "a": "a dog"}
+    found = mined(bm25=hits("x2", "a"), positives=["x"], text_of=lambda p: same_text(texts[p]))
+    assert members(found.pool) == {"x": "human", "a": "bm25"}
+    assert found.dropped == {"text_of_a_positive": 1}
+
+
+def test_a_text_is_in_a_pool_once() -> None:
+    texts = {"a": "one", "b": "one", "c": "two", "x": "three", "y": "three"}
+    found = mined(bm25=hits("a", "b"), dense=hits("b", "c"), positives=["x", "y"], text_of=texts.__getitem__)
+    assert members(found.pool) == {"a": "bm25", "c": "dense", "x": "human"}
+    assert found.dropped == {"duplicate": 2}
+
+
+def test_the_margin_drops_what_scores_like_the_best_positive() -> None:
+    # The best positive scores 0.8, so the limit is 0.95 * 0.8 = 0.76. n has no score: nobody can say, so it is dropped.
+    scores = {"x": 0.8, "y": 0.3, "a": 0.77, "b": 0.75, "c": 0.9, "d": 0.1}
+    inputs = {"bm25": hits("a", "b", "n"), "dense": hits("c", "d"), "positives": ["x", "y"], "scores": scores}
+    found = mined(**inputs, config=config(relative_margin=0.95))
+    assert members(found.pool) == {"b": "bm25", "d": "dense", "x": "human", "y": "human"}
+    assert found.dropped == {"margin": 3}
+    assert (found.num_scored, found.num_suspected) == (2, 0)
+    unfiltered = mined(**inputs)
+    # a and b from BM25, c and d dense; a and c are above the limit.
+    assert (unfiltered.num_scored, unfiltered.num_suspected) == (4, 2)
+
+
+@pytest.mark.parametrize("positive_score", [-0.2, 0.0])
+def test_a_share_of_a_score_below_zero_is_no_limit(positive_score: float) -> None:
+    found = mined(bm25=hits("a"), positives=["x"], scores={"x": positive_score, "a": 0.5}, config=config(relative_margin=0.95))
+    assert set(found.pool.passage_ids) == {"a", "x"}
+
+
+def test_places_are_never_filled_with_positives() -> None:
+    found = mined(bm25=hits("x", "y", "a"), dense=hits("y", "x"), positives=["x", "y"])
+    assert members(found.pool) == {"a": "bm25", "x": "human", "y": "human"}
+    assert found.dropped == {"known_positive": 4}
 
 
 def write_dataset(folder: Path, *, judged: bool) -> Path:
@@ -95,6 +145,52 @@ def test_the_job_writes_a_pool_for_each_train_query(tmp_path: Path) -> None:
     before = (tmp_path / "pools" / "pools.jsonl").read_bytes()
     mine(config(tmp_path))
     assert (tmp_path / "pools" / "pools.jsonl").read_bytes() == before
+
+
+def test_the_second_round_mines_with_another_encoder(tmp_path: Path) -> None:
+    write_inputs(tmp_path, judged=True)
+    mine(config(tmp_path))
+    texts = [passage.text for passage in Dataset(tmp_path / "dataset").iter_passages()]
+    encoder = write_tiny_encoder(tmp_path / "trained", 9, words_of(texts))
+    write_tiny_index(tmp_path / "trained-index", dataset=tmp_path / "dataset", encoder=encoder)
+    second = {"encoder_uri": str(encoder), "index_uri": str(tmp_path / "trained-index"), "output_uri": str(tmp_path / "pools-2")}
+    mine(config(tmp_path, **second))
+    first, again = ({p.query_id: members(p) for p in read_records(tmp_path / name / "pools.jsonl", Pool)} for name in ("pools", "pools-2"))
+    assert first.keys() == again.keys()
+    assert first != again
+
+
+def test_a_killed_job_keeps_its_finished_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_inputs(tmp_path, judged=True)
+    mine(config(tmp_path, output_uri=str(tmp_path / "whole")))
+    monkeypatch.setattr("components.mine.job._BLOCK_QUERIES", 2)
+    real, blocks = Miner.mine, []
+
+    def dies_in_the_second_block(self: Miner, queries: list[Query]) -> Iterator[Mined]:
+        blocks.append([query.query_id for query in queries])
+        if len(blocks) == 2:
+            raise SystemExit(143)
+        return real(self, queries)
+
+    monkeypatch.setattr(Miner, "mine", dies_in_the_second_block)
+    with pytest.raises(SystemExit):
+        mine(config(tmp_path))
+    mine(config(tmp_path))
+    assert blocks == [["q0", "q1"], ["q4", "q5"], ["q4", "q5"], ["q8"]]
+    assert (tmp_path / "pools" / "pools.jsonl").read_bytes() == (tmp_path / "whole" / "pools.jsonl").read_bytes()
+
+
+def test_two_runs_share_an_index_of_the_same_corpus(tmp_path: Path) -> None:
+    write_inputs(tmp_path, judged=True)
+    for name in ("first", "second"):
+        mine(config(tmp_path, output_uri=str(tmp_path / name), cache_uri=str(tmp_path / "cache"), seed=len(name)))
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
+
+
+def test_a_cache_in_a_bucket_is_refused(tmp_path: Path) -> None:
+    write_inputs(tmp_path, judged=True)
+    with pytest.raises(ValueError, match="name a local folder"):
+        mine(config(tmp_path, cache_uri="gs://bucket/cache"))
 
 
 def test_splits_that_nobody_judged_get_pools_too(tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
+import gc
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 
+import bm25s
 import pytest
+import Stemmer
 
+from components.shared import bm25 as bm25_module
 from components.shared.bm25 import BM25, K1, B
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.records import Hit, Passage
@@ -69,3 +74,70 @@ def test_depth_cuts_the_hits_and_may_exceed_the_corpus(index: Callable[..., BM25
 
 def test_no_queries_have_no_hits(index: Callable[..., BM25]) -> None:
     assert index("apple").search([], 10) == []
+
+
+WORDS = ("apple", "pear", "plum", "tree", "red", "the", "green", "fig")
+
+
+def many_passages(folder: Path, count: int) -> Dataset:
+    draw = random.Random(3)
+    folder.mkdir()
+    writer = DatasetWriter(folder)
+    for number in range(count):
+        writer.add_passage(Passage(f"p{number:03d}", "", " ".join(draw.choices(WORDS, k=draw.randrange(12)))))
+    writer.finish([], [])
+    return Dataset(folder)
+
+
+def test_blocks_on_the_disk_score_as_bm25s_does_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = many_passages(tmp_path / "dataset", 100)
+    reference = bm25s.BM25(method="lucene", k1=K1, b=B)
+    stemmer = Stemmer.Stemmer("porter")
+    texts = [passage.full_text for passage in dataset.iter_passages()]
+    reference.index(bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, show_progress=False), show_progress=False)
+    monkeypatch.setattr("components.shared.bm25._BLOCK_PASSAGES", 7)
+    ours = BM25(dataset)
+    for query in ("red apple", "plum pear fig tree"):
+        expected = reference.get_scores(bm25s.tokenize([query], stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)[0])
+        found = {hit.passage_id: hit.score for hit in ours.search([query], 100)[0]}
+        assert found == {f"p{row:03d}": score for row, score in enumerate(expected.tolist()) if score > 0}
+
+
+def test_a_killed_build_counts_no_block_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = many_passages(tmp_path / "dataset", 20)
+    whole = BM25(dataset).search(["apple tree"], 20)
+    monkeypatch.setattr("components.shared.bm25._BLOCK_PASSAGES", 8)
+    real, starts = bm25_module._count_block, []
+
+    def dies_in_the_second_block(dataset: Dataset, start: int, stop: int, path: Path) -> None:
+        starts.append(start)
+        if len(starts) == 2:
+            raise SystemExit(143)
+        real(dataset, start, stop, path)
+
+    monkeypatch.setattr("components.shared.bm25._count_block", dies_in_the_second_block)
+    with pytest.raises(SystemExit):
+        BM25(dataset, cache=tmp_path / "cache", digest="d")
+    assert BM25(dataset, cache=tmp_path / "cache", digest="d").search(["apple tree"], 20) == whole
+    assert starts == [0, 8, 8, 16]
+
+
+def test_the_cache_is_found_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = many_passages(tmp_path / "first", 20), many_passages(tmp_path / "second", 30)
+    expected = BM25(first, cache=tmp_path / "cache", digest="first").search(["apple"], 5)
+    assert len(BM25(second, cache=tmp_path / "cache", digest="second").search(["apple"], 30)[0]) > 0
+
+    def never(*_: object) -> None:
+        raise AssertionError("an index that is in the cache is built again")
+
+    monkeypatch.setattr("components.shared.bm25._build", never)
+    assert BM25(first, cache=tmp_path / "cache", digest="first").search(["apple"], 5) == expected
+
+
+def test_a_temporary_index_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    index = BM25(many_passages(tmp_path / "dataset", 5))
+    assert list(tmp_path.glob("bm25-*"))
+    del index
+    gc.collect()
+    assert not list(tmp_path.glob("bm25-*"))
