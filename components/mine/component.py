@@ -19,7 +19,7 @@ def mine(
     num_evaluation_queries: int = 100,
     relative_margin: float = 0.0,
     suspected_margin: float = 0.95,
-    max_suspected_share: float = 0.5,
+    max_suspected_share: float = 0.9,
     max_positive_share: float = 0.0,
     max_duplicate_share: float = 0.0,
     max_missing_share: float = 0.0,

@@ -52,6 +52,8 @@ def make_materials(config: StudyConfig) -> None:
         num_bm25=half,
         num_dense=half,
         num_evaluation_queries=0,
+        # The cut encoder scores nearly everything alike; the study's labels do not come from its scores.
+        max_suspected_share=1.0,
     )
     pools_few = replace(pools, output_uri=at("pools-few"), num_bm25=few, num_dense=few, num_queries=config.num_few_queries)
     other = str(config.data / config.other_collection)

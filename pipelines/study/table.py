@@ -113,7 +113,7 @@ def judge_claims(claims: Sequence[Claim], finished: Sequence[Finished], *, num_r
     """Every claim whose two conditions are finished; a condition without seeds is compared with each seed of the other."""
     outcomes = []
     for claim in claims:
-        sides = [[each for each in finished if each.name == name] for name in (claim.better, claim.worse)]
+        sides = _same_seeds(*([each for each in finished if each.name == name] for name in (claim.better, claim.worse)))
         if not all(sides):
             continue
         better, worse = (_cube(side, claim.domain) for side in sides)
@@ -122,6 +122,16 @@ def judge_claims(claims: Sequence[Claim], finished: Sequence[Finished], *, num_r
         outcomes.append(Outcome(claim, _interval(difference, num_resamples), p_value, p_value, difference.shape[1]))
     corrected = holm([each.p_value for each in outcomes]) if outcomes else []
     return [replace(each, p_holm=p_holm) for each, p_holm in zip(outcomes, corrected, strict=True)]
+
+
+def _same_seeds(better: list[Finished], worse: list[Finished]) -> tuple[list[Finished], list[Finished]]:
+    """The cells of the seeds that both have: a seed is one draw of label noise and order for all conditions."""
+    common = {each.seed for each in better} & {each.seed for each in worse}
+    if common:
+        return [each for each in better if each.seed in common], [each for each in worse if each.seed in common]
+    # Only a system that is not trained has no seed in common with the others.
+    untrained = all(each.seed == 0 for each in better) or all(each.seed == 0 for each in worse)
+    return (better, worse) if untrained else ([], [])
 
 
 def to_markdown(rows: Sequence[Row], outcomes: Sequence[Outcome], *, seconds: float) -> str:

@@ -59,6 +59,14 @@ def test_a_system_without_seeds_is_compared_with_each_seed() -> None:
     assert only.difference.mean == pytest.approx(0.1)
 
 
+def test_conditions_are_compared_on_the_seeds_that_both_have() -> None:
+    cells = [*CELLS, cell("good", 3, 0.9, 0.9, 0.9, 0.9), cell("late", 3, 0.5, 0.5, 0.5, 0.5)]
+    both, late = judge_claims([Claim("good", "bad", IN_DOMAIN), Claim("good", "late", IN_DOMAIN)], cells, num_resamples=100)
+    assert both.difference.mean == pytest.approx(0.15)
+    assert late.difference.mean == pytest.approx(0.4)
+    assert judge_claims([Claim("bad", "late", IN_DOMAIN)], cells, num_resamples=100) == []
+
+
 def test_the_table_shows_the_published_figures_beside_ours() -> None:
     outcomes = judge_claims([Claim("good", "bad", IN_DOMAIN, (35.3, 33.5), "labels")], CELLS, num_resamples=100)
     text = to_markdown(summarise(CELLS, num_resamples=100), outcomes, seconds=240.0)
