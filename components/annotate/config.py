@@ -45,10 +45,14 @@ class AnnotateConfig:
     """Label of a passage selected as relevant but not as useful; the paper uses negative."""
     answer_tokens: int = 128
     """Longest pseudo-answer."""
-    sampling_temperature: float = 0.0
-    """0 = greedy; thinking models want their vendor's value."""
+    layout: Literal["paper", "cached"] = "paper"
+    """Listwise prompts. paper: instruction first. cached: passages first, so that a query's calls share a prefix in the engine's cache."""
+    sampling_profile: str = "auto"
+    """A profile of sampling.toml; auto: that of the model's family, by its name. Thinking models have their vendor's sampling."""
+    sampling_temperature: float = -1.0
+    """Over the profile's; 0 = greedy. Negative: the profile's."""
     max_attempts: int = 2
-    """Tries of one listwise call, each with a new seed, before the query counts as failed."""
+    """Unconstrained tries of one listwise call, each with a new seed; then constrained decoding and a smaller window are tried."""
     num_in_flight: int = 64
     """Queries judged at the same time."""
     batch_tokens: int = 1024

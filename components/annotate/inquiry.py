@@ -6,6 +6,7 @@ threads; the driver keeps many judges going at once, so that the engine is never
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 from components.annotate import prompting
 from components.annotate.config import AnnotateConfig
 from components.annotate.parsing import Outcome
+from components.annotate.sampling import profile_of
 from components.shared.llm import Completion, Request, Result
 from components.shared.records import Exchange, Label, Query
 
@@ -63,9 +65,10 @@ class FailedError(Exception):
 class Inquiry:
     """What is known about one query, and the exchanges so far."""
 
-    def __init__(self, query: Query, passages: Sequence[str], config: AnnotateConfig) -> None:
-        """`passages` are cut and cleaned already, in pool order."""
-        self.query, self.passages, self.config = query, passages, config
+    def __init__(self, query: Query, passages: Sequence[str], config: AnnotateConfig, *, can_constrain: bool) -> None:
+        """`passages` are cut and cleaned already, in pool order; `can_constrain` says what the engine can do."""
+        self.query, self.passages, self.config, self.can_constrain = query, passages, config, can_constrain
+        self.profile = profile_of(config)
         self._exchanges: list[Exchange] = []
         self._results: list[Result] = []
 
@@ -102,7 +105,7 @@ class Inquiry:
             prompt_tokens=sum(result.prompt_tokens for result in self._results),
             completion_tokens=sum(result.completion_tokens for result in self._results if isinstance(result, Completion)),
             cached_tokens=sum(result.cached_tokens for result in self._results),
-            engine_seconds=sum(result.engine_seconds for result in self._results),
+            engine_seconds=math.fsum(result.engine_seconds for result in self._results),
             detail=detail,
             completion=completion,
         )

@@ -48,14 +48,14 @@ def annotate(config: AnnotateConfig) -> None:
 
 
 def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Engine, journal: Journal, artifact: ArtifactWriter) -> None:
-    start, last_sync = time.monotonic(), time.monotonic()
+    last_sync = time.monotonic()
     model = f"{engine.model}@{storage.content_digest(config.llm_uri)[:12]}"
     driver = Driver(engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight)
     outcomes: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     spent: Counter[str] = Counter()
     total = sum(1 for _ in _shard(pools, config))
-    judges = (_judge(pool, dataset, config) for pool in _shard(pools, config))
+    judges = (_judge(pool, dataset, config, can_constrain=engine.can_constrain) for pool in _shard(pools, config))
     with (
         (artifact.path / ANNOTATIONS_NAME).open("wb") as annotated,
         (artifact.path / QUARANTINE_NAME).open("wb") as quarantined,
@@ -89,7 +89,6 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
         calls_made=driver.counts.calls_made,
         calls_from_journal=driver.counts.calls_from_journal,
         **{name: round(spent[name], 3) for name in _SPENT},
-        seconds=round(time.monotonic() - start, 1),
     )
 
 
@@ -99,9 +98,9 @@ def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:
             yield pool
 
 
-def _judge(pool: Pool, dataset: Dataset, config: AnnotateConfig) -> Judge:
+def _judge(pool: Pool, dataset: Dataset, config: AnnotateConfig, *, can_constrain: bool) -> Judge:
     passages = [prompting.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids]
-    return judge(dataset.query(pool.query_id), passages, config)
+    return judge(dataset.query(pool.query_id), passages, config, can_constrain=can_constrain)
 
 
 def _annotation(pool: Pool, verdict: Verdict, method: str, model: str) -> Annotation:

@@ -19,9 +19,12 @@ _JUDGES: Mapping[Method, Callable[[Inquiry], Judge]] = {
 }
 
 
-def judge(query: Query, passages: Sequence[str], config: AnnotateConfig) -> Judge:
-    """The judge of the configured method for one query; passages are cut and cleaned already, in pool order."""
-    inquiry = Inquiry(query, passages, config)
+def judge(query: Query, passages: Sequence[str], config: AnnotateConfig, *, can_constrain: bool) -> Judge:
+    """The judge of the configured method for one query; passages are cut and cleaned already, in pool order.
+
+    `can_constrain` says whether the engine keeps a reply to a pattern.
+    """
+    inquiry = Inquiry(query, passages, config, can_constrain=can_constrain)
     try:
         return (yield from _JUDGES[config.method](inquiry))
     except FailedError as failed:

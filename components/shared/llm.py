@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from components.shared import log, storage
-
-if TYPE_CHECKING:
-    import torch
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "abort", "content_filter"]
@@ -35,13 +32,21 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A chat to continue; `key` names the result."""
+    """A chat to continue; `key` names the result.
+
+    `pattern` is a regular expression of literals, alternatives and repetition that the reply must match, where the engine can
+    constrain its decoding; empty: free. `chat_options` go to the model's chat template.
+    """
 
     key: str
     turns: tuple[Turn, ...]
     max_tokens: int
     sampling_temperature: float
     seed: int
+    top_p: float = 1.0
+    top_k: int = 0
+    pattern: str = ""
+    chat_options: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,10 @@ class Engine(Protocol):
     model: str
     """Name and revision, as recorded with every label."""
 
+    @property
+    def can_constrain(self) -> bool:
+        """Whether the engine keeps a completion to its request's pattern."""
+
     def submit(self, request: Request) -> None:
         """Queues a request; does not wait."""
 
@@ -161,106 +170,9 @@ def open_engine(engine: EngineName, *, llm_uri: str, endpoint_uri: str = "", bat
         from components.shared.llm_endpoint import EndpointEngine
 
         return EndpointEngine(endpoint_uri, llm_uri)
+    from components.shared.llm_transformers import TransformersEngine
+
     return TransformersEngine(llm_uri, batch_tokens=batch_tokens)
-
-
-class TransformersEngine:
-    """A small causal LM on the CPU: likelihoods in length-sorted batches, completions by generate()."""
-
-    def __init__(self, llm_uri: str, *, batch_tokens: int) -> None:
-        """Loads a folder, a hub name, or a .gguf file (dequantised to fp32)."""
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        self._torch = torch
-        with loading(llm_uri) as source:
-            self._tokenizer = AutoTokenizer.from_pretrained(source)
-            self._model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
-        self._end_ids = _end_ids(self._model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
-        self._batch_tokens = batch_tokens
-        self._queue: list[tuple[Request, list[int], list[int]]] = []
-        self.model = model_name(llm_uri)
-
-    def submit(self, request: Request) -> None:
-        """Queues a request."""
-        context, continuation = token_ids(self._tokenizer, request)
-        check_length(request, len(context) + len(continuation), self._model.config.max_position_embeddings)
-        self._queue.append((request, context, continuation))
-
-    def collect(self) -> list[Result]:
-        """Computes one batch: the longest queued requests of one kind."""
-        if not self._queue:
-            return []
-        self._queue.sort(key=lambda entry: (isinstance(entry[0], LikelihoodRequest), len(entry[1]) + len(entry[2])))
-        kind = type(self._queue[-1][0])
-        longest = len(self._queue[-1][1]) + len(self._queue[-1][2])
-        batch: list[tuple[Request, list[int], list[int]]] = []
-        while self._queue and type(self._queue[-1][0]) is kind and (not batch or (len(batch) + 1) * longest <= self._batch_tokens):
-            if kind is CompletionRequest and batch and _sampling(batch[0][0]) != _sampling(self._queue[-1][0]):
-                break
-            batch.append(self._queue.pop())
-        start = time.monotonic()
-        with self._torch.inference_mode():
-            results = self._weigh(batch) if kind is LikelihoodRequest else self._generate(batch)
-        seconds = (time.monotonic() - start) / len(batch)
-        return [replace(result, engine_seconds=seconds) for result in results]
-
-    def close(self) -> None:
-        """Drops the queue."""
-        self._queue.clear()
-
-    def _weigh(self, batch: Sequence[tuple[Request, list[int], list[int]]]) -> list[Result]:
-        ids, mask, positions = self._left_padded([context + continuation for _, context, continuation in batch])
-        longest = max(len(continuation) for _, _, continuation in batch)
-        # Left padding puts every continuation at the end, so that the vocabulary projection, a fifth of a small model's
-        # work, is computed for those positions only.
-        logits = self._model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=longest + 1, use_cache=False).logits
-        logprobs = logits[:, :-1].float().log_softmax(-1)
-        results: list[Result] = []
-        for row, (request, context, continuation) in enumerate(batch):
-            targets = self._torch.tensor(continuation)
-            its = logprobs[row, longest - len(continuation) :].gather(-1, targets[:, None])[:, 0]
-            results.append(Likelihood(request.key, tuple(its.tolist()), len(context) + len(continuation)))
-        return results
-
-    def _generate(self, batch: Sequence[tuple[Request, list[int], list[int]]]) -> list[Result]:
-        ids, mask, _ = self._left_padded([context for _, context, _ in batch])
-        max_tokens, sampling_temperature, seed = _sampling(batch[0][0])
-        self._torch.manual_seed(seed)
-        sampling = {"do_sample": True, "temperature": sampling_temperature} if sampling_temperature > 0 else {"do_sample": False}
-        # A model's own generation defaults would bend the distribution, greedy decoding too (a repetition penalty); vLLM has none.
-        plain = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0} if sampling_temperature > 0 else {"repetition_penalty": 1.0}
-        ends = {"pad_token_id": min(self._end_ids), "eos_token_id": sorted(self._end_ids)}
-        output = self._model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, **ends, **sampling, **plain)
-        results: list[Result] = []
-        for (request, context, _), generated in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
-            length = next((place for place, token in enumerate(generated) if token in self._end_ids), None)
-            text = self._tokenizer.decode(generated[:length], skip_special_tokens=True)
-            num_tokens = len(generated) if length is None else length + 1
-            results.append(Completion(request.key, text, "length" if length is None else "stop", len(context), num_tokens))
-        return results
-
-    def _left_padded(self, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        longest = max(map(len, rows))
-        ids = self._torch.zeros((len(rows), longest), dtype=self._torch.long)
-        mask = self._torch.zeros_like(ids)
-        for row, its in enumerate(rows):
-            ids[row, longest - len(its) :] = self._torch.tensor(its)
-            mask[row, longest - len(its) :] = 1
-        return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
-
-
-def _sampling(request: Request) -> tuple[int, float, int]:
-    assert isinstance(request, CompletionRequest)
-    return request.max_tokens, request.sampling_temperature, request.seed
-
-
-def _end_ids(*sources: int | list[int] | None) -> set[int]:
-    """All tokens that end a reply; a model may have several, of which its tokenizer names one."""
-    ends: set[int] = set()
-    for source in sources:
-        ends |= set() if source is None else {source} if isinstance(source, int) else set(source)
-    return ends
 
 
 @runtime_checkable
@@ -270,7 +182,9 @@ class Tokenizer(Protocol):
     def __call__(self, text: str, *, add_special_tokens: bool) -> Mapping[str, list[int]]:
         """Token ids under `input_ids`."""
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], *, add_generation_prompt: bool, tokenize: bool) -> str:
+    def apply_chat_template(
+        self, conversation: list[dict[str, str]], *, add_generation_prompt: bool, tokenize: bool, **chat_options: bool
+    ) -> str:
         """The chat as the text that the model was trained on."""
 
 
@@ -290,7 +204,8 @@ def token_ids(tokenizer: Tokenizer, request: Request) -> tuple[list[int], list[i
 
     chat = [{"role": turn.role, "content": turn.content} for turn in request.turns]
     try:
-        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        options = dict(request.chat_options)
+        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False, **options)
     except (TemplateError, ValueError) as error:
         raise ValueError(f"the model has no chat template for turns {[turn.role for turn in request.turns]}: {error}") from error
     return tokenizer(prompt, add_special_tokens=False)["input_ids"], []

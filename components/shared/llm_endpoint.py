@@ -17,6 +17,7 @@ import queue
 import random
 import threading
 from dataclasses import replace
+from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,11 @@ class EndpointEngine:
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
         self._thread.start()
 
+    @cached_property
+    def can_constrain(self) -> bool:
+        """Whether the server is vLLM, whose /version says so: the others have no regular expressions for replies."""
+        return asyncio.run_coroutine_threadsafe(self._has_version(), self._loop).result()
+
     def submit(self, request: Request) -> None:
         """Queues a call."""
         self._num_pending += 1
@@ -171,16 +177,7 @@ class EndpointEngine:
 
     async def _complete(self, request: CompletionRequest) -> Completion:
         url = f"{self._base}/chat/completions"
-        answer = await self._post(
-            url,
-            {
-                "model": self.model,
-                "messages": [{"role": turn.role, "content": turn.content} for turn in request.turns],
-                "max_tokens": request.max_tokens,
-                "temperature": request.sampling_temperature,
-                "seed": request.seed,
-            },
-        )
+        answer = await self._post(url, {"model": self.model} | _chat_body(request))
         try:
             choice = answer["choices"][0]
             # No content at all where a reasoning parser took everything, or a filter did.
@@ -225,6 +222,19 @@ class EndpointEngine:
         if self._tokenizes is None:
             self._tokenizes = asyncio.get_running_loop().create_task(self._try_tokenize())
         return await asyncio.shield(self._tokenizes)
+
+    async def _has_version(self) -> bool:
+        import httpx
+
+        url = f"{self._base.removesuffix('/v1')}/version"
+        try:
+            response = await self._client.get(url)
+        except httpx.TransportError as error:
+            # Whether it is gone for good the calls themselves will find out, with patience.
+            log.warning("the server does not say what it is; replies are not constrained", url=url, problem=str(error))
+            return False
+        answer = _json_object(response.content) if response.is_success else None
+        return answer is not None and "version" in answer
 
     async def _try_tokenize(self) -> bool:
         try:
@@ -284,6 +294,25 @@ class EndpointEngine:
     def _not_the_protocol(self, url: str, answer: dict[str, Any], error: Exception) -> ValueError:
         shown = self._excerpt(orjson.dumps(answer).decode())
         return ValueError(f"{url}: not an OpenAI-compatible answer ({type(error).__name__} {error}), {shown}; check endpoint_uri")
+
+
+def _chat_body(request: CompletionRequest) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "messages": [{"role": turn.role, "content": turn.content} for turn in request.turns],
+        "max_tokens": request.max_tokens,
+        "temperature": request.sampling_temperature,
+        "seed": request.seed,
+    }
+    # What is not part of OpenAI's protocol is sent only where it says something: many servers refuse a field they do not know.
+    if request.top_p < 1.0:
+        body["top_p"] = request.top_p
+    if request.top_k:
+        body["top_k"] = request.top_k
+    if request.pattern:
+        body["structured_outputs"] = {"regex": request.pattern}
+    if request.chat_options:
+        body["chat_template_kwargs"] = dict(request.chat_options)
+    return body
 
 
 def _find_border(request: LikelihoodRequest, echoed: dict[str, Any], num_prompt: int) -> int:

@@ -63,6 +63,11 @@ class VllmEngine:
         self._busy = BusyTime()
         self.model = model_name(llm_uri)
 
+    @property
+    def can_constrain(self) -> bool:
+        """True: vLLM's structured outputs."""
+        return True
+
     def submit(self, request: Request) -> None:
         """Adds a request to the running batch."""
         from vllm import TokensPrompt
@@ -101,11 +106,19 @@ class VllmEngine:
 
 def _sampling_params(request: Request) -> vllm.SamplingParams:
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     once = RequestOutputKind.FINAL_ONLY
     if isinstance(request, CompletionRequest):
-        return SamplingParams(max_tokens=request.max_tokens, temperature=request.sampling_temperature, seed=request.seed, output_kind=once)
+        return SamplingParams(
+            max_tokens=request.max_tokens,
+            temperature=request.sampling_temperature,
+            top_p=request.top_p,
+            top_k=request.top_k,
+            seed=request.seed,
+            structured_outputs=StructuredOutputsParams(regex=request.pattern) if request.pattern else None,
+            output_kind=once,
+        )
     return SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=once)
 
 

@@ -195,7 +195,7 @@ def code_digest(component: str) -> str:
     for room in (component, "shared"):
         for path in sorted((root / room).rglob("*")):
             # component.py describes the container and is never run in it.
-            if path.suffix in (".py", ".txt", ".html", ".css") and path.name != "component.py":
+            if path.suffix in (".py", ".txt", ".toml", ".html", ".css") and path.name != "component.py":
                 digest.update(f"{path.relative_to(root)} {storage.file_digest(path)}\n".encode())
     return digest.hexdigest()
 

@@ -17,50 +17,11 @@ from components.annotate.judge import judge
 from components.annotate.likelihoods import likelihood_labels
 from components.annotate.listwise import windows
 from components.shared.journal import Journal
-from components.shared.llm import Completion, CompletionRequest, Likelihood, LikelihoodRequest, Request, Result
+from components.shared.llm import CompletionRequest
 from components.shared.records import Query
+from tests.components.annotate.fake_engine import FakeEngine, calls, config
 
 PASSAGES = [f"passage about topic {number}" for number in range(20)]
-
-
-class FakeEngine:
-    """An outside thing: answers at random order in batches of up to three, and counts its calls in a file."""
-
-    model = "fake"
-
-    def __init__(self, log_path: Path, *, replies: dict[str, str] | None = None) -> None:
-        self._log, self._queue, self._random = log_path.open("a"), list[Request](), random.Random(0)
-        self._replies = replies or {}
-
-    def submit(self, request: Request) -> None:
-        self._queue.append(request)
-
-    def collect(self) -> list[Result]:
-        chosen = [self._queue.pop(self._random.randrange(len(self._queue))) for _ in range(min(3, len(self._queue)))]
-        return [self._result(request) for request in chosen]
-
-    def close(self) -> None:
-        self._log.close()
-
-    def _result(self, request: Request) -> Result:
-        self._log.write(request.key + "\n")
-        self._log.flush()
-        if isinstance(request, LikelihoodRequest):
-            same = len(set(request.context.split()) & set(request.continuation.split()))
-            return Likelihood(request.key, (-5.0 + same,), 10)
-        return Completion(request.key, self._reply(request), "stop", 20, 3)
-
-    def _reply(self, request: CompletionRequest) -> str:
-        last = request.turns[-1].content
-        for part, reply in self._replies.items():
-            if part in last:
-                return reply
-        return "[1], [2]"
-
-
-def config(**settings: object) -> AnnotateConfig:
-    places = {"dataset_uri": "", "pools_uri": "", "output_uri": "", "llm_uri": "fake"}
-    return AnnotateConfig(**{**places, **settings})  # type: ignore[arg-type]
 
 
 def run(
@@ -69,14 +30,10 @@ def run(
     engine = FakeEngine(tmp_path / "calls", replies=replies)
     with Journal(tmp_path / "journal") as journal:
         driver = Driver(engine, journal, model="fake", artifact="a", num_in_flight=4)
-        judges = (judge(Query(f"q{n}", f"question {n}"), PASSAGES[:passages], its) for n in range(queries))
+        judges = (judge(Query(f"q{n}", f"question {n}"), PASSAGES[:passages], its, can_constrain=False) for n in range(queries))
         results = list(driver.run(judges))
     engine.close()
     return results
-
-
-def calls(tmp_path: Path) -> Counter[str]:
-    return Counter((tmp_path / "calls").read_text().split())
 
 
 def test_windows_are_few_and_equal() -> None:
@@ -118,8 +75,13 @@ def test_identifiers_of_the_second_window_mean_its_own_passages(tmp_path: Path) 
 
 def test_a_completion_that_never_parses_gives_no_labels(tmp_path: Path) -> None:
     (verdict,) = run(tmp_path, config(max_attempts=3), replies={"all relevant": "I like passages."})
-    assert (verdict.outcome, verdict.labels, len(verdict.exchanges)) == ("unparseable", (), 3)
-    assert len(calls(tmp_path)) == 3
+    assert (verdict.outcome, verdict.labels, [e.rung for e in verdict.exchanges]) == (
+        "unparseable",
+        (),
+        ["first", "new_seed", "new_seed", "smaller_window", "smaller_window"],
+    )
+    assert verdict.completion == "I like passages."
+    assert len(calls(tmp_path / "calls")) == 5
 
 
 def test_likelihoods_become_three_way_labels() -> None:
@@ -130,19 +92,21 @@ def test_likelihoods_become_three_way_labels() -> None:
 def test_the_same_call_of_two_queries_is_made_once(tmp_path: Path) -> None:
     engine = FakeEngine(tmp_path / "calls")
     with Journal(tmp_path / "journal") as journal:
-        judges = (judge(Query("q", "same question"), PASSAGES[:4], config(method="query_likelihood")) for _ in range(3))
+        judges = (
+            judge(Query("q", "same question"), PASSAGES[:4], config(method="query_likelihood"), can_constrain=False) for _ in range(3)
+        )
         verdicts = list(Driver(engine, journal, model="fake", artifact="a", num_in_flight=2).run(judges))
     engine.close()
     assert len(set(verdicts)) == 1
-    assert calls(tmp_path) == Counter(dict.fromkeys(calls(tmp_path), 1))
-    assert len(calls(tmp_path)) == 4
+    assert calls(tmp_path / "calls") == Counter(dict.fromkeys(calls(tmp_path / "calls"), 1))
+    assert len(calls(tmp_path / "calls")) == 4
 
 
 def test_a_second_run_calls_nothing_and_says_the_same(tmp_path: Path) -> None:
     first = run(tmp_path, config(), queries=10)
-    made = calls(tmp_path)
+    made = calls(tmp_path / "calls")
     assert run(tmp_path, config(), queries=10) == first
-    assert calls(tmp_path) == made
+    assert calls(tmp_path / "calls") == made
 
 
 def test_verdicts_come_in_the_order_of_the_queries(tmp_path: Path) -> None:
@@ -185,7 +149,7 @@ def test_kill_9_anywhere_repeats_no_finished_call(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
     whole = run(tmp_path, config(), queries=60)
-    repeated = sum(calls(tmp_path).values()) - len(calls(tmp_path))
+    repeated = sum(calls(tmp_path / "calls").values()) - len(calls(tmp_path / "calls"))
     # A batch of three may be in flight at each of the five kills; everything else is made once.
     assert repeated <= 15
     (tmp_path / "fresh").mkdir()

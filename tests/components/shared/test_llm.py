@@ -18,10 +18,10 @@ from components.shared.llm import (
     LikelihoodRequest,
     Request,
     Result,
-    TransformersEngine,
     Turn,
     open_engine,
 )
+from components.shared.llm_transformers import TransformersEngine
 
 _TEXT = """Tides in the harbour rise and fall twice a day because the moon pulls on the sea. A glacier is a slow river of ice.
 Honey bees dance in the hive to tell the others in which direction the flowers are, and how far: 1, 2, 3 kilometres."""
