@@ -165,6 +165,11 @@ class Quarantined:
     cached_tokens: int = 0
     engine_seconds: float = 0.0
 
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Journal keys of all calls, in the order asked."""
+        return tuple(key for exchange in self.exchanges for key in exchange.calls)
+
 
 Record = TypeVar("Record", Query, Passage, Qrel, Hit, Pool, Annotation, Quarantined)
 

@@ -11,28 +11,7 @@ from components.shared.dataset import DatasetWriter
 from components.shared.manifest import artifact_writer
 from components.shared.records import Passage, Pool, Qrel, Query, write_records
 
-_WORDS = tuple(
-    [
-        "tide",
-        "moon",
-        "harbour",
-        "glacier",
-        "ice",
-        "valley",
-        "bread",
-        "yeast",
-        "oven",
-        "bee",
-        "hive",
-        "flower",
-        "violin",
-        "string",
-        "bow",
-        "lava",
-        "vent",
-        "crater",
-    ]
-)
+_WORDS = ("tide", "moon", "harbour", "glacier", "ice", "valley", "bread", "yeast", "oven", "bee", "hive", "flower", "violin", "lava")
 
 
 def write_inputs(folder: Path, *, num_queries: int, pool_size: int = 5, num_passages: int = 40, with_answers: bool = False) -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -147,10 +148,13 @@ def test_a_full_disk_ends_with_75_and_a_journal_that_continues(tmp_path: Path) -
 def test_a_vanished_endpoint_ends_with_75_and_another_continues(tmp_path: Path) -> None:
     write_inputs(tmp_path, num_queries=40)
     answered: list[str] = []
+    vanished = threading.Event()
 
     def answer(path: str, body: dict[str, object]) -> Answer | None:
         if path != "/v1/chat/completions":
             return None
+        if vanished.is_set():
+            return Answer(503, b"{}")
         answered.append(json.dumps(body, sort_keys=True))
         choice = {"message": {"role": "assistant", "content": "[1]"}, "finish_reason": "stop"}
         return Answer(200, json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}).encode())
@@ -160,11 +164,14 @@ def test_a_vanished_endpoint_ends_with_75_and_another_continues(tmp_path: Path) 
     process = launch(tmp_path, engine="endpoint", endpoint_uri=first.endpoint_uri, num_in_flight=4)
     while len(answered) < 50 and process.poll() is None:
         time.sleep(0.001)
+    # Connections that are open go on being served; so both a busy and a closed server are met.
+    vanished.set()
     first.stop()
     _, said = process.communicate()
     assert process.returncode == 75, said
     before = set(answered)
     answered.clear()
+    vanished.clear()
     second.start()
     process = launch(tmp_path, engine="endpoint", endpoint_uri=second.endpoint_uri, num_in_flight=4)
     _, said = process.communicate()
