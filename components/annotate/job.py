@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.annotate import prompting
+from components.annotate.calibration import calibrated, calibration_pools
 from components.annotate.config import AnnotateConfig
 from components.annotate.driver import Driver
 from components.annotate.inquiry import Judge, Verdict
@@ -55,7 +56,8 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
     labels: Counter[str] = Counter()
     spent: Counter[str] = Counter()
     total = sum(1 for _ in _shard(pools, config))
-    judges = (_judge(pool, dataset, config, can_constrain=engine.can_constrain) for pool in _shard(pools, config))
+    cut, calibration = _calibrated(config, dataset, pools, driver)
+    judges = (_judge(pool, dataset, cut, can_constrain=engine.can_constrain) for pool in _shard(pools, config))
     with (
         (artifact.path / ANNOTATIONS_NAME).open("wb") as annotated,
         (artifact.path / QUARANTINE_NAME).open("wb") as quarantined,
@@ -86,6 +88,7 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
         labels=dict(sorted(labels.items())),
         model=model,
         method=config.method,
+        calibration=calibration,
         calls_made=driver.counts.calls_made,
         calls_from_journal=driver.counts.calls_from_journal,
         **{name: round(spent[name], 3) for name in _SPENT},
@@ -96,6 +99,21 @@ def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:
     for number, pool in enumerate(read_records(pools, Pool)):
         if number % config.num_shards == config.shard:
             yield pool
+
+
+def _calibrated(config: AnnotateConfig, dataset: Dataset, pools: Path, driver: Driver) -> tuple[AnnotateConfig, dict[str, float]]:
+    """The config with margins fitted to human positives, for the methods that cut by a margin."""
+    if not config.calibration_queries or not config.method.endswith("likelihood"):
+        return config, {}
+    positives = dataset.positives("train")
+    drawn = calibration_pools(read_records(pools, Pool), positives, num_queries=config.calibration_queries, seed=config.seed)
+    judges = (_judge(pool, dataset, config, can_constrain=False) for pool in drawn)
+    scored = [
+        (verdict.scores, [passage_id in positives[pool.query_id] for passage_id in pool.passage_ids])
+        for pool, verdict in zip(drawn, driver.run(judges), strict=True)
+        if verdict.scores
+    ]
+    return calibrated(config, scored)
 
 
 def _judge(pool: Pool, dataset: Dataset, config: AnnotateConfig, *, can_constrain: bool) -> Judge:

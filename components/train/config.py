@@ -27,6 +27,8 @@ class TrainConfig:
     """Durable folder for the state that a killed job resumes from (gs:// where pods are preempted). Empty: beside the output."""
     curriculum: str = DEFAULT_CURRICULUM
     """Stages as YAML, in order; the default is the paper's 20 % curriculum."""
+    max_quarantine_share: float = 0.2
+    """Share of the annotated queries that may be in quarantine before training is refused: the rest is no fair sample of the queries."""
     pooling: Literal["auto", "cls", "mean"] = "auto"
     """auto: what the model folder says, else mean."""
     normalise: Literal["auto", "yes", "no"] = "auto"

@@ -9,6 +9,7 @@ import orjson
 
 from components.shared import checkpoint, log, storage
 from components.shared.dataset import Dataset
+from components.shared.fan_in import check_shards
 from components.shared.manifest import LOGS, artifact_writer, open_artifact
 from components.shared.records import Annotation, read_records
 from components.shared.telemetry import MetricLines
@@ -29,6 +30,7 @@ def train(config: TrainConfig) -> None:
     """
     stages = parse_curriculum(config.curriculum)
     dataset = Dataset(open_artifact(config.dataset_uri))
+    check_shards(config.annotations_uri.split(","), max_quarantine_share=config.max_quarantine_share)
     annotations = read_annotations(config.annotations_uri)
     held_out = {query.query_id for split in ("dev", "test") for query in dataset.queries(split)}
     staged = _staged(stages, dataset, {i: a for i, a in annotations.items() if i not in held_out}, config)

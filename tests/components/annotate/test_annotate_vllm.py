@@ -103,10 +103,12 @@ def test_the_cached_layout_is_found_in_the_prefix_cache(
     inputs: Path, engine: Engine, llm_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job, "open_engine", lambda *_, **__: engine)
+    # Passages that no test before has put into the cache.
+    write_inputs(inputs / "new", num_queries=5, pool_size=4, num_passages=37)
     shares = {}
     for layout in ("paper", "cached"):
-        annotate(job_config(inputs, layout, llm_uri=llm_uri, layout=layout, answer_tokens=24))
-        made = [its for _, its in read_journal(str(inputs / f"{layout}.journal"))]
+        annotate(job_config(inputs / "new", layout, llm_uri=llm_uri, layout=layout, answer_tokens=24))
+        made = [its for _, its in read_journal(str(inputs / "new" / f"{layout}.journal"))]
         later = [its for its in made if its["template"] == "utility_selection" and its["rung"] == "first"]
         assert later
         shares[layout] = sum(its["cached_tokens"] for its in later) / sum(its["prompt_tokens"] for its in later)

@@ -1,6 +1,7 @@
 """The transformers engine on a tiny random model, and on the packaged one; what all engines share."""
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from components.shared.llm import (
+    BusyTime,
     Completion,
     CompletionRequest,
     Engine,
@@ -203,6 +205,29 @@ def test_an_endpoint_needs_a_url_and_the_others_take_none(tiny_llm: Path) -> Non
 
 def test_the_name_of_a_local_model_says_nothing_of_the_machine(engine: TransformersEngine, tiny_llm: Path) -> None:
     assert engine.model == tiny_llm.name
+
+
+def test_a_pattern_holds_whatever_the_model_would_say(engine: TransformersEngine) -> None:
+    pattern = r"(None|\[(1|2)\](, \[(1|2)\]){0,2})"
+    turns = (Turn("user", "the moon"),)
+    requests = [CompletionRequest(str(seed), turns, 30, 1.5 if seed else 0.0, seed, pattern=pattern) for seed in range(8)]
+    results = [result for result in _run(engine, requests).values() if isinstance(result, Completion)]
+    assert len(results) == 8
+    assert all(re.fullmatch(pattern, result.text) and result.finish_reason == "stop" for result in results)
+    # It is held to the pattern, not to one reply.
+    assert len({result.text for result in results}) > 1
+
+
+def test_the_seconds_of_calls_at_once_add_up_to_the_busy_time() -> None:
+    ticks = iter([0.0, 10.0, 12.0, 15.0, 16.0, 20.0, 21.0])
+    busy = BusyTime(lambda: next(ticks))
+    first = busy.start()  # at 10, alone until 12
+    second = busy.start()  # at 12, two until 15
+    of_first = busy.stop(first)  # 2 + 3 / 2
+    of_second = busy.stop(second)  # 3 / 2 + 1
+    assert (of_first, of_second) == (3.5, 2.5)
+    # Idle from 16 to 20 belongs to nobody.
+    assert busy.stop(busy.start()) == 1.0
 
 
 @pytest.mark.slow

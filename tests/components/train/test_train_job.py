@@ -51,7 +51,9 @@ def inputs(tmp_path: Path) -> Path:
                 annotations.append(Annotation(f"q{number}", (passage_id, *others), ("positive", *["negative"] * 3), "m", "llm", "ok"))  # type: ignore[arg-type]
         writer.finish(queries, qrels)
     for shard in (0, 1):
-        its = AnnotateConfig(dataset_uri="", pools_uri="", llm_uri="", output_uri=str(tmp_path / f"annotations-{shard}"), shard=shard)
+        its = AnnotateConfig(
+            dataset_uri="", pools_uri="", llm_uri="", output_uri=str(tmp_path / f"annotations-{shard}"), shard=shard, num_shards=2
+        )
         with artifact_writer("annotate", its) as artifact:
             write_records(artifact.path / "annotations.jsonl", annotations[shard::2])
     words = [*ANIMALS, *PLACES, "filler", *(f"ask{n}" for n in range(10)), *(f"in{n}" for n in range(4)), "query", ":"]
