@@ -73,7 +73,7 @@ def plan(settings: Settings, workdir: Path) -> list[LocalStep]:
     annotations = {"annotations_uri": ",".join(shards)}
     return [
         step("prepare", "prepare", "prepare", output_uri=at("dataset")),
-        step("export (base)", "export", "base", checkpoint_uri=base_uri, output_uri=base["encoder_uri"]),
+        step("export (base)", "export", "base", **dataset, checkpoint_uri=base_uri, output_uri=base["encoder_uri"]),
         step("index (base)", "index", "index", **dataset, encoder_uri=base["encoder_uri"], output_uri=base["index_uri"]),
         step("mine", "mine", "mine", **dataset, **base, output_uri=at("pools")),
         *(
@@ -90,7 +90,7 @@ def plan(settings: Settings, workdir: Path) -> list[LocalStep]:
             for shard, uri in enumerate(shards)
         ),
         step("train", "train", "train", **dataset, **annotations, base_uri=base_uri, output_uri=at("checkpoint")),
-        step("export", "export", "export", checkpoint_uri=at("checkpoint"), output_uri=trained["encoder_uri"]),
+        step("export", "export", "export", **dataset, checkpoint_uri=at("checkpoint"), output_uri=trained["encoder_uri"]),
         step("index", "index", "index", **dataset, encoder_uri=trained["encoder_uri"], output_uri=trained["index_uri"]),
         step("evaluate", "evaluate", "evaluate", **dataset, **compared, **annotations, output_uri=at("evaluation")),
     ]

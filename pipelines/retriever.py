@@ -69,7 +69,7 @@ def build(values: Mapping[str, Any], profile: str) -> object:
         collection = {"collection_uri": prepare_collection_uri, "collection_digest": prepare_collection_digest}
         dataset = place(prepare(**collection, **fixed["prepare"]), "prepare", profile, "prepare").output
 
-        base_export = export_base(checkpoint_uri=base_checkpoint_uri, **fixed["base"])
+        base_export = export_base(dataset=dataset, checkpoint_uri=base_checkpoint_uri, **fixed["base"])
         base_encoder = place(base_export, "export", profile, "export (base)").output
         base_indexed = index(dataset=dataset, encoder=base_encoder, **fixed["index"])
         base_index = place(base_indexed, "index", profile, "index (base)").output
@@ -87,7 +87,7 @@ def build(values: Mapping[str, Any], profile: str) -> object:
         trained = train(dataset=dataset, annotations=dsl.Collected(annotations), **learned, **fixed["train"])
         checkpoint = place(trained, "train", profile, "train").output
 
-        encoder = place(export_checkpoint(checkpoint=checkpoint, **fixed["export"]), "export", profile, "export").output
+        encoder = place(export_checkpoint(dataset=dataset, checkpoint=checkpoint, **fixed["export"]), "export", profile, "export").output
         indexed = place(index(dataset=dataset, encoder=encoder, **fixed["index"]), "index", profile, "index").output
 
         rankers = {"base_encoder": base_encoder, "base_index": base_index, "encoder": encoder, "index": indexed}

@@ -43,8 +43,10 @@ _PLACES = {
     "annotate": {"llm_uri", "endpoint_uri", "journal_uri"},
     "train": {"state_uri"},
 }
+# Where a task stands among its like, and what it makes: the flow says so, not a person.
+_OF_FLOW = {"annotate": {"shard"}, "index": {"product", "shard", "num_shards"}}
 # A checkpoint of train brings its own pooling, prefixes and lengths.
-_OF_EXPORT = {"opset", "max_difference", "seed"}
+_OF_CHECKPOINT = {"pooling", "normalise", "query_prefix", "passage_prefix", "query_tokens", "passage_tokens"}
 
 
 def read_settings(path: Path) -> Settings:
@@ -85,8 +87,8 @@ def _defaults(section: str) -> dict[str, Any]:
     wanted = {}
     for field in dataclasses.fields(SECTIONS[section]):
         place = field.name.endswith("_uri")
-        shown = field.name in _PLACES.get(section, set()) if place else section != "export" or field.name in _OF_EXPORT
-        if shown and field.name != "shard":
+        shown = field.name in _PLACES.get(section, set()) if place else section != "export" or field.name not in _OF_CHECKPOINT
+        if shown and field.name not in _OF_FLOW.get(section, set()):
             wanted[field.name] = "" if field.default is dataclasses.MISSING else field.default
     return wanted
 

@@ -14,7 +14,7 @@ from components.evaluate.component import evaluate
 from components.evaluate.config import EvaluateConfig
 from components.export.component import export_base, export_checkpoint
 from components.export.config import ExportConfig
-from components.index.component import index
+from components.index.component import encode_corpus, index, index_vectors, update_index
 from components.index.config import IndexConfig
 from components.mine.component import mine
 from components.mine.config import MineConfig
@@ -33,6 +33,9 @@ _TASKS: list[tuple[Any, type[Any]]] = [
     (export_base, ExportConfig),
     (export_checkpoint, ExportConfig),
     (index, IndexConfig),
+    (encode_corpus, IndexConfig),
+    (index_vectors, IndexConfig),
+    (update_index, IndexConfig),
     (evaluate, EvaluateConfig),
 ]
 _KFP_TYPES = {str: "String", int: "Integer", float: "Float"}
@@ -41,6 +44,19 @@ _PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}")
 _ARTIFACT = re.compile(r"\{\{\$\.(inputs|outputs)\.artifacts\['(\w+)'\]\.path\}\}")
 # Parameters that are no flag: part of the cache key only.
 _KEYS = {"prepare": {"collection_digest"}}
+# Fields that a task does not ask for: a checkpoint of train says its own, and a share of a corpus is no index.
+_NOT_ASKED = {
+    "export-checkpoint": {"pooling", "normalise", "query_prefix", "passage_prefix", "query_tokens", "passage_tokens"},
+    "index": {"vectors_uri", "previous_uri", "product", "shard", "num_shards"},
+    "update-index": {"vectors_uri", "product", "shard", "num_shards"},
+    "index-vectors": {"previous_uri", "product", "shard", "num_shards", "batch_tokens"},
+    "encode-corpus": {
+        *("vectors_uri", "previous_uri", "factory", "search_parameters", "memory_mib", "part_passages"),
+        *("training_vectors", "num_recall_queries", "min_recall", "seed"),
+    },
+}
+# What a task fixes: the kind of its product.
+_FIXED = {"encode-corpus": {"product": "vectors"}}
 
 every_task = pytest.mark.parametrize(("task", "config"), _TASKS, ids=lambda each: getattr(each, "name", ""))
 
@@ -58,9 +74,7 @@ def test_flags_are_fields(task: Any, config: type[Any]) -> None:
     fields = {field.name for field in dataclasses.fields(config)}
     flags = set(_flags(task))
     assert flags <= fields
-    # What a checkpoint of train says itself is not asked again.
-    of_checkpoint = {"pooling", "normalise", "query_prefix", "passage_prefix", "query_tokens", "passage_tokens"}
-    assert fields - flags == (of_checkpoint if task is export_checkpoint else set())
+    assert fields - flags == _NOT_ASKED.get(task.name, set())
 
 
 @every_task
@@ -104,7 +118,7 @@ def test_the_rendered_command_makes_the_default_config(task: Any, config: type[A
     parsed = parse_flags(task.name, config, arguments, {"inputs": {"artifacts": paths}})
     for field in dataclasses.fields(config):
         if field.default is not dataclasses.MISSING and not (field.name.endswith("_uri") and getattr(parsed, field.name)):
-            assert getattr(parsed, field.name) == field.default
+            assert getattr(parsed, field.name) == _FIXED.get(task.name, {}).get(field.name, field.default)
     if "annotations" in inputs:
         assert parsed.annotations_uri == "/in/annotations-0,/in/annotations-1"
 

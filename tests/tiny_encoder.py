@@ -14,7 +14,16 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from components.export.config import ExportConfig
 from components.index.config import IndexConfig
 from components.shared.dataset import Dataset
-from components.shared.encoder import GRAPH_NAME, INPUT_NAMES, OUTPUT_NAME, TOKENIZER_NAME, Encoder, EncoderSettings, write_settings
+from components.shared.encoder import (
+    CONTRACT_KEY,
+    GRAPH_NAME,
+    INPUT_NAMES,
+    OUTPUT_NAME,
+    TOKENIZER_NAME,
+    Encoder,
+    EncoderSettings,
+    write_settings,
+)
 from components.shared.index import IndexSettings, PassageIndex
 from components.shared.manifest import artifact_writer
 
@@ -43,9 +52,12 @@ def write_tiny_encoder_files(
     embeddings = np.random.default_rng(seed).standard_normal((len(vocabulary), dimension)).astype(np.float32)
     # What every text holds says nothing about it.
     embeddings[: len(SPECIAL_WORDS)] *= 0.05
-    onnx.save(_graph(embeddings), str(folder / GRAPH_NAME))
+    graph = _graph(embeddings)
     defaults = {"query_prefix": "", "passage_prefix": "", "query_tokens": 32, "passage_tokens": 64, "pad_token_id": 0}
-    write_settings(folder, EncoderSettings(**{"dimension": dimension, "pooling": "mean", "normalise": True, **defaults, **settings}))
+    its = EncoderSettings(**{"dimension": dimension, "pooling": "mean", "normalise": True, **defaults, **settings})
+    graph.metadata_props.add(key=CONTRACT_KEY, value=its.contract())
+    onnx.save(graph, str(folder / GRAPH_NAME))
+    write_settings(folder, its)
 
 
 def write_tiny_index(folder: Path, *, dataset: Path, encoder: Path, factory: str = "Flat") -> Path:

@@ -11,11 +11,14 @@ from pathlib import Path
 import torch
 
 from components.shared.checkpoint import DualEncoder
-from components.shared.encoder import GRAPH_NAME, INPUT_NAMES, OUTPUT_NAME
+from components.shared.encoder import CONTRACT_KEY, GRAPH_NAME, INPUT_NAMES, OUTPUT_NAME, EncoderSettings
 
 
-def write_graph(model: DualEncoder, folder: Path, *, opset: int) -> None:
-    """Writes model.onnx, weights inside, into an existing folder."""
+def write_graph(model: DualEncoder, folder: Path, settings: EncoderSettings, *, opset: int) -> None:
+    """Writes model.onnx, weights and the settings inside, into an existing folder.
+
+    Not passed through onnxruntime.transformers' optimizer: of this graph it fuses what ONNX Runtime fuses itself when it loads it.
+    """
     model.eval()
     # Two texts of different lengths, so that no dimension is one and the tracer cannot take it for a constant.
     ids, mask = model.pad(model.tokenize_passages(["short", "a text that is a little longer than the other"]))
@@ -37,4 +40,5 @@ def write_graph(model: DualEncoder, folder: Path, *, opset: int) -> None:
             verbose=False,
         )
     assert program is not None
+    program.model.metadata_props[CONTRACT_KEY] = settings.contract()
     program.save(str(folder / GRAPH_NAME), external_data=False)

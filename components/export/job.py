@@ -2,57 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from components.export.config import ExportConfig
+from components.export.drift import dev_set, measure_drift
 from components.export.graph import write_graph
-from components.export.parity import largest_difference, parity_texts
+from components.export.parity import TorchVectors, compare, parity_texts
+from components.export.variants import parse_variants, write_variant
 from components.shared import checkpoint, log, storage
-from components.shared.encoder import TOKENIZER_NAME, Encoder, EncoderSettings, write_settings
+from components.shared.dataset import Dataset
+from components.shared.encoder import GRAPH_NAMES, TOKENIZER_NAME, Encoder, EncoderSettings, write_settings
 from components.shared.manifest import artifact_writer, open_artifact
 
 
 def export(config: ExportConfig) -> None:
-    """Writes the encoder, loads it again as its readers will, and proves it equal to torch before it becomes visible.
+    """Writes the encoder, loads it again as its readers will, and proves every graph of it before it becomes visible.
 
     Raises:
-        ValueError: Where the vectors differ by more than the config allows.
+        ValueError: Where vectors differ by more than the config allows, or find less than it demands; names the variant.
     """
+    variants = parse_variants(config.variants)
     model = _load(config)
+    dev = dev_set(Dataset(open_artifact(config.dataset_uri)), config) if config.dataset_uri and len(variants) > 1 else None
     with artifact_writer("export", config) as artifact:
-        write_encoder(model, artifact.path, opset=config.opset)
-        difference = largest_difference(model, Encoder(artifact.path), parity_texts(model.settings.passage_tokens, config.seed))
-        log.event("parity with torch", largest_difference=difference, allowed=config.max_difference)
-        # A vector that is not a number fails too: every comparison with nan is false.
+        write_encoder(model, artifact.path, opset=config.opset, variants=variants)
+        texts = parity_texts(model.settings.passage_tokens, config.seed, config.num_parity_texts)
+        torch_vectors = TorchVectors.of(model, texts)
+        exact = Encoder(artifact.path, variant="fp32")
+        reports: dict[str, dict[str, Any]] = {}
+        for variant in variants:
+            encoder = Encoder(artifact.path, variant=variant)
+            report = asdict(compare(torch_vectors, encoder, texts)) | {"provider": encoder.providers[0]}
+            if dev is not None and variant != "fp32":
+                report |= asdict(measure_drift(exact, encoder, dev, seed=config.seed))
+            log.event("parity with torch", variant=variant, **report)
+            check_gates(config, variant, report)
+            reports[variant] = report
+        artifact.metrics.update(
+            dimension=model.dimension, largest_difference=reports["fp32"]["largest_difference"], opset=config.opset, variants=reports
+        )
+
+
+def check_gates(config: ExportConfig, variant: str, report: Mapping[str, Any]) -> None:
+    """Holds what was measured of a variant against the config.
+
+    Raises:
+        ValueError: Where it breaks a gate. A measure that is not a number breaks it too: every comparison with nan is false.
+    """
+    where = f"{config.checkpoint_uri}: {variant}"
+    if variant == "fp32":
+        difference = report["largest_difference"]
         if not difference <= config.max_difference:
             raise ValueError(
-                f"{config.checkpoint_uri}: ONNX vectors differ from torch's by {difference:.2e}, allowed are {config.max_difference:.0e}; "
+                f"{where}: ONNX vectors differ from torch's by {difference:.2e}, allowed are {config.max_difference:.0e}; "
                 "try another --opset, or report the model"
             )
-        artifact.metrics.update(dimension=model.dimension, largest_difference=difference, opset=config.opset)
+        return
+    remedy = "leave the variant out of --variants, or lower the gate knowingly"
+    for name, smallest in (
+        ("mean_cosine", config.min_cosine),
+        ("overlap_10", config.min_overlap),
+        ("batch_cosine", config.min_batch_cosine),
+    ):
+        if not report[name] >= smallest:
+            raise ValueError(f"{where}: {name} to torch is {report[name]:.4f}, the gate is {smallest}; {remedy}")
+    if "ndcg_10_drift" in report and not report["ndcg_10_drift"] >= -config.max_drift:
+        fall, p_value = -report["ndcg_10_drift"], report["p_value"]
+        raise ValueError(f"{where}: nDCG@10 falls by {fall:.4f} (p = {p_value:.3f}), allowed are {config.max_drift}; {remedy}")
 
 
-def write_encoder(model: checkpoint.DualEncoder, folder: Path, *, opset: int) -> None:
-    """Writes graph, tokenizer and settings into an existing folder."""
-    write_graph(model, folder, opset=opset)
+def write_encoder(model: checkpoint.DualEncoder, folder: Path, *, opset: int, variants: Sequence[str] = ("fp32",)) -> None:
+    """Writes graphs, tokenizer and settings into an existing folder."""
     tokenizer = model.tokenizer.backend_tokenizer
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.save(str(folder / TOKENIZER_NAME))
-    settings = model.settings
-    write_settings(
-        folder,
-        EncoderSettings(
-            dimension=model.dimension,
-            pooling=settings.pooling,
-            normalise=settings.normalise,
-            query_prefix=settings.query_prefix,
-            passage_prefix=settings.passage_prefix,
-            query_tokens=settings.query_tokens,
-            passage_tokens=settings.passage_tokens,
-            pad_token_id=int(model.tokenizer.pad_token_id or 0),
-        ),
+    its = model.settings
+    settings = EncoderSettings(
+        dimension=model.dimension,
+        pooling=its.pooling,
+        normalise=its.normalise,
+        query_prefix=its.query_prefix,
+        passage_prefix=its.passage_prefix,
+        query_tokens=its.query_tokens,
+        passage_tokens=its.passage_tokens,
+        pad_token_id=int(model.tokenizer.pad_token_id or 0),
     )
+    write_graph(model, folder, settings, opset=opset)
+    smaller = [variant for variant in variants if variant != "fp32"]
+    for variant in smaller:
+        write_variant(folder, variant)
+    graphs = {variant: storage.file_digest(folder / GRAPH_NAMES[variant]) for variant in smaller}
+    write_settings(folder, replace(settings, graphs=graphs))
 
 
 def _load(config: ExportConfig) -> checkpoint.DualEncoder:

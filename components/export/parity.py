@@ -1,8 +1,9 @@
-"""Proof that the exported encoder gives torch's vectors, over lengths from two tokens to the longest."""
+"""Proof that an exported graph gives torch's vectors, over texts of all lengths and kinds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,30 +12,89 @@ from jaxtyping import Float32
 from components.shared.checkpoint import DualEncoder
 from components.shared.encoder import Encoder
 
-# Words that a tokenizer splits in different ways: Latin with accents, Chinese, Cyrillic, code, an emoji.
-_WORDS = ("index,", "caf\u00e9", "\u691c\u7d22", "\u043f\u043e\u0438\u0441\u043a", "42", "() =>", "\U0001f642", "retrieval", "utility")
+# Words that a tokenizer splits in different ways: Latin with accents, Chinese, Cyrillic, Arabic and Hebrew (right to left), code, emoji.
+_WORDS = (
+    *("index,", "caf\u00e9", "\u691c\u7d22", "\u043f\u043e\u0438\u0441\u043a", "\u0628\u062d\u062b", "\u05d7\u05d9\u05e4\u05d5\u05e9"),
+    *("42", "() =>", "\U0001f642", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "retrieval", "utility", "the", "of", "volcano", "glacier"),
+)
+_SPECIAL = ("", " ", "a", "\U0001f642", "\u0628\u062d\u062b " * 20, "word " * 20_000, "x" * 100_000)
+_DEPTH = 10
+_ALONE = 32
+
+Vectors = Float32[np.ndarray, "_ dimension"]
 
 
-def parity_texts(longest: int, seed: int, num_texts: int = 24) -> list[str]:
-    """Texts of spread lengths: empty, one word, up to twice the longest; the seed decides their words."""
-    random = np.random.default_rng(seed)
-    lengths = np.unique(np.geomspace(1, 2 * longest, num_texts).astype(int))
-    return ["", *(" ".join(random.choice(_WORDS, size=length)) for length in lengths)]
+@dataclass(frozen=True)
+class Parity:
+    """A graph against torch, over queries and passages alike.
 
-
-def largest_difference(model: DualEncoder, encoder: Encoder, texts: Sequence[str]) -> float:
-    """Largest difference of a vector component, relative to the vector's length, over queries and passages.
-
-    torch encodes each text alone, the encoder in padded batches: so a graph that lets padding leak fails as well.
+    Attributes:
+        num_texts: Texts that were compared.
+        largest_difference: Of a vector component, relative to the vector's length.
+        mean_cosine: Between a graph's vector and torch's of the same text.
+        smallest_cosine: The worst text's.
+        overlap_10: Share of torch's ten nearest passages of each query among the graph's ten nearest.
+        batch_cosine: Smallest cosine between the graph's vector of a text alone and among others.
     """
-    pairs = (
-        (_torch_vectors(model, model.tokenize_queries(texts)), encoder.encode_queries(texts)),
-        (_torch_vectors(model, model.tokenize_passages(texts)), encoder.encode_tokens(encoder.tokenize_passages(texts))),
+
+    num_texts: int
+    largest_difference: float
+    mean_cosine: float
+    smallest_cosine: float
+    overlap_10: float
+    batch_cosine: float
+
+
+@dataclass(frozen=True)
+class TorchVectors:
+    """torch's vectors of the parity texts, each text encoded alone: so a graph that lets padding leak differs from them."""
+
+    queries: Vectors
+    passages: Vectors
+
+    @classmethod
+    def of(cls, model: DualEncoder, texts: Sequence[str]) -> TorchVectors:
+        """Encodes the texts as queries and as passages."""
+        return cls(_torch_vectors(model, model.tokenize_queries(texts)), _torch_vectors(model, model.tokenize_passages(texts)))
+
+
+def parity_texts(longest: int, seed: int, num_texts: int = 64) -> list[str]:
+    """Texts of all lengths: empty, one token, 100 kB, and between them up to twice the longest; the seed decides their words."""
+    random = np.random.default_rng(seed)
+    lengths = np.geomspace(1, 2 * longest, max(num_texts - len(_SPECIAL), 2)).astype(int)
+    return [*_SPECIAL, *(" ".join(random.choice(_WORDS, size=length)) for length in lengths)]
+
+
+def compare(expected: TorchVectors, encoder: Encoder, texts: Sequence[str]) -> Parity:
+    """What a graph's vectors, encoded in padded batches, are worth beside torch's."""
+    found = TorchVectors(encoder.encode_queries(texts), encoder.encode_tokens(encoder.tokenize_passages(texts)))
+    pairs = ((expected.queries, found.queries), (expected.passages, found.passages))
+    cosines = np.concatenate([_cosines(ours, theirs) for ours, theirs in pairs])
+    differences = [float((np.abs(ours - theirs) / np.linalg.norm(ours, axis=1, keepdims=True)).max()) for ours, theirs in pairs]
+    rows = np.linspace(0, len(texts) - 1, min(_ALONE, len(texts))).astype(int)
+    alone = np.concatenate([encoder.encode_tokens(encoder.tokenize_passages([texts[row]])) for row in rows])
+    return Parity(
+        num_texts=len(texts),
+        # max() of Python drops a nan, and a nan must break the gate.
+        largest_difference=float(np.max(differences)),
+        mean_cosine=float(cosines.mean()),
+        smallest_cosine=float(cosines.min()),
+        overlap_10=_overlap(expected, found),
+        batch_cosine=float(_cosines(alone, found.passages[rows]).min()),
     )
-    return max(float((np.abs(ours - theirs) / np.linalg.norm(ours, axis=1, keepdims=True)).max()) for ours, theirs in pairs)
+
+
+def _cosines(ours: Vectors, theirs: Vectors) -> Float32[np.ndarray, " _"]:
+    cosines: Float32[np.ndarray, " _"] = (ours * theirs).sum(1) / (np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1))
+    return cosines
+
+
+def _overlap(expected: TorchVectors, found: TorchVectors) -> float:
+    best = [np.argsort(-(its.queries @ its.passages.T), axis=1, kind="stable")[:, :_DEPTH] for its in (expected, found)]
+    return float(np.mean([len(set(ours) & set(theirs)) / len(ours) for ours, theirs in zip(*best, strict=True)]))
 
 
 @torch.inference_mode()
-def _torch_vectors(model: DualEncoder, token_ids: Sequence[list[int]]) -> Float32[np.ndarray, "text dimension"]:
+def _torch_vectors(model: DualEncoder, token_ids: Sequence[list[int]]) -> Vectors:
     model.eval()
     return np.concatenate([model(*model.pad([ids])).float().cpu().numpy() for ids in token_ids])

@@ -2,62 +2,122 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from components.index.choice import AUTO, Candidate, candidates
 from components.index.config import IndexConfig
-from components.index.shards import encode_shards, sample_rows
+from components.index.previous import PreviousIndex, write_hashes
+from components.index.queries import Judge, held_out
+from components.index.shards import encode_shards, gather_vectors, sample_rows, write_contract
+from components.index.tuning import DEPTH, TUNE, tune
 from components.shared import log
 from components.shared.dataset import Dataset
 from components.shared.encoder import Encoder, num_cores
-from components.shared.index import IndexSettings, PassageIndex, exact_rows, iter_blocks, recall, set_threads
-from components.shared.manifest import artifact_writer, open_artifact
-
-_RECALL_DEPTH = 10
+from components.shared.index import IndexSettings, PassageIndex, set_threads
+from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 
 
 def build_index(config: IndexConfig) -> None:
     """Encodes the corpus, builds the index, and measures it against exact search before it becomes visible.
 
     Raises:
-        ValueError: Where recall@10 is below the gate, or FAISS refuses the factory string.
+        ValueError: Where recall@10 is below the gate, FAISS refuses the factory string, or given vectors do not fit.
     """
     dataset = Dataset(open_artifact(config.dataset_uri))
-    encoder = Encoder(open_artifact(config.encoder_uri), num_threads=config.num_threads)
+    encoder = Encoder(open_artifact(config.encoder_uri), num_threads=1, variant=config.variant)
     set_threads(config.num_threads or num_cores())
+    previous = PreviousIndex(config.previous_uri, encoder) if config.previous_uri else None
     with artifact_writer("index", config) as artifact:
-        shards = encode_shards(
-            dataset, encoder, artifact.scratch / "vectors", shard_passages=config.shard_passages, batch_tokens=config.batch_tokens
-        )
-        index = _build(config, dataset, encoder, shards)
-        found = measure_recall(index, dataset, encoder, shards, config)
-        if found < config.min_recall:
-            raise ValueError(
-                f"factory {config.factory!r}: recall@{_RECALL_DEPTH} is {found:.3f}, the gate is {config.min_recall}; "
-                "raise nprobe or efSearch in --search-parameters, or choose a finer factory"
-            )
+        if config.product == "vectors":
+            encode_shards(dataset, encoder, artifact.path, config)
+            write_contract(artifact.path, encoder, config)
+            artifact.metrics.update(shard=config.shard, num_shards=config.num_shards)
+            return
+        if config.vectors_uri:
+            shards = gather_vectors(config, dataset, encoder)
+        else:
+            shards = encode_shards(dataset, encoder, artifact.scratch / "vectors", config, previous)
+        index, measured = _build(config, dataset, encoder, shards, artifact, previous)
         index.save(artifact.path)
-        artifact.metrics.update(num_passages=index.num_passages, recall_10=found, factory=config.factory)
+        write_hashes(artifact.path, dataset)
+        artifact.metrics.update(measured)
 
 
-def _build(config: IndexConfig, dataset: Dataset, encoder: Encoder, shards: list[Path]) -> PassageIndex:
+def _build(
+    config: IndexConfig,
+    dataset: Dataset,
+    encoder: Encoder,
+    shards: list[Path],
+    artifact: ArtifactWriter,
+    previous: PreviousIndex | None,
+) -> tuple[PassageIndex, dict[str, Any]]:
+    """The first candidate whose recall holds the gate, and what was measured of it."""
+    judge = Judge(held_out(dataset, encoder, config), shards)
+    for number, candidate in enumerate(_candidates(config, dataset, encoder, previous)):
+        scratch = artifact.scratch / f"candidate-{number}"
+        scratch.mkdir(exist_ok=True)
+        start = time.monotonic()
+        index = _assemble(candidate, config, dataset, encoder, shards, scratch)
+        seconds = time.monotonic() - start
+        curve: list[dict[str, Any]] = []
+        if TUNE in (config.search_parameters, config.factory):
+            _, curve = tune(index, judge.tuning, judge.tuning_rows, min_recall=config.min_recall)
+        point = judge.verdict(index)
+        log.event("recall against exact search", factory=candidate.factory, recall_10=point.recall_10, gate=config.min_recall)
+        if point.recall_10 >= config.min_recall:
+            return index, {
+                "num_passages": index.num_passages,
+                "factory": candidate.factory,
+                "trained_before": candidate.like is not None,
+                "variant": encoder.variant,
+                "provider": encoder.providers[0],
+                "search_parameters": index.settings.search_parameters,
+                "recall_10": point.recall_10,
+                "queries_per_second": point.queries_per_second,
+                "exact_queries_per_second": judge.exact_queries_per_second,
+                "num_recall_queries": len(judge.verifying),
+                "estimated_memory_bytes": candidate.memory_bytes,
+                "build_seconds": round(seconds, 2),
+                "curve": curve,
+            }
+    raise ValueError(
+        f"factory {candidate.factory!r}: recall@{DEPTH} is {point.recall_10:.3f}, the gate is {config.min_recall}; "
+        "raise nprobe or efSearch in --search-parameters, or choose a finer factory"
+    )
+
+
+def _candidates(config: IndexConfig, dataset: Dataset, encoder: Encoder, previous: PreviousIndex | None) -> list[Candidate]:
+    """The previous index's structure, then those that are trained anew: what no longer holds the recall is rebuilt."""
+    if config.factory == AUTO:
+        memory_bytes = config.memory_mib << 20
+        new = candidates(dataset.num_passages, encoder.dimension, min_recall=config.min_recall, memory_bytes=memory_bytes)
+    else:
+        new = [Candidate(config.factory, 0, config.training_vectors)]
+    if previous is None or previous.settings.factory not in [its.factory for its in new]:
+        return new
+    (same,) = (its for its in new if its.factory == previous.settings.factory)
+    return [replace(same, like=previous.folder), *new]
+
+
+def _assemble(
+    candidate: Candidate, config: IndexConfig, dataset: Dataset, encoder: Encoder, shards: list[Path], scratch: Path
+) -> PassageIndex:
+    tuned = TUNE in (config.search_parameters, config.factory)
     settings = IndexSettings(
         encoder_digest=encoder.digest,
         dimension=encoder.dimension,
-        factory=config.factory,
-        search_parameters=config.search_parameters,
+        factory=candidate.factory,
+        search_parameters="" if tuned else config.search_parameters,
         num_passages=dataset.num_passages,
+        vector_dtype=config.vector_dtype,
+        variant=encoder.variant,
     )
-    sample = sample_rows(shards, config.training_vectors, config.seed)
+    num_samples = min(config.training_vectors, candidate.training_vectors)
+    sample = sample_rows(shards, num_samples, config.seed, dimension=encoder.dimension)
+    shards_a_part = max(1, config.part_passages // config.shard_passages)
+    parts = [shards[first : first + shards_a_part] for first in range(0, len(shards), shards_a_part)]
     passage_ids = (passage.passage_id for passage in dataset.iter_passages())
-    return PassageIndex.build(iter_blocks(shards), passage_ids, sample=sample, settings=settings)
-
-
-def measure_recall(index: PassageIndex, dataset: Dataset, encoder: Encoder, shards: list[Path], config: IndexConfig) -> float:
-    """recall@10 on the dataset's own queries; on a sample of passages where it has none."""
-    texts = [query.text for query in dataset.queries()][: config.num_recall_queries]
-    queries = encoder.encode_queries(texts) if texts else sample_rows(shards, config.num_recall_queries, config.seed)
-    depth = min(_RECALL_DEPTH, index.num_passages)
-    _, found = index.search_rows(queries, depth)
-    share = recall(found, exact_rows(iter_blocks(shards), queries, depth))
-    log.event("recall against exact search", recall_10=share, queries=len(queries))
-    return share
+    return PassageIndex.assemble(parts, passage_ids, sample=sample, settings=settings, scratch=scratch, like=candidate.like)

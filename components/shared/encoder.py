@@ -1,7 +1,9 @@
 """Encoder: ONNX graph + tokenizer + prefixes; texts in, vectors out.
 
 Pooling and normalisation are inside the graph; prefixes and lengths are in encoder.json. Nobody who encodes can disagree with
-training, because there is nothing left to choose.
+training, because there is nothing left to choose: the graph carries the settings it was exported with, and refuses others.
+
+A folder holds the fp32 graph and may hold smaller ones of it (fp16, int8), each proven when it was exported.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -22,7 +26,12 @@ from components.shared.batches import length_sorted_batches
 from components.shared.records import Passage
 
 GRAPH_NAME, TOKENIZER_NAME, SETTINGS_NAME = "model.onnx", "tokenizer.json", "encoder.json"
+GRAPH_NAMES = {"fp32": GRAPH_NAME, "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
 INPUT_NAMES, OUTPUT_NAME = ("input_ids", "attention_mask"), "vectors"
+
+Variant = Literal["auto", "fp32", "fp16", "int8"]
+# Of a graph's metadata: the settings it was exported with.
+CONTRACT_KEY = "retriever.encoder"
 
 # A tokenizer's time grows with the whole text even when it truncates: cut first. Hardly any text has fewer tokens than one for
 # this many characters; one that has is read whole.
@@ -33,7 +42,10 @@ Vectors = Float32[np.ndarray, "text dimension"]
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What travels with the graph; lengths count special tokens."""
+    """What travels with the graph; lengths count special tokens.
+
+    `graphs` names the graphs beside the fp32 one, each with the sha256 of its file.
+    """
 
     dimension: int
     pooling: str
@@ -43,6 +55,12 @@ class EncoderSettings:
     query_tokens: int
     passage_tokens: int
     pad_token_id: int
+    graphs: dict[str, str] = field(default_factory=dict)
+
+    def contract(self) -> str:
+        """The settings that a graph must have been exported with, as JSON."""
+        values = {name: value for name, value in asdict(self).items() if name != "graphs"}
+        return orjson.dumps(values, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def write_settings(folder: Path, settings: EncoderSettings) -> None:
@@ -66,11 +84,13 @@ def num_cores() -> int:
 class Encoder:
     """A loaded encoder; thread-safe, since ONNX Runtime sessions and tokenizers are."""
 
-    def __init__(self, folder: Path, *, num_threads: int = 0) -> None:
+    def __init__(self, folder: Path, *, num_threads: int = 0, variant: Variant = "auto") -> None:
         """Loads graph and tokenizer; on a GPU where onnxruntime-gpu finds one.
 
+        `variant` auto is fp16 on a GPU where the folder has it, else fp32.
+
         Raises:
-            ValueError: Where the folder is not an encoder of this version.
+            ValueError: Where the folder is not an encoder of this version, lacks the variant, or was changed after the export.
         """
         try:
             self.settings = EncoderSettings(**orjson.loads((folder / SETTINGS_NAME).read_bytes()))
@@ -80,7 +100,15 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_NAME))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._session = ort.InferenceSession(str(folder / GRAPH_NAME), _session_options(num_threads), providers=_providers())
+        self.variant = _choose(variant, self.settings, folder)
+        graph = folder / GRAPH_NAMES[self.variant]
+        self._session = ort.InferenceSession(str(graph), _session_options(num_threads), providers=_providers())
+        _check_contract(graph, self._session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY), self.settings)
+
+    @property
+    def providers(self) -> list[str]:
+        """What ONNX Runtime computes with, the first choice first."""
+        return list(self._session.get_providers())
 
     @property
     def dimension(self) -> int:
@@ -109,14 +137,28 @@ class Encoder:
         return self._tokenize([self.settings.passage_prefix + text for text in texts], self.settings.passage_tokens, truncate)
 
     def encode_tokens(
-        self, token_ids: Sequence[list[int]], *, batch_tokens: int = 512, on_batch: Callable[[int], None] | None = None
+        self,
+        token_ids: Sequence[list[int]],
+        *,
+        batch_tokens: int = 512,
+        num_workers: int = 1,
+        on_batch: Callable[[int], None] | None = None,
     ) -> Vectors:
-        """Vectors of token ids, in their order; texts of similar length are encoded together."""
+        """Vectors of token ids, in their order; texts of similar length are encoded together.
+
+        `num_workers` threads take batches from one queue; ONNX Runtime leaves Python while it computes, so threads are enough.
+        """
         vectors = np.empty((len(token_ids), self.dimension), dtype=np.float32)
-        for rows in length_sorted_batches([len(ids) for ids in token_ids], batch_tokens):
+
+        def encode(rows: list[int]) -> int:
             vectors[rows] = self._encode_batch([token_ids[row] for row in rows])
-            if on_batch:
-                on_batch(len(rows))
+            return len(rows)
+
+        batches = length_sorted_batches([len(ids) for ids in token_ids], batch_tokens)
+        with ThreadPoolExecutor(num_workers) as pool:
+            for num_finished in pool.map(encode, batches) if num_workers > 1 else map(encode, batches):
+                if on_batch:
+                    on_batch(num_finished)
         return vectors
 
     def _tokenize(self, texts: Sequence[str], max_tokens: int, truncate: bool) -> list[list[int]]:
@@ -154,6 +196,33 @@ def padded(token_ids: Sequence[list[int]], pad_token_id: int) -> tuple[Int64[np.
         ids[row, : len(its)] = its
         mask[row, : len(its)] = 1
     return ids, mask
+
+
+def _choose(variant: Variant, settings: EncoderSettings, folder: Path) -> str:
+    if variant == "auto":
+        return "fp16" if "fp16" in settings.graphs and "CUDAExecutionProvider" in _providers() else "fp32"
+    if variant == "fp32":
+        return variant
+    if variant not in settings.graphs:
+        raise ValueError(
+            f"{folder}: no {variant} graph; it has {', '.join(['fp32', *settings.graphs])}; export it with --variants fp32,{variant}"
+        )
+    graph = folder / GRAPH_NAMES[variant]
+    if hashlib.sha256(graph.read_bytes()).hexdigest() != settings.graphs[variant]:
+        raise ValueError(f"{graph}: not the graph that {SETTINGS_NAME} names (edited or damaged); export it again")
+    return variant
+
+
+def _check_contract(graph: Path, found: str | None, settings: EncoderSettings) -> None:
+    if found is None:
+        raise ValueError(f"{graph}: does not say how it was exported; export it again")
+    exported, wanted = orjson.loads(found), orjson.loads(settings.contract())
+    for name in sorted(exported.keys() | wanted.keys()):
+        if exported.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{graph.parent / SETTINGS_NAME}: says {name} {wanted.get(name)!r}, the graph was exported with {exported.get(name)!r}; "
+                "their vectors do not mix: export it again"
+            )
 
 
 def _session_options(num_threads: int) -> ort.SessionOptions:

@@ -26,7 +26,7 @@ from components.shared.manifest import BusyError, Config, compute_identity, inpu
 from components.shared.telemetry import JobTelemetry
 
 EXIT_OK, EXIT_USAGE, EXIT_BAD_DATA, EXIT_TRANSIENT, EXIT_TERMINATED = 0, 2, 65, 75, 143
-_TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN)
+_TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN)
 
 # Set by a local run to its process id: a job whose parent is gone has nobody to work for, and its locks stand in the way.
 PARENT_VARIABLE = "RETRIEVER_PARENT_PID"

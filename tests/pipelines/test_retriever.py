@@ -199,7 +199,7 @@ def test_yaml_traps_are_read_as_they_were_meant(tmp_path: Path) -> None:
     assert settings["base"]["normalise"] == "yes"
     assert settings["base"]["max_difference"] == 1e-5
     assert isinstance(settings["train"]["loss_temperature"], float)
-    assert settings["index"]["factory"] == "Flat"
+    assert settings["index"]["factory"] == "auto"
     assert set(settings) == set(SECTIONS)
 
 

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from components.export.config import ExportConfig
 from components.export.job import export, write_encoder
-from components.export.parity import largest_difference, parity_texts
+from components.export.parity import TorchVectors, compare, parity_texts
 from components.shared import checkpoint
 from components.shared.encoder import GRAPH_NAME, Encoder
 from components.shared.manifest import open_artifact, read_manifest
@@ -48,9 +48,10 @@ def test_a_graph_with_one_changed_weight_is_caught(tmp_path: Path) -> None:
     changed += np.random.default_rng(0).normal(0, 0.01, changed.shape).astype(changed.dtype)
     weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
     texts = parity_texts(48, seed=1)
-    assert largest_difference(model, Encoder(tmp_path / "encoder"), texts) < 1e-6
+    expected = TorchVectors.of(model, texts)
+    assert compare(expected, Encoder(tmp_path / "encoder"), texts).largest_difference < 1e-6
     onnx.save(graph, str(tmp_path / "encoder" / GRAPH_NAME))
-    assert largest_difference(model, Encoder(tmp_path / "encoder"), texts) > 1e-3
+    assert compare(expected, Encoder(tmp_path / "encoder"), texts).largest_difference > 1e-3
 
 
 def test_a_difference_over_the_limit_fails_the_job_and_leaves_nothing(tmp_path: Path) -> None:

@@ -173,3 +173,32 @@ def test_settings_that_are_not_an_encoders_are_refused(tmp_path: Path, content: 
 def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"encoder\.json: not the settings of an encoder.*export it again"):
         Encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("pooling", "meam"), ("query_prefix", "x"), ("passage_prefix", " "), ("query_tokens", 33), ("dimension", 33), ("normalise", False)],
+)
+def test_settings_that_the_graph_was_not_exported_with_are_refused_by_name(
+    make_encoder: Callable[..., Encoder], name: str, value: object, tmp_path: Path
+) -> None:
+    make_encoder()
+    settings = json.loads((tmp_path / SETTINGS_NAME).read_text())
+    (tmp_path / SETTINGS_NAME).write_text(json.dumps(settings | {name: value}))
+    with pytest.raises(ValueError, match=rf"encoder.json: says {name} .*, the graph was exported with .*; their vectors do not mix"):
+        Encoder(tmp_path)
+
+
+def test_a_variant_that_was_not_exported_is_refused(make_encoder: Callable[..., Encoder], tmp_path: Path) -> None:
+    assert make_encoder().variant == "fp32"
+    with pytest.raises(ValueError, match=r"no int8 graph; it has fp32; export it with --variants fp32,int8"):
+        Encoder(tmp_path, variant="int8")
+
+
+def test_threads_that_share_the_work_give_the_same_vectors(make_encoder: Callable[..., Encoder]) -> None:
+    encoder = make_encoder()
+    token_ids = encoder.tokenize_passages(["apple " * (number % 30) for number in range(200)])
+    finished: list[int] = []
+    shared = encoder.encode_tokens(token_ids, batch_tokens=64, num_workers=4, on_batch=finished.append)
+    assert np.array_equal(shared, encoder.encode_tokens(token_ids, batch_tokens=64))
+    assert sum(finished) == 200

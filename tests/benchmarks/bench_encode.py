@@ -1,0 +1,156 @@
+"""Encoding a corpus: the index job's way against sentence-transformers' own encode and against a bare ONNX Runtime loop.
+
+Run: python tests/benchmarks/bench_encode.py [--num-passages 384] [--rounds 3] [--collection FOLDER]
+
+Same model, texts, maximum length and cores for all, from text to vectors, tokenising included. The passages are a seeded draw of a
+collection (RETRIEVER_DATA names the folder of collections; without one they are made up, with lengths like those of web passages). Every
+round runs all ways once in turn, so that a slower minute of the machine meets all alike; ratios are medians over rounds. Needs
+sentence-transformers.
+
+The bare loop is the best recipe known for one session: sorted by length, batches of 8, a session on all cores, nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
+
+from components.export.config import ExportConfig
+from components.export.job import export
+from components.shared.encoder import GRAPH_NAME, INPUT_NAMES, OUTPUT_NAME, TOKENIZER_NAME, Encoder, num_cores
+from pipelines.packaged import find_encoder
+
+_TOKENS, _BARE_BATCH = 256, 8
+Way = Callable[[Sequence[str]], np.ndarray]
+
+
+def main() -> None:
+    """Prints passages per second of each way, the ratios, and what int8 changes in the vectors."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--num-passages", type=int, default=384)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-tokens", type=int, default=512)
+    parser.add_argument("--collection", default="wiki-openqa")
+    arguments = parser.parse_args()
+    texts = passages(arguments.collection, arguments.num_passages)
+    with tempfile.TemporaryDirectory(prefix="bench-encode-") as folder:
+        ways = make_ways(Path(folder) / "encoder", arguments.batch_tokens)
+        measure(ways, texts, arguments.rounds)
+
+
+def make_ways(folder: Path, batch_tokens: int) -> dict[str, Way]:
+    """Each way of encoding texts, loaded and ready."""
+    model = str(find_encoder())
+    export(
+        ExportConfig(
+            checkpoint_uri=model,
+            output_uri=str(folder),
+            query_tokens=_TOKENS,
+            passage_tokens=_TOKENS,
+            variants="fp32,int8",
+            num_parity_texts=16,
+        )
+    )
+    reference = SentenceTransformer(model, device="cpu")
+    reference.max_seq_length = _TOKENS
+    encoders = {variant: Encoder(folder, num_threads=1, variant=variant) for variant in ("fp32", "int8")}
+
+    def ours(encoder: Encoder) -> Way:
+        return lambda texts: encoder.encode_tokens(encoder.tokenize_passages(texts), batch_tokens=batch_tokens, num_workers=num_cores())
+
+    return {
+        "sentence-transformers": lambda texts: np.asarray(reference.encode(list(texts), batch_size=32, show_progress_bar=False)),
+        "bare ONNX Runtime": bare_loop(folder),
+        "ours fp32": ours(encoders["fp32"]),
+        "ours int8": ours(encoders["int8"]),
+    }
+
+
+def bare_loop(folder: Path) -> Way:
+    """Tokenise, sort by length, pad batches of 8, run; written without any of our code."""
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_NAME))
+    tokenizer.enable_truncation(_TOKENS)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_cores()
+    session = ort.InferenceSession(str(folder / GRAPH_NAME), options, providers=["CPUExecutionProvider"])
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        token_ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+        order = sorted(range(len(texts)), key=lambda row: -len(token_ids[row]))
+        vectors = np.empty((len(texts), 384), dtype=np.float32)
+        for first in range(0, len(texts), _BARE_BATCH):
+            rows = order[first : first + _BARE_BATCH]
+            ids = np.zeros((len(rows), len(token_ids[rows[0]])), dtype=np.int64)
+            mask = np.zeros_like(ids)
+            for place, row in enumerate(rows):
+                ids[place, : len(token_ids[row])] = token_ids[row]
+                mask[place, : len(token_ids[row])] = 1
+            (vectors[rows],) = session.run([OUTPUT_NAME], dict(zip(INPUT_NAMES, (ids, mask), strict=True)))
+        return vectors
+
+    return encode
+
+
+def measure(ways: dict[str, Way], texts: Sequence[str], rounds: int) -> None:
+    """All ways in turn, round after round."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    vectors: dict[str, np.ndarray] = {}
+    for way in ways.values():
+        way(texts[:32])
+    for number in range(rounds):
+        # Turning the order around removes what a way owes to its predecessor.
+        for name in list(ways)[:: 1 if number % 2 == 0 else -1]:
+            start = time.perf_counter()
+            vectors[name] = ways[name](texts)
+            seconds[name].append(time.perf_counter() - start)
+    num_words = np.mean([len(text.split()) for text in texts])
+    print(f"{len(texts)} passages of {num_words:.0f} words on average, {num_cores()} cores, {rounds} rounds")
+    for name, its in seconds.items():
+        print(f"  {name:22} {len(texts) / np.median(its):7.1f} passages/s")
+    for name, against in (
+        ("ours fp32", "sentence-transformers"),
+        ("ours int8", "sentence-transformers"),
+        ("ours fp32", "bare ONNX Runtime"),
+    ):
+        ratio = np.median([theirs / ours for ours, theirs in zip(seconds[name], seconds[against], strict=True)])
+        print(f"  {name} against {against}: {ratio:.2f} x")
+    reference = vectors["sentence-transformers"]
+    for name in ("ours fp32", "ours int8"):
+        cosines = (vectors[name] * reference).sum(1) / np.linalg.norm(reference, axis=1)
+        overlap = overlap_10(vectors[name], reference)
+        print(
+            f"  {name}: cosine to sentence-transformers {cosines.mean():.5f} (smallest {cosines.min():.5f}), top-10 overlap {overlap:.3f}"
+        )
+    print(f"  peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+def overlap_10(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Share of each passage's ten nearest others that both agree on."""
+    best = [np.argsort(-(its @ its.T - 2 * np.eye(len(its))), axis=1)[:, :10] for its in (ours, theirs)]
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(*best, strict=True)]))
+
+
+def passages(collection: str, num_passages: int) -> list[str]:
+    """A seeded draw of a collection's passages, or made-up ones of like lengths."""
+    random = np.random.default_rng(0)
+    path = Path(os.environ.get("RETRIEVER_DATA", "")) / collection / "corpus.jsonl"
+    if not path.is_file():
+        words = np.array([f"{a}{b}" for a in ("re", "in", "con", "pro") for b in ("trieve", "form", "sider", "duce", "volve")])
+        return [" ".join(random.choice(words, size=int(size))) for size in np.clip(random.lognormal(4.2, 0.5, num_passages), 10, 300)]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [f"{rows[row]['title']} {rows[row]['text']}".strip() for row in random.permutation(len(rows))[:num_passages]]
+
+
+if __name__ == "__main__":
+    main()
