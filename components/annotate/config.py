@@ -58,6 +58,8 @@ class AnnotateConfig:
     """Unconstrained tries of one listwise call, each with a new seed; then constrained decoding and a smaller window are tried."""
     num_in_flight: int = 64
     """Queries judged at the same time."""
+    num_engines: int = 1
+    """vllm and transformers: independent engines over one queue, each in a process with a GPU of its own."""
     batch_tokens: int = 1024
     """transformers engine: padded tokens in one forward pass."""
     shard: int = 0

@@ -40,7 +40,12 @@ def annotate(config: AnnotateConfig) -> None:
         Journal(config.journal_uri or f"{config.output_uri.rstrip('/')}.journal") as journal,
     ):
         engine = open_engine(
-            config.engine, llm_uri=config.llm_uri, endpoint_uri=config.endpoint_uri, batch_tokens=config.batch_tokens, seed=config.seed
+            config.engine,
+            llm_uri=config.llm_uri,
+            endpoint_uri=config.endpoint_uri,
+            batch_tokens=config.batch_tokens,
+            seed=config.seed,
+            num_engines=config.num_engines,
         )
         try:
             _annotate(config, dataset, pools, engine, journal, artifact)

@@ -17,14 +17,24 @@ from typing import cast
 
 from components.shared.llm import LikelihoodRequest, Role, Turn
 
-# Everything that a chat template could take for the border of a turn, and control characters, which no passage needs.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_CHAT_TOKENS = re.compile(r"<\|[^|>\n]{0,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>|</?passage>|</?think>", re.IGNORECASE)
+# Control characters, and invisible ones that could hide a token from the patterns below: zero-width spaces, direction marks, the
+# tag characters that spell ASCII unseen. Joiners stay: Persian, Indic scripts and emoji need them.
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
+# What the chat templates of the known families take for the border of a turn, a thought, a tool's words, or our own delimiter.
+_CHAT_TOKENS = re.compile(
+    r"<[|\uff5c][^>\n]{0,60}?[|\uff5c]>"
+    r"|</?(?:s|bos|eos|pad|unk|mask|cls|sep|eod|eot)>|<</?SYS>>|</?(?:start|end)_of_(?:turn|image|utterance)>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|THINK|CLS|SEP|PAD|MASK|UNK|BOS|EOS|gMASK)\]"
+    r"|</?\s*(?:passage|think(?:ing)?|thought|reasoning|tool_call|tool_response|system|user|assistant)\s*>"
+    r"|<(?:extra_id_|unused|reserved_special_token_|special_token_|SPECIAL_)\d+>",
+    re.IGNORECASE,
+)
+_IDENTIFIER = re.compile(r"\[(\s*\d{1,3}\s*)\]")
 
 
 def chat(layout: str, template: str, *, query: str, passages: Sequence[str], answer: str = "") -> tuple[Turn, ...]:
     """The turns of a listwise template; passages are numbered from 1 in the order given."""
-    values = {"count": str(len(passages)), "query": clean(query), "answer": clean(answer)}
+    values = {"count": str(len(passages)), "query": unnumbered(clean(query)), "answer": unnumbered(clean(answer))}
     turns: list[tuple[str, str]] = []
     repeated: list[tuple[str, str]] | None = None
     for role, text in _sections(layout, template):
@@ -33,7 +43,7 @@ def chat(layout: str, template: str, *, query: str, passages: Sequence[str], ans
         elif role == "end":
             assert repeated is not None, f"{template}: `end` without `each passage`"
             for number, passage in enumerate(passages, start=1):
-                its = {**values, "number": str(number), "passage": passage}
+                its = {**values, "number": str(number), "passage": unnumbered(passage)}
                 turns += [(role, _filled(text, its)) for role, text in repeated]
             repeated = None
         elif repeated is not None:
@@ -56,8 +66,17 @@ def cut(text: str, *, num_words: int) -> str:
 
 
 def clean(text: str) -> str:
-    """Text that cannot end its own turn: chat-template tokens and control characters become spaces."""
-    return _CHAT_TOKENS.sub(" ", _CONTROL.sub(" ", text)).strip()
+    """Text that cannot end its own turn: chat-template tokens and characters that nobody sees become spaces."""
+    cleaned = _UNSEEN.sub(" ", text)
+    # What is left of a token cut out of another one may be a token again.
+    while (shorter := _CHAT_TOKENS.sub(" ", cleaned)) != cleaned:
+        cleaned = shorter
+    return cleaned.strip()
+
+
+def unnumbered(text: str) -> str:
+    """Text whose `[3]` reads `(3)`: a citation mark, or an order to select, that is no identifier of the prompt."""
+    return _IDENTIFIER.sub(r"(\1)", text)
 
 
 @cache

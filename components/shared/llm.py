@@ -145,7 +145,9 @@ class Engine(Protocol):
 EngineName = Literal["vllm", "endpoint", "transformers"]
 
 
-def open_engine(engine: EngineName, *, llm_uri: str, endpoint_uri: str = "", batch_tokens: int = 1024, seed: int = 0) -> Engine:
+def open_engine(
+    engine: EngineName, *, llm_uri: str, endpoint_uri: str = "", batch_tokens: int = 1024, seed: int = 0, num_engines: int = 1
+) -> Engine:
     """Opens the engine of that name; loading a model takes seconds to minutes.
 
     Args:
@@ -154,6 +156,7 @@ def open_engine(engine: EngineName, *, llm_uri: str, endpoint_uri: str = "", bat
         endpoint_uri: Base URL of the server, for an endpoint only.
         batch_tokens: Padded tokens in one forward pass, for transformers only.
         seed: Of vLLM's sampling where a request has none of its own.
+        num_engines: Independent ones over one queue, each in a process with a GPU of its own; an endpoint takes one.
 
     Raises:
         ValueError: Where the model cannot be found, or an argument contradicts the engine.
@@ -161,6 +164,12 @@ def open_engine(engine: EngineName, *, llm_uri: str, endpoint_uri: str = "", bat
     if bool(endpoint_uri) != (engine == "endpoint"):
         given = f"endpoint_uri {endpoint_uri!r} is given" if endpoint_uri else "endpoint_uri is empty"
         raise ValueError(f"engine {engine!r}, but {given}; an endpoint needs the server's base URL, the other engines take none")
+    if num_engines > 1 and engine == "endpoint":
+        raise ValueError(f"num_engines {num_engines}: a server runs its own engines; use one here, and more of num_in_flight")
+    if num_engines > 1:
+        from components.shared.llm_many import ManyEngines
+
+        return ManyEngines(num_engines, engine=engine, llm_uri=llm_uri, batch_tokens=batch_tokens, seed=seed)
     # Imported where they are used: each brings a library that the other engines' images do not have.
     if engine == "vllm":
         from components.shared.llm_vllm import VllmEngine

@@ -32,6 +32,7 @@ class FakeOpenAI:
 
     can_echo: bool = True
     can_tokenize: bool = True
+    version: str = ""
     fault: Fault = lambda _path, _body: None
     seconds: float = 0.0
     calls: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
@@ -54,6 +55,14 @@ class FakeOpenAI:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(answer.body)
+
+            def do_GET(self) -> None:
+                is_known = self.path == "/version" and fake.version
+                body = json.dumps({"version": fake.version} if is_known else {"detail": "Not Found"}).encode()
+                self.send_response(200 if is_known else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 """The test's output is no place for an access log."""

@@ -68,6 +68,38 @@ def test_a_completion_carries_text_reason_and_cost(server: FakeOpenAI, make_engi
     assert (body["model"], body["temperature"], body["seed"]) == ("tiny", 0.0, 7)
 
 
+def test_what_only_some_servers_know_is_sent_only_where_it_says_something(server: FakeOpenAI, make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    turns = (Turn("user", "the tides"),)
+    options: dict[str, Any] = {"top_p": 0.95, "top_k": 20, "pattern": "(None)", "chat_options": (("enable_thinking", False),)}
+    engine.submit(CompletionRequest("full", turns, 8, 0.6, 7, **options))
+    _drain(engine, [])
+    engine.submit(CompletionRequest("plain", turns, 8, 0.6, 7))
+    _drain(engine, [])
+    full, plain = (body for _, body, _ in server.calls)
+    assert set(full) - set(plain) == {"top_p", "top_k", "structured_outputs", "chat_template_kwargs"}
+    assert (full["top_p"], full["top_k"]) == (0.95, 20)
+    assert full["structured_outputs"] == {"regex": "(None)"}
+    assert full["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize("is_vllm", [True, False])
+def test_replies_are_constrained_where_the_server_says_that_it_is_vllm(server: FakeOpenAI, make_engine: MakeEngine, is_vllm: bool) -> None:
+    server.version = "0.32.0" if is_vllm else ""
+    assert make_engine().can_constrain is is_vllm
+
+
+def test_prompt_tokens_from_the_servers_cache_are_counted(server: FakeOpenAI, make_engine: MakeEngine) -> None:
+    usage = {"prompt_tokens": 20, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 16}}
+    answer = {"choices": [{"message": {"role": "assistant", "content": "[1]"}, "finish_reason": "stop"}], "usage": usage}
+    server.fault = lambda _path, _body: Answer(200, json.dumps(answer).encode())
+    engine = make_engine()
+    engine.submit(_chat("a"))
+    (result,) = _drain(engine, [])
+    assert result.cached_tokens == 16
+    assert result.engine_seconds > 0
+
+
 @pytest.mark.parametrize(
     ("content", "server_says", "expected"),
     [(None, "length", ("", "length")), (None, "content_filter", ("", "content_filter")), ("[1]", "tool_calls", ("[1]", "abort"))],
