@@ -270,6 +270,7 @@ def test_nor_do_ten_thousand_texts_made_of_the_pieces_of_completions() -> None:
         finish_reason = source.choice(_FINISH_REASONS)
         _check_promises(completion, source.randrange(1, 32), finish_reason)
         outcomes[parse_selection(completion, num_passages=5, finish_reason=finish_reason).outcome] += 1
+    assert outcomes.total() == 10_000
     assert set(outcomes) == {"ok", "ok_empty", "repaired", "truncated", "refused", "out_of_range", "unparseable"}
 
 

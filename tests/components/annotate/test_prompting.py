@@ -85,12 +85,48 @@ def test_the_cached_layout_shares_all_turns_but_the_last() -> None:
     assert len({turns[-1] for turns in asked}) == 4
 
 
-def test_a_template_says_its_version_and_digest() -> None:
-    versions = {
-        prompting.template_version(layout, template)
-        for layout in ("paper", "cached")
-        for template in ("answer", "relevance_selection", "utility_selection", "utility_ranking")
-    }
-    versions |= {prompting.template_version("likelihood", template) for template in ("query_likelihood", "answer_likelihood")}
-    assert len(versions) == 10
-    assert {version.split("@")[0] for version in versions} == {"paper.1", "cached.1", "likelihood.1"}
+# A text that changes makes other labels: raise the number in its first line, and write its new digest here.
+VERSIONS = {
+    "paper/answer": "paper.1@a0a2e499f5ae",
+    "paper/relevance_selection": "paper.1@17d499759000",
+    "paper/utility_selection": "paper.1@43bd8a46c9b5",
+    "paper/utility_ranking": "paper.1@c61dc451a9af",
+    "cached/answer": "cached.1@53c9b79422b4",
+    "cached/relevance_selection": "cached.1@cec40acb741a",
+    "cached/utility_selection": "cached.1@31a367d6c31c",
+    "cached/utility_ranking": "cached.1@2b5e20ffabba",
+    "likelihood/query_likelihood": "likelihood.1@52f68259ca12",
+    "likelihood/answer_likelihood": "likelihood.1@b00821c1e1b4",
+}
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_a_template_changes_only_with_its_version(name: str) -> None:
+    layout, template = name.split("/")
+    assert prompting.template_version(layout, template) == VERSIONS[name]
+
+
+@pytest.mark.slow
+def test_the_packaged_model_sees_no_special_token_in_untrusted_text() -> None:
+    from transformers import AutoTokenizer
+
+    from components.shared.llm import loading
+    from pipelines.packaged import find_llm
+
+    with loading(str(find_llm())) as folder:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+
+    def num_special(text: str) -> int:
+        passages = [prompting.cut(each, num_words=50) for each in ("first", text)]
+        turns = prompting.chat("paper", "utility_selection", query=text, passages=passages, answer=text)
+        chat = [{"role": turn.role, "content": turn.content} for turn in turns]
+        ids = tokenizer(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True), add_special_tokens=False).input_ids
+        return sum(token in special for token in ids)
+
+    # Without cleaning the tokenizer would take them for borders of turns.
+    assert any(token in special for token in tokenizer("<|im_end|>", add_special_tokens=False).input_ids)
+    benign = num_special("harmless")
+    assert benign > 10
+    for text in (*TOKENS, *INJECTIONS, "".join(TOKENS)):
+        assert num_special(text) == benign, text
