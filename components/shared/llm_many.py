@@ -147,5 +147,5 @@ def _serve(connection: Connection, device: str, arguments: dict[str, Any]) -> No
             connection.send(results)
     except ValueError as error:
         connection.send(error)
-    except EOFError:
+    except (EOFError, BrokenPipeError, ConnectionResetError):
         engine.close()
