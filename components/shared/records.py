@@ -7,7 +7,7 @@ and line, because a silently skipped annotation would change what a later compon
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -182,7 +182,7 @@ def _same_length(query_id: str, **columns: tuple[object, ...]) -> None:
 
 def to_line(record: Record) -> bytes:
     """One JSON line; keys in field order, so that equal records give equal bytes."""
-    return orjson.dumps(asdict(record)) + b"\n"
+    return orjson.dumps(record) + b"\n"
 
 
 def write_records(path: Path, records: Iterable[Record]) -> int:

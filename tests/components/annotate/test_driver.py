@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from components.annotate.inquiry import Verdict
 from components.annotate.judge import judge
 from components.annotate.likelihoods import likelihood_labels
 from components.annotate.listwise import windows
-from components.shared.journal import Journal
-from components.shared.llm import CompletionRequest
+from components.shared.journal import Journal, content_key
+from components.shared.llm import CompletionRequest, LikelihoodRequest, Turn
 from components.shared.records import Query
 from tests.components.annotate.fake_engine import FakeEngine, calls, config
 
@@ -122,12 +123,17 @@ def test_verdicts_come_in_the_order_of_the_queries(tmp_path: Path) -> None:
     ids=lambda its: next(iter(its)),
 )
 def test_every_part_of_a_call_is_part_of_its_key(change: dict[str, object]) -> None:
-    from components.shared.llm import Turn
-
     def key(*, model: str = "fake", text: str = "text", max_tokens: int = 8, sampling_temperature: float = 0.0, seed: int = 0) -> str:
         return call_key(CompletionRequest("", (Turn("user", text),), max_tokens, sampling_temperature, seed), model)
 
     assert key(**change) != key()  # type: ignore[arg-type]
+
+
+def test_a_key_is_the_hash_of_the_whole_call() -> None:
+    turns = (Turn("system", "Be brief."), Turn("user", "why"))
+    completion = CompletionRequest("ignored", turns, 8, 0.6, 7, 0.9, 20, "(None)", (("enable_thinking", False),))
+    for request in (completion, LikelihoodRequest("ignored", "context", " continuation")):
+        assert call_key(request, "m") == content_key("m", asdict(replace(request, key="")))[:32]
 
 
 _KILLED = """
