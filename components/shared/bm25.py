@@ -67,7 +67,7 @@ class BM25:
             return []
         depth = min(depth, len(self._passage_ids))
         tokens = _tokenised(queries, self._stemmer)
-        rows, scores = self._retriever.retrieve(tokens, k=depth, show_progress=False, n_threads=1)
+        rows, scores = self._retriever.retrieve(tokens, k=depth, show_progress=False, n_threads=0)
         return [self._hits(its_rows, its_scores) for its_rows, its_scores in zip(rows, scores, strict=True)]
 
     def _temporary_folder(self) -> Path:
