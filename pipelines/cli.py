@@ -1,4 +1,4 @@
-"""The commands of a person: `retriever demo | run | compile | serve | doctor`.
+"""The commands of a person: `retriever demo | run | compile | serve | search | doctor`.
 
 This is the one place that prints: results go to standard output, everything that happens on the way to standard error.
 """
@@ -21,6 +21,8 @@ from components.shared import log
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED
 from pipelines.doctor import checks
 from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
+from pipelines.search import as_json, readable
+from pipelines.search import search as ask
 from pipelines.settings import Settings, complete, read_settings
 
 _PARAMS = Path(__file__).parent / "params"
@@ -92,6 +94,29 @@ def serve(workdir: Path = Path(".retriever/demo"), host: str = "127.0.0.1", port
     os.execv(sys.executable, [sys.executable, "-m", "components.serve", *places, f"--host={host}", f"--port={port}"])
 
 
+def search(
+    query: tyro.conf.Positional[str],
+    url: str = "http://127.0.0.1:8080",
+    depth: int = 10,
+    passage_ids: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    truncate: bool = False,
+    json: bool = False,
+) -> int:
+    """Asks a running server; where it wants an API key, RETRIEVER_API_KEY holds it.
+
+    Args:
+        query: What to look for.
+        url: Address of the server.
+        depth: Passages wanted.
+        passage_ids: Search among these only; may be repeated.
+        truncate: Cut a query that is too long, instead of having it refused.
+        json: One JSON object instead of readable lines.
+    """
+    ranking = ask(query, url=url, depth=depth, passage_ids=passage_ids, truncate=truncate)
+    print(as_json(ranking) if json else readable(ranking))
+    return EXIT_OK
+
+
 def doctor() -> int:
     """Says what this machine has of what the commands need, and how to get the rest."""
     failed = 0
@@ -106,6 +131,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "run": run,
     "compile": compile_pipeline,
     "serve": serve,
+    "search": search,
     "doctor": doctor,
 }
 
