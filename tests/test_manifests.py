@@ -12,6 +12,9 @@ import pytest
 import yaml
 
 from components.serve.config import ServeConfig
+from components.serve.keys import KeyRing
+from components.serve.metrics import PATHS
+from components.serve.observed import OPEN
 
 BASE = Path(__file__).parents[1] / "k8s" / "base"
 VERSION = "1.32"
@@ -80,7 +83,7 @@ def test_the_pod_runs_without_any_privilege(pod: Manifest, container: Manifest) 
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    writable = {mount["mountPath"] for mount in container["volumeMounts"]}
+    writable = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
     assert writable == {"/tmp", "/home/retriever"}
 
 
@@ -116,6 +119,33 @@ def test_the_arguments_are_flags_of_the_server_and_all_their_variables_exist(man
     assert variables <= set(manifests["ConfigMap"]["data"]) | {each["name"] for each in container["env"]}
     assert container["command"] == ["python", "-m", "components.serve"]
     assert int(flags["port"]) == container["ports"][0]["containerPort"]
+
+
+def test_api_keys_come_from_a_secret_that_may_rotate(pod: Manifest, container: Manifest) -> None:
+    flags = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
+    (volume,) = [each for each in pod["volumes"] if "secret" in each]
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == volume["name"]]
+    assert Path(flags["api-keys-path"]).parent == Path(mount["mountPath"])
+    assert mount["readOnly"] is True
+    # A file mounted by subPath is never updated.
+    assert "subPath" not in mount
+    # Readable by the group that the pod runs as, and by nobody else.
+    assert volume["secret"]["defaultMode"] == 0o440
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+    example = BASE / "api-keys.example"
+    assert KeyRing.open(str(example)).name_of(example.read_text().split()[-1]) == "search-box"
+
+
+def test_probes_are_paths_of_the_server_that_need_no_key(container: Manifest) -> None:
+    probes = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert probes == {"/v2/health/live", "/v2/health/ready"}
+    assert probes <= set(PATHS)
+    assert probes <= OPEN
+
+
+def test_the_queue_is_shorter_than_the_longest_request(container: Manifest) -> None:
+    flags = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
+    assert float(flags["max-queue-seconds"]) < float(flags["request-seconds"])
 
 
 def test_the_pod_lives_long_enough_to_drain(pod: Manifest, container: Manifest) -> None:

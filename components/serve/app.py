@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -231,25 +231,33 @@ async def _tokenize(
     return token_ids
 
 
-async def _limited(service: Service, request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def _limited(service: Service, request: Request, work: Awaitable[Result]) -> Result:
     """The work's result, unless the time is up or the client has gone: then the work is cancelled and leaves the queue."""
-    task = asyncio.ensure_future(work)
-    # After the body the next message can only be the disconnect.
+    # After the body the next message can only be the disconnect. The work itself needs no task: its time is ended instead.
     gone = asyncio.ensure_future(request.receive())
+    limit = asyncio.timeout(service.config.request_seconds)
+    is_over = False
+
+    def end_work(_: object) -> None:
+        if not (is_over or limit.expired()):
+            limit.reschedule(0)
+
     try:
-        await asyncio.wait((task, gone), timeout=service.config.request_seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
+        async with limit:
+            gone.add_done_callback(end_work)
+            return await work
     except QueueFullError as error:
         raise HTTPException(429, str(error), {"retry-after": str(error.retry_seconds)}) from error
     except SessionDiedError as error:
         raise HTTPException(503, str(error), {"retry-after": "1"}) from error
+    except TimeoutError as error:
+        if gone.done():
+            raise HTTPException(parsing.CLIENT_GONE, "the client has gone") from error
+        problem = f"not answered within {service.config.request_seconds:g} s; the server is overloaded"
+        raise HTTPException(503, problem, {"retry-after": "1"}) from error
     finally:
-        task.cancel()
+        is_over = True
         gone.cancel()
-    if gone.done() and not gone.cancelled():
-        raise HTTPException(parsing.CLIENT_GONE, "the client has gone")
-    raise HTTPException(503, f"not answered within {service.config.request_seconds:g} s; the server is overloaded", {"retry-after": "1"})
 
 
 def _hit(found: FoundPassage) -> dict[str, object]:

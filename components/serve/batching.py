@@ -14,6 +14,7 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -205,7 +206,7 @@ class Batcher:
                 return []
             number, oldest = next(iter(self._texts.items()))
             anchor = bisect_left(self._by_length, (len(oldest.token_ids), number))
-            rows = similar_rows([length for length, _ in self._by_length], anchor, self._batch_tokens)
+            rows = similar_rows(_Lengths(self._by_length), anchor, self._batch_tokens)
             numbers = [self._by_length[row][1] for row in rows]
             batch = [self._texts[number] for number in numbers]
             self._remove(numbers)
@@ -235,6 +236,19 @@ class Batcher:
             encode_seconds=seconds,
             queue_seconds=[start - text.queued for text in batch],
         )
+
+
+class _Lengths(Sequence[int]):
+    """The lengths of the queued texts, read where they are needed: a batch looks at a few of thousands."""
+
+    def __init__(self, by_length: Sequence[tuple[int, int]]) -> None:
+        self._by_length = by_length
+
+    def __getitem__(self, row: Any) -> Any:  # noqa: ANN401 - one signature for both of Sequence's
+        return self._by_length[row][0]
+
+    def __len__(self) -> int:
+        return len(self._by_length)
 
 
 def similar_rows(lengths: Sequence[int], anchor: int, batch_tokens: int) -> range:

@@ -40,6 +40,7 @@ class ServerMetrics:
     def __init__(self) -> None:
         """Makes every metric and its label sets."""
         self._registry = registry = CollectorRegistry()
+        self._series: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         ProcessCollector(registry=registry)
         self._requests = Counter("retriever_requests", "Requests answered.", ["path", "status"], registry=registry)
         self._request_seconds = Histogram(
@@ -79,10 +80,18 @@ class ServerMetrics:
 
     def request_finished(self, path: str, status: int, seconds: float) -> None:
         """Counts an answer; unknown paths share one label, or a scanner could fill the memory with series."""
-        path = label_of(path)
         self._in_flight.dec()
-        self._requests.labels(path, str(status)).inc()
-        self._request_seconds.labels(path).observe(seconds)
+        count, timer = self._series_of(path, status)
+        count.inc()
+        timer.observe(seconds)
+
+    def _series_of(self, path: str, status: int) -> tuple[Counter, Histogram]:
+        # Kept, because looking a series up by its labels costs more than counting.
+        label = label_of(path)
+        key = (label, status)
+        if key not in self._series:
+            self._series[key] = self._requests.labels(label, str(status)), self._request_seconds.labels(label)
+        return self._series[key]
 
     def count_batch(self, *, texts: int, tokens: int, padded_tokens: int, encode_seconds: float, queue_seconds: Sequence[float]) -> None:
         """Counts an encoded batch."""

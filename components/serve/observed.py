@@ -5,7 +5,6 @@ Plain ASGI and no framework middleware: this runs for each request, and microsec
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 
@@ -20,9 +19,7 @@ from components.shared import log
 
 _PROBES = frozenset(("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"))
 # What nobody needs a key for: probes and what they say, the page, the document. None of it reads the corpus.
-_OPEN = _PROBES | {"/", "/openapi.json", "/v2"}
-# A body that may not fit into the socket's buffers; sending it waits for the client.
-_LARGE_BODY_BYTES = 65536
+OPEN = _PROBES | {"/", "/openapi.json", "/v2"}
 
 
 class Observed:
@@ -47,19 +44,12 @@ class Observed:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *self._added_headers(headers, trace, start)]
-            elif len(message.get("body", b"")) > _LARGE_BODY_BYTES:
-                # A client that reads slowly must not hold the answer in memory for ever.
-                await asyncio.wait_for(send(message), self._service.config.request_seconds)
-                return
             await send(message)
 
         self._service.metrics.request_started()
         try:
             app = self._refusal(scope, headers, facts) or self._app
             await app(scope, receive, observe)
-        except TimeoutError:
-            # The answer has begun, so it can only be cut: the server closes the connection of an unfinished one.
-            log.warning("a client read its answer too slowly", path=scope["path"][:200])
         finally:
             seconds = time.monotonic() - start
             self._service.metrics.request_finished(scope["path"], status, seconds)
@@ -68,7 +58,7 @@ class Observed:
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes], facts: dict[str, object]) -> Response | None:
         keys = self._service.keys
-        if keys is None or scope["path"] in _OPEN:
+        if keys is None or scope["path"] in OPEN:
             return None
         name = keys.name_of(_key_of(headers))
         if name:

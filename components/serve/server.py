@@ -42,7 +42,7 @@ def run(service: Service, bound: socket.socket, place: WorkerPlace | None = None
     siblings = Siblings(place.folder, place.number, config.num_workers, service.metrics.exposition) if place else None
     settings = uvicorn.Config(
         create_app(service, siblings),
-        http=_impatient(config.body_seconds),
+        http=_impatient(config.body_seconds, config.request_seconds),
         loop="asyncio",
         lifespan="on",
         access_log=False,
@@ -56,17 +56,28 @@ def run(service: Service, bound: socket.socket, place: WorkerPlace | None = None
     log.event("server stopped")
 
 
-def _impatient(seconds: float) -> type[asyncio.Protocol]:
-    """The HTTP protocol that hangs up on a client which connects and then does not send a request."""
+def _impatient(first_seconds: float, reading_seconds: float) -> type[asyncio.Protocol]:
+    """The HTTP protocol that hangs up on a client which connects and sends no request, or does not read its answer."""
 
     class Impatient(HttpToolsProtocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.loop.call_later(seconds, self._hang_up_without_request)
+            self.loop.call_later(first_seconds, self._hang_up_without_request)
 
         def _hang_up_without_request(self) -> None:
             if self.cycle is None and not self.transport.is_closing():
                 self.transport.close()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            # What the socket did not take lies in our memory until the client reads.
+            if self.transport.get_write_buffer_size():
+                self.loop.call_later(reading_seconds, self._hang_up_on_the_deaf, self.cycle)
+
+        def _hang_up_on_the_deaf(self, cycle: object) -> None:
+            if self.cycle is cycle and self.transport.get_write_buffer_size():
+                log.warning("a client did not read its answer")
+                self.transport.abort()
 
     return Impatient
 

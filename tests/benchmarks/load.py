@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._started = 0.0
         self._load.free(self)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         self._load.lost(self, in_flight=bool(self._started))
 
 

@@ -120,6 +120,13 @@ class Process:
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        self._process.kill()
+
     def hang_up(self) -> None:
         self._process.send_signal(signal.SIGHUP)
 
