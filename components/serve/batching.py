@@ -26,8 +26,9 @@ Vectors = Float32[np.ndarray, "text dimension"]
 TokenIds = list[int]
 
 # Texts join a batch while at least this share of its padded tokens is real; below it the padding costs more than a call of
-# its own would (a call saturates a core from about 100 tokens on, so small batches lose little).
-MIN_FILL = 0.85
+# its own would (a call saturates a core from about 100 tokens on, so small batches lose little). Of queries among 64 clients:
+# 0.85 gives batches of 16 and 10 % padding, 0.95 batches of 8 and 3.5 %; passages are 98.6 % full either way.
+MIN_FILL = 0.95
 # Weight of a batch in the pace when the next one is counted: a hundred batches, some seconds, are remembered.
 _MEMORY = 0.99
 

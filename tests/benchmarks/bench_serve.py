@@ -10,6 +10,7 @@ is the matrix arithmetic. `--against` measures another embedding server that is 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -87,7 +88,7 @@ def load(url: str, path: str, bodies: Sequence[dict[str, Any]], **plan: Any) -> 
 def rate(result: dict[str, Any]) -> float:
     assert set(result["counted"]) <= {"200"}, result["counted"]
     assert not result["failed"]
-    return float(result["counted"]["200"] / result["seconds"])
+    return float(result["counted"].get("200", 0) / result["seconds"])
 
 
 def percentiles(latencies: Sequence[float]) -> str:
@@ -95,15 +96,23 @@ def percentiles(latencies: Sequence[float]) -> str:
     return " / ".join(f"{ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000:.0f}" for share in (0.5, 0.95, 0.99))
 
 
-def bare_rate(encoder: Encoder, token_ids: Sequence[list[int]], seconds: float) -> float:
-    """Texts a second on two threads, whole rounds over all texts for at least `seconds`."""
+def bare_rate(encoder: Encoder, token_ids: Sequence[list[int]], seconds: float) -> tuple[float, int]:
+    """Texts a second on two threads for `seconds`, and texts."""
     batches = list(length_sorted_batches([len(ids) for ids in token_ids], BATCH_TOKENS))
-    start, num_texts = time.perf_counter(), 0
-    with ThreadPoolExecutor(2) as pool:
+    random.Random(0).shuffle(batches)
+    endless, start = itertools.cycle(batches), time.perf_counter()
+
+    def encode(_: int) -> int:
+        num_texts = 0
         while time.perf_counter() - start < seconds:
-            list(pool.map(lambda rows: encoder.encode_tokens([token_ids[row] for row in rows], batch_tokens=BATCH_TOKENS), batches))
-            num_texts += len(token_ids)
-    return num_texts / (time.perf_counter() - start)
+            rows = next(endless)
+            encoder.encode_tokens([token_ids[row] for row in rows], batch_tokens=BATCH_TOKENS)
+            num_texts += len(rows)
+        return num_texts
+
+    with ThreadPoolExecutor(2) as pool:
+        num_texts = sum(pool.map(encode, range(2)))
+    return num_texts / (time.perf_counter() - start), num_texts
 
 
 def texts_of(workdir: Path) -> dict[str, list[str]]:
@@ -127,15 +136,27 @@ def compare(workdir: Path, server: Server, arguments: argparse.Namespace) -> Non
         token_ids = tokenize(texts)
         plan = {"clients": 64, "seconds": arguments.seconds, "settle_seconds": 2.5}
         rates: dict[str, list[float]] = {"bare": [], "server": [], "other": []}
+        cpu: dict[str, list[float]] = {"bare": [], "server": [], "clients": []}
         for _ in range(arguments.rounds):
-            rates["bare"].append(bare_rate(encoder, token_ids, arguments.seconds))
-            rates["server"].append(rate(load(server.url, "/v1/embeddings", bodies_of(texts, kind), **plan)))
+            before = time.process_time()
+            bare, num_texts = bare_rate(encoder, token_ids, arguments.seconds)
+            rates["bare"].append(bare)
+            cpu["bare"].append((time.process_time() - before) / num_texts)
+            before = server.cpu_seconds()
+            result = load(server.url, "/v1/embeddings", bodies_of(texts, kind), **plan)
+            rates["server"].append(rate(result))
+            cpu["server"].append((server.cpu_seconds() - before) / len(result["latencies"]["200"]))
+            cpu["clients"].append(result["cpu_seconds"] / len(result["latencies"]["200"]))
             if arguments.against:
                 its_bodies = [{"input": text, "model": arguments.against_model, "encoding_format": "base64"} for text in texts]
                 rates["other"].append(rate(load(arguments.against, arguments.against_path, its_bodies, **plan)))
         tokens = sum(map(len, token_ids)) / len(token_ids)
         bare, ours = median(rates["bare"]), median(rates["server"])
         print(f"{kind} (mean {tokens:.0f} tokens): bare {bare:.1f}/s, server at 64 clients {ours:.1f}/s, ratio {ours / bare:.3f}")
+        # What two cores that nobody else uses would give: a busy neighbour takes time from both sides but no CPU.
+        each = {name: median(values) * 1000 for name, values in cpu.items()}
+        shares = ", ".join(f"{name} {value:.2f} ms" for name, value in each.items())
+        print(f"{kind}: CPU a text: {shares}; ratio {each['bare'] / (each['server'] + each['clients']):.3f}")
         if rates["other"]:
             print(f"{kind}: {arguments.against} {median(rates['other']):.1f}/s; this server {ours / median(rates['other']):.2f} x of it")
 
@@ -293,6 +314,14 @@ def measure(workdir: Path, arguments: argparse.Namespace) -> None:
     if "http" in wanted:
         http_cpu(workdir)
     server = Server(workdir)
+    try:
+        measure_server(workdir, server, arguments)
+    finally:
+        server.close()
+
+
+def measure_server(workdir: Path, server: Server, arguments: argparse.Namespace) -> None:
+    wanted = arguments.only.split(",")
     if "compare" in wanted:
         compare(workdir, server, arguments)
     if "latencies" in wanted:
@@ -301,7 +330,6 @@ def measure(workdir: Path, arguments: argparse.Namespace) -> None:
         shapes(server)
     if "overload" in wanted:
         overload(workdir, server, arguments.overload_seconds)
-    server.close()
 
 
 if __name__ == "__main__":

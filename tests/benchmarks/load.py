@@ -115,7 +115,14 @@ class Load:
         counted = {status: len(each) for status, each in self.latencies.items()}
         # What is in flight at the end is waited for, so that nothing unanswered goes unnoticed, but not counted in the rate.
         await asyncio.sleep(float(str(self._plan.get("settle_seconds", 1.0))))
-        return {"seconds": taken, "counted": counted, "latencies": self.latencies, "failed": self.failed, "unsent": len(self._waiting)}
+        return {
+            "seconds": taken,
+            "counted": counted,
+            "latencies": self.latencies,
+            "failed": self.failed,
+            "unsent": len(self._waiting),
+            "cpu_seconds": time.process_time(),
+        }
 
 
 if __name__ == "__main__":
