@@ -1,7 +1,7 @@
 """export: checkpoint -> encoder.
 
-Reads: a checkpoint, or any Hugging Face encoder.
-Writes: encoder (ONNX graph with pooling and normalisation inside, tokenizer, settings).
+Reads: a checkpoint, or any Hugging Face encoder; a dataset where smaller graphs are asked for.
+Writes: encoder (ONNX graphs with pooling and normalisation inside, tokenizer, settings).
 Needs: torch, onnx, onnxruntime.
-Guarantees: vectors equal torch's within the stated difference over lengths from 2 tokens to the longest, or the job fails.
+Guarantees: every graph is measured against torch, in vectors and in retrieval, and holds its gates, or the job fails.
 """

@@ -32,6 +32,8 @@ class ExportConfig:
     """ONNX operator set."""
     variants: str = "fp32"
     """Graphs to write, separated by commas: fp32 always; fp16 for GPUs; int8 for CPUs."""
+    triton: Literal["no", "yes"] = "no"
+    """yes: also write triton/, a model repository for NVIDIA Triton; a second copy of the graph."""
     max_difference: float = 1e-5
     """Largest difference of any vector component between the fp32 graph and torch, relative to the vector's length; more fails the job."""
     min_cosine: float = 0.98

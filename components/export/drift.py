@@ -68,10 +68,10 @@ def dev_set(dataset: Dataset, config: ExportConfig) -> DevSet | None:
     )
 
 
-def measure_drift(exact: Encoder, smaller: Encoder, dev: DevSet, *, seed: int) -> Drift:
-    """Searches the dev set exactly with both graphs."""
-    queries, passages = _encode(exact, dev)
-    its_queries, its_passages = _encode(smaller, dev)
+def measure_drift(exact: tuple[Vectors, Vectors], smaller: Encoder, dev: DevSet, *, seed: int) -> Drift:
+    """Searches the dev set exactly: with the fp32 graph's vectors (of `encode`) and with a smaller graph's."""
+    queries, passages = exact
+    its_queries, its_passages = encode(smaller, dev)
     before = ndcg(queries @ passages.T, dev.grades)
     after = ndcg(its_queries @ its_passages.T, dev.grades)
     mixed = ndcg(its_queries @ passages.T, dev.grades)
@@ -84,7 +84,8 @@ def measure_drift(exact: Encoder, smaller: Encoder, dev: DevSet, *, seed: int) -
     )
 
 
-def _encode(encoder: Encoder, dev: DevSet) -> tuple[Vectors, Vectors]:
+def encode(encoder: Encoder, dev: DevSet) -> tuple[Vectors, Vectors]:
+    """Vectors of the queries and of the passages."""
     return encoder.encode_queries(dev.queries), encoder.encode_tokens(encoder.tokenize_passages(dev.passages))
 
 

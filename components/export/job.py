@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components.export.config import ExportConfig
-from components.export.drift import dev_set, measure_drift
+from components.export.drift import dev_set, encode, measure_drift
 from components.export.graph import write_graph
+from components.export.layouts import write_sentence_transformers, write_triton
 from components.export.parity import TorchVectors, compare, parity_texts
 from components.export.variants import parse_variants, write_variant
 from components.shared import checkpoint, log, storage
@@ -28,15 +29,18 @@ def export(config: ExportConfig) -> None:
     model = _load(config)
     dev = dev_set(Dataset(open_artifact(config.dataset_uri)), config) if config.dataset_uri and len(variants) > 1 else None
     with artifact_writer("export", config) as artifact:
-        write_encoder(model, artifact.path, opset=config.opset, variants=variants)
+        settings = write_encoder(model, artifact.path, opset=config.opset, variants=variants)
+        write_sentence_transformers(artifact.path, settings)
+        if config.triton == "yes":
+            write_triton(artifact.path, settings)
         texts = parity_texts(model.settings.passage_tokens, config.seed, config.num_parity_texts)
         torch_vectors = TorchVectors.of(model, texts)
-        exact = Encoder(artifact.path, variant="fp32")
+        exact = encode(Encoder(artifact.path, variant="fp32"), dev) if dev is not None else None
         reports: dict[str, dict[str, Any]] = {}
         for variant in variants:
             encoder = Encoder(artifact.path, variant=variant)
             report = asdict(compare(torch_vectors, encoder, texts)) | {"provider": encoder.providers[0]}
-            if dev is not None and variant != "fp32":
+            if dev is not None and exact is not None and variant != "fp32":
                 report |= asdict(measure_drift(exact, encoder, dev, seed=config.seed))
             log.event("parity with torch", variant=variant, **report)
             check_gates(config, variant, report)
@@ -74,8 +78,8 @@ def check_gates(config: ExportConfig, variant: str, report: Mapping[str, Any]) -
         raise ValueError(f"{where}: nDCG@10 falls by {fall:.4f} (p = {p_value:.3f}), allowed are {config.max_drift}; {remedy}")
 
 
-def write_encoder(model: checkpoint.DualEncoder, folder: Path, *, opset: int, variants: Sequence[str] = ("fp32",)) -> None:
-    """Writes graphs, tokenizer and settings into an existing folder."""
+def write_encoder(model: checkpoint.DualEncoder, folder: Path, *, opset: int, variants: Sequence[str] = ("fp32",)) -> EncoderSettings:
+    """Writes graphs, tokenizer and settings into an existing folder; returns the settings."""
     tokenizer = model.tokenizer.backend_tokenizer
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -96,7 +100,9 @@ def write_encoder(model: checkpoint.DualEncoder, folder: Path, *, opset: int, va
     for variant in smaller:
         write_variant(folder, variant)
     graphs = {variant: storage.file_digest(folder / GRAPH_NAMES[variant]) for variant in smaller}
-    write_settings(folder, replace(settings, graphs=graphs))
+    settings = replace(settings, graphs=graphs)
+    write_settings(folder, settings)
+    return settings
 
 
 def _load(config: ExportConfig) -> checkpoint.DualEncoder:

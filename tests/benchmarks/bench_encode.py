@@ -1,6 +1,6 @@
 """Encoding a corpus: the index job's way against sentence-transformers' own encode and against a bare ONNX Runtime loop.
 
-Run: python tests/benchmarks/bench_encode.py [--num-passages 384] [--rounds 3] [--collection FOLDER]
+Run: python tests/benchmarks/bench_encode.py [--num-passages 384] [--rounds 3] [--collection NAME] [--encoder FOLDER]
 
 Same model, texts, maximum length and cores for all, from text to vectors, tokenising included. The passages are a seeded draw of a
 collection (RETRIEVER_DATA names the folder of collections; without one they are made up, with lengths like those of web passages). Every
@@ -28,10 +28,11 @@ from tokenizers import Tokenizer
 
 from components.export.config import ExportConfig
 from components.export.job import export
-from components.shared.encoder import GRAPH_NAME, INPUT_NAMES, OUTPUT_NAME, TOKENIZER_NAME, Encoder, num_cores
+from components.shared.encoder import GRAPH_NAME, INPUT_NAMES, OUTPUT_NAME, TOKENIZER_NAME, Encoder, Variant, num_cores
 from pipelines.packaged import find_encoder
 
 _TOKENS, _BARE_BATCH = 256, 8
+_VARIANTS: tuple[Variant, ...] = ("fp32", "int8")
 Way = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -42,19 +43,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-tokens", type=int, default=512)
     parser.add_argument("--collection", default="wiki-openqa")
+    parser.add_argument("--encoder", type=Path, help="all-MiniLM-L6-v2 exported with --variants fp32,int8; default: exported first")
     arguments = parser.parse_args()
     texts = passages(arguments.collection, arguments.num_passages)
     with tempfile.TemporaryDirectory(prefix="bench-encode-") as folder:
-        ways = make_ways(Path(folder) / "encoder", arguments.batch_tokens)
+        ways = make_ways(arguments.encoder or write_encoder(Path(folder) / "encoder"), arguments.batch_tokens)
         measure(ways, texts, arguments.rounds)
 
 
-def make_ways(folder: Path, batch_tokens: int) -> dict[str, Way]:
-    """Each way of encoding texts, loaded and ready."""
-    model = str(find_encoder())
+def write_encoder(folder: Path) -> Path:
+    """The packaged model with its int8 graph; a parity check that is brief, because tests do the long one."""
     export(
         ExportConfig(
-            checkpoint_uri=model,
+            checkpoint_uri=str(find_encoder()),
             output_uri=str(folder),
             query_tokens=_TOKENS,
             passage_tokens=_TOKENS,
@@ -62,25 +63,31 @@ def make_ways(folder: Path, batch_tokens: int) -> dict[str, Way]:
             num_parity_texts=16,
         )
     )
-    reference = SentenceTransformer(model, device="cpu")
-    reference.max_seq_length = _TOKENS
-    encoders = {variant: Encoder(folder, num_threads=1, variant=variant) for variant in ("fp32", "int8")}
+    return folder
+
+
+def make_ways(folder: Path, batch_tokens: int) -> dict[str, Way]:
+    """Each way of encoding texts, loaded and ready."""
+    encoders = {variant: Encoder(folder, num_threads=1, variant=variant) for variant in _VARIANTS}
+    longest = encoders["fp32"].settings.passage_tokens
+    reference = SentenceTransformer(str(find_encoder()), device="cpu")
+    reference.max_seq_length = longest
 
     def ours(encoder: Encoder) -> Way:
         return lambda texts: encoder.encode_tokens(encoder.tokenize_passages(texts), batch_tokens=batch_tokens, num_workers=num_cores())
 
     return {
         "sentence-transformers": lambda texts: np.asarray(reference.encode(list(texts), batch_size=32, show_progress_bar=False)),
-        "bare ONNX Runtime": bare_loop(folder),
+        "bare ONNX Runtime": bare_loop(folder, longest),
         "ours fp32": ours(encoders["fp32"]),
         "ours int8": ours(encoders["int8"]),
     }
 
 
-def bare_loop(folder: Path) -> Way:
+def bare_loop(folder: Path, longest: int) -> Way:
     """Tokenise, sort by length, pad batches of 8, run; written without any of our code."""
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_NAME))
-    tokenizer.enable_truncation(_TOKENS)
+    tokenizer.enable_truncation(longest)
     options = ort.SessionOptions()
     options.intra_op_num_threads = num_cores()
     session = ort.InferenceSession(str(folder / GRAPH_NAME), options, providers=["CPUExecutionProvider"])
