@@ -87,6 +87,8 @@ class Dataset:
         self._batches: dict[int, pa.RecordBatch] = {}
         self._order = np.load(folder / ORDER_NAME, mmap_mode="r")
         self._queries: dict[str, tuple[Query, str]] | None = None
+        self._query_table: pa.Table | None = None
+        self._query_order = np.empty(0, dtype=_ORDER)
         self._qrels: dict[str, dict[str, dict[str, int]]] | None = None
 
     @property
@@ -110,13 +112,9 @@ class Dataset:
         Raises:
             KeyError: Where the corpus holds no such passage.
         """
-        wanted = np.uint64(_id_hash(passage_id))
-        position = int(np.searchsorted(self._order["hash"], wanted))
-        while position < len(self._order) and self._order["hash"][position] == wanted:
-            row = int(self._order["row"][position])
+        for row in _rows(self._order, passage_id):
             if self.passage_id_at(row) == passage_id:
                 return row
-            position += 1
         raise KeyError(passage_id)
 
     def passage(self, passage_id: str) -> Passage:
@@ -143,10 +141,15 @@ class Dataset:
         return [query for query, its_split in self._queries.values() if split is None or its_split == split]
 
     def query(self, query_id: str) -> Query:
-        """The query of an id; KeyError where there is none."""
-        self.queries()
-        assert self._queries is not None
-        return self._queries[query_id][0]
+        """The query of an id; KeyError where there is none. Read from the memory map: 16 bytes of memory a query of the collection."""
+        if self._query_table is None:
+            self._query_table = pa.ipc.open_file(pa.memory_map(str(self._folder / QUERIES_NAME))).read_all()
+            self._query_order = _order(each.as_py() for each in self._query_table.column("query_id"))
+        table = self._query_table
+        for row in _rows(self._query_order, query_id):
+            if table.column("query_id")[row].as_py() == query_id:
+                return Query(query_id, table.column("text")[row].as_py(), tuple(table.column("answers")[row].as_py()))
+        raise KeyError(query_id)
 
     def qrels(self, split: str) -> dict[str, dict[str, int]]:
         """Human grades of a split: query id -> passage id -> grade; zero grades included."""
@@ -160,6 +163,23 @@ class Dataset:
         """Human positives (grade above 0) of each query of a split that has any."""
         found = {query_id: [p for p, grade in grades.items() if grade > 0] for query_id, grades in self.qrels(split).items()}
         return {query_id: passage_ids for query_id, passage_ids in found.items() if passage_ids}
+
+
+def _order(ids: Iterable[str]) -> np.ndarray:
+    """Hashes of the ids in ascending order, each with its row."""
+    hashes = np.fromiter(map(_id_hash, ids), np.uint64)
+    order = np.empty(len(hashes), dtype=_ORDER)
+    order["hash"], order["row"] = hashes, np.arange(len(hashes))
+    return np.sort(order, order="hash")
+
+
+def _rows(order: np.ndarray, wanted_id: str) -> Iterator[int]:
+    """Rows whose id has the hash of the wanted one: almost always one or none."""
+    wanted = np.uint64(_id_hash(wanted_id))
+    position = int(np.searchsorted(order["hash"], wanted))
+    while position < len(order) and order["hash"][position] == wanted:
+        yield int(order["row"][position])
+        position += 1
 
 
 def _read_table(path: Path) -> Sequence[dict[str, Any]]:

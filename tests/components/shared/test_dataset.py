@@ -130,3 +130,15 @@ def test_reading_at_random_keeps_nothing(three_batches: Dataset) -> None:
     tracemalloc.stop()
     # 32,868 passages as Python objects are 8 MB; the map belongs to the kernel.
     assert num_bytes < 100_000
+
+
+def test_a_query_by_its_id_is_the_one_in_the_list_and_loads_no_other(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path)
+    queries = [Query(f"q{number}", f"text {number}", ("a", "b")[: number % 3]) for number in range(50)]
+    writer.finish([(query, "train") for query in queries], [])
+    dataset = Dataset(tmp_path)
+    assert [dataset.query(query.query_id) for query in reversed(queries)] == queries[::-1]
+    with pytest.raises(KeyError, match="q50"):
+        dataset.query("q50")
+    # Listing them all for each one made a job over all queries quadratic.
+    assert dataset._queries is None
