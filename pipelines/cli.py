@@ -1,4 +1,4 @@
-"""The commands of a person: `retriever demo | run | compile | serve | search | doctor`.
+"""The commands of a person: `retriever demo | run | estimate | trace | quality | compile | serve | search | doctor`.
 
 This is the one place that prints: results go to standard output, everything that happens on the way to standard error.
 """
@@ -15,6 +15,8 @@ import orjson
 import tyro
 import yaml
 
+from components.annotate.estimate import Throughput
+from components.annotate.ledger import Prices
 from components.evaluate.summary import summary_table
 from components.prepare.config import DocsConfig
 from components.shared import log
@@ -114,6 +116,90 @@ def search(
     """
     ranking = ask(query, url=url, depth=depth, passage_ids=passage_ids, truncate=truncate)
     print(as_json(ranking) if json else readable(ranking))
+    return EXIT_OK
+
+
+def estimate(
+    workdir: Path,
+    params: Path = _PARAMS / "laptop.yaml",
+    data: Path | None = None,
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),  # noqa: A002
+    sample: int = 200,
+    engine_hour_dollars: float = 0.0,
+    num_engines: int = 1,
+    prompt_tokens_per_second: float = 0.0,
+    completion_tokens_per_second: float = 0.0,
+    prompt_million_dollars: float = 0.0,
+    cached_million_dollars: float = 0.0,
+    completion_million_dollars: float = 0.0,
+    human_label_dollars: float = 0.09,
+    fixed_dollars: float = 0.0,
+) -> int:
+    """Says what annotation will cost before anything is spent, and from where on it is cheaper than people.
+
+    Args:
+        workdir: Work folder; it must hold the pools, or --data must be given.
+        params: Parameter file.
+        data: Collection in BEIR layout: the flow runs up to its pools first (CPU only, no LLM).
+        set: One setting over the file's, such as --set annotate.method=utility_ranking; may be repeated.
+        sample: Queries whose prompts are counted; the rest is scaled.
+        engine_hour_dollars: Own machines: price of an hour of one engine's GPUs.
+        num_engines: Engines that work at the same time.
+        prompt_tokens_per_second: Own machines: of one engine.
+        completion_tokens_per_second: Own machines: of one engine.
+        prompt_million_dollars: An API's price of a million prompt tokens.
+        cached_million_dollars: An API's price of a million prompt tokens in its cache.
+        completion_million_dollars: An API's price of a million completion tokens.
+        human_label_dollars: A person's price for judging one passage.
+        fixed_dollars: What is spent before the first label: setting up, a gold set.
+    """
+    from pipelines import labels
+
+    settings = with_overrides(read_settings(params), set)
+    if data is not None:
+        settings["prepare"]["collection_uri"] = str(data)
+        steps = plan(settings, workdir)
+        run_steps(steps[: next(number for number, step in enumerate(steps) if step.component == "annotate")])
+    prices = Prices(
+        engine_hour=engine_hour_dollars,
+        prompt_million=prompt_million_dollars,
+        cached_million=cached_million_dollars,
+        completion_million=completion_million_dollars,
+        human_label=human_label_dollars,
+    )
+    throughput = Throughput(prompt_tokens=prompt_tokens_per_second, completion_tokens=completion_tokens_per_second, num_engines=num_engines)
+    quote = labels.quote(settings, workdir, sample=sample, prices=prices, throughput=throughput, fixed_dollars=fixed_dollars)
+    print("\n".join(labels.quote_lines(quote)))
+    return EXIT_OK
+
+
+def trace(query_id: tyro.conf.Positional[str], workdir: Path = Path(".retriever/run")) -> int:
+    """Tells the whole story of one query's labels: prompts, completions, outcomes, costs.
+
+    Args:
+        query_id: Whose labels.
+        workdir: Work folder with the annotations.
+    """
+    from pipelines import labels
+
+    print(labels.tell(workdir, query_id))
+    return EXIT_OK
+
+
+def quality(
+    annotations: Annotated[tuple[str, ...], tyro.conf.UseAppendAction], dataset: Path, output: Path, utility_labels: str = ""
+) -> int:
+    """Writes one label-quality page over several annotations, such as those of two methods, side by side.
+
+    Args:
+        annotations: name=folder, or name=folder,folder for shards; may be repeated.
+        dataset: Dataset of prepare, for its human qrels.
+        output: Folder for quality.html and quality.json.
+        utility_labels: File of human utility labels: tab-separated query id, passage id, 0 or 1, below a header line.
+    """
+    from pipelines import labels
+
+    print(labels.side_by_side(annotations, dataset, utility_labels, output))
     return EXIT_OK
 
 

@@ -40,7 +40,7 @@ _PLACES = {
     "prepare": {"collection_uri"},
     "base": {"checkpoint_uri"},
     "mine": {"cache_uri"},
-    "annotate": {"llm_uri", "endpoint_uri", "journal_uri"},
+    "annotate": {"llm_uri", "endpoint_uri", "journal_uri", "utility_labels_uri", "previous_uri"},
     "train": {"state_uri"},
 }
 # Where a task stands among its like, and what it makes: the flow says so, not a person.

@@ -34,6 +34,15 @@ def annotate(
     shard: int = 0,
     num_shards: int = 1,
     seed: int = 42,
+    recheck_share: float = 0.02,
+    utility_labels_uri: str = "",
+    gold_queries: int = 0,
+    previous_uri: str = "",
+    engine_hour_dollars: float = 0.0,
+    prompt_million_dollars: float = 0.0,
+    cached_million_dollars: float = 0.0,
+    completion_million_dollars: float = 0.0,
+    human_label_dollars: float = 0.09,
 ) -> dsl.ContainerSpec:
     """Pools -> annotations: an LLM judges each passage's utility for answering the query."""
     return container(
@@ -65,4 +74,13 @@ def annotate(
         shard=shard,
         num_shards=num_shards,
         seed=seed,
+        recheck_share=recheck_share,
+        utility_labels_uri=utility_labels_uri,
+        gold_queries=gold_queries,
+        previous_uri=previous_uri,
+        engine_hour_dollars=engine_hour_dollars,
+        prompt_million_dollars=prompt_million_dollars,
+        cached_million_dollars=cached_million_dollars,
+        completion_million_dollars=completion_million_dollars,
+        human_label_dollars=human_label_dollars,
     )

@@ -68,3 +68,21 @@ class AnnotateConfig:
     """Shards the pools are dealt into; pool i goes to shard i modulo this."""
     seed: int = 42
     """Of sampling; the attempt's number is added."""
+    recheck_share: float = 0.02
+    """Share of the queries that are judged again in another order, to measure the annotator's agreement with itself; 0 = none."""
+    utility_labels_uri: str = ""
+    """Human utility labels for the quality report beside the qrels: tab-separated query id, passage id, 0 or 1, below a header line."""
+    gold_queries: int = 0
+    """Queries whose human labels the prediction-powered estimate may see, drawn at random; 0 = all that have any."""
+    previous_uri: str = ""
+    """Annotations of an earlier run that the quality report measures drift against; several shards are separated by commas."""
+    engine_hour_dollars: float = 0.0
+    """Price of an hour of the machine that runs the engine, all its GPUs together, for the ledger; 0 = not counted."""
+    prompt_million_dollars: float = 0.0
+    """An endpoint's price of a million prompt tokens."""
+    cached_million_dollars: float = 0.0
+    """An endpoint's price of a million prompt tokens that it found in its cache."""
+    completion_million_dollars: float = 0.0
+    """An endpoint's price of a million completion tokens."""
+    human_label_dollars: float = 0.09
+    """A person's price for judging one passage for one query, to compare with; the default is the paper's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from components.annotate.config import AnnotateConfig
 from components.annotate.driver import Driver
 from components.annotate.inquiry import Judge, Verdict
 from components.annotate.judge import judge
+from components.annotate.recheck import is_rechecked, reordered
+from components.annotate.report import ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME, write_reports
 from components.shared import log, storage
 from components.shared.dataset import Dataset
 from components.shared.journal import Journal
@@ -21,7 +24,6 @@ from components.shared.llm import Engine, open_engine
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Annotation, Pool, Quarantined, read_records, to_line
 
-ANNOTATIONS_NAME, QUARANTINE_NAME = "annotations.jsonl", "quarantine.jsonl"
 _SYNC_SECONDS = 5.0
 _SPENT = ("prompt_tokens", "completion_tokens", "cached_tokens", "engine_seconds")
 
@@ -49,6 +51,8 @@ def annotate(config: AnnotateConfig) -> None:
         )
         try:
             _annotate(config, dataset, pools, engine, journal, artifact)
+            facts = write_reports(artifact.path, config, dataset, records=journal.records(), artifact=artifact.identity[:12])
+            artifact.metrics.update(facts)
         finally:
             engine.close()
 
@@ -62,13 +66,13 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
     spent: Counter[str] = Counter()
     total = sum(1 for _ in _shard(pools, config))
     cut, calibration = _calibrated(config, dataset, pools, driver)
-    judges = (_judge(pool, dataset, cut, can_constrain=engine.can_constrain) for pool in _shard(pools, config))
+    judge_pool = partial(_judge, dataset=dataset, config=cut, can_constrain=engine.can_constrain)
     with (
         (artifact.path / ANNOTATIONS_NAME).open("wb") as annotated,
         (artifact.path / QUARANTINE_NAME).open("wb") as quarantined,
         log.Progress("annotating", total=total, unit="queries") as bar,
     ):
-        for pool, verdict in zip(_shard(pools, config), driver.run(judges), strict=True):
+        for pool, verdict in zip(_shard(pools, config), driver.run(map(judge_pool, _shard(pools, config))), strict=True):
             if verdict.labels:
                 annotated.write(to_line(_annotation(pool, verdict, config.method, model)))
             else:
@@ -86,6 +90,8 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
             f"{config.pools_uri}: none of {total} pools could be annotated (outcomes {dict(outcomes)}); "
             "a model that does not follow instructions needs --method query_likelihood"
         )
+    again = [reordered(p) for p in _shard(pools, config) if is_rechecked(p.query_id, share=config.recheck_share, seed=config.seed)]
+    _write_rechecked(artifact.path / RECHECK_NAME, again, driver.run(map(judge_pool, again)), config.method, model)
     artifact.metrics.update(
         num_annotated=num_annotated,
         num_quarantined=total - num_annotated,
@@ -98,6 +104,15 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
         calls_from_journal=driver.counts.calls_from_journal,
         **{name: round(spent[name], 3) for name in _SPENT},
     )
+
+
+def _write_rechecked(path: Path, pools: Sequence[Pool], verdicts: Iterator[Verdict], method: str, model: str) -> None:
+    """The labels of a small sample of the pools that was judged once more, in another order."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        for pool, verdict in zip(pools, verdicts, strict=True):
+            if verdict.labels:
+                file.write(to_line(_annotation(pool, verdict, method, model)))
 
 
 def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:

@@ -7,7 +7,7 @@ every choice of places is equally likely. That makes two exact expectations and 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,53 +44,57 @@ class PositionReport:
     biased: bool | None
 
 
-def position_report(prompts: Iterable[tuple[int, Collection[int]]]) -> PositionReport:
-    """Tests whether selections depend on places.
+class Positions:
+    """Selections by place, over prompts of any lengths; memory does not grow with their number."""
 
-    Two tests share the level: one for a trend from first to last place, one for any pattern (first and last, lost in the middle).
+    def __init__(self) -> None:
+        self._tallies: dict[int, _Tally] = {}
 
-    Args:
-        prompts: For each prompt the number of passages shown and the 0-based places selected.
-
-    Source: Cochran 1950, The comparison of percentages in matched samples (equal lengths); Landis, Heyman, Koch 1978, Average partial
-    association in three-way contingency tables (any lengths).
-    """
-    tallies: dict[int, _Tally] = {}
-    for length, selected in prompts:
+    def add(self, length: int, selected: Collection[int]) -> None:
+        """Adds a prompt that showed `length` passages, and the 0-based places selected."""
         if length:
-            tallies.setdefault(length, _Tally(np.zeros(length))).add(selected)
-    longest = max(tallies, default=0)
-    seen, shown, expected, covariance = np.zeros(longest), np.zeros(longest), np.zeros(longest), np.zeros((longest, longest))
-    trend, trend_variance = 0.0, 0.0
-    for length, its in tallies.items():
-        seen[:length] += its.seen
-        shown[:length] += its.num_prompts
-        expected[:length] += its.seen.sum() / length
-        if length > 1:
-            covariance[:length, :length] += its.spread * (np.eye(length) - 1 / length)
-            places = np.linspace(-1, 1, length)
-            trend += float(its.seen @ places)
-            trend_variance += its.spread * float((places**2).sum())
-    z = trend / math.sqrt(trend_variance) if trend_variance else 0.0
-    statistic, freedom = _omnibus(seen - expected, covariance)
-    p_values = normal_p_value(z), chi_squared_p_value(statistic, freedom)
-    p_value = min(1.0, 2 * min(p_values))
-    num_telling = sum(its.num_telling for its in tallies.values())
-    return PositionReport(
-        rates=tuple((seen / np.maximum(shown, 1)).tolist()),
-        expected=tuple((expected / np.maximum(shown, 1)).tolist()),
-        shown=tuple(shown.astype(int).tolist()),
-        num_prompts=num_telling,
-        num_selected=int(seen.sum()),
-        trend_z=z,
-        trend_p_value=p_values[0],
-        places_statistic=statistic,
-        places_freedom=freedom,
-        places_p_value=p_values[1],
-        p_value=p_value,
-        level=LEVEL,
-        biased=p_value < LEVEL if num_telling >= _LEAST_PROMPTS else None,
-    )
+            self._tallies.setdefault(length, _Tally(np.zeros(length))).add(selected)
+
+    def report(self) -> PositionReport:
+        """Tests whether selections depend on places.
+
+        Two tests share the level: one for a trend from first to last place, one for any pattern (first and last, lost in the middle).
+
+        Source: Cochran 1950, The comparison of percentages in matched samples (equal lengths); Landis, Heyman, Koch 1978, Average partial
+        association in three-way contingency tables (any lengths).
+        """
+        longest = max(self._tallies, default=0)
+        seen, shown, expected, covariance = np.zeros(longest), np.zeros(longest), np.zeros(longest), np.zeros((longest, longest))
+        trend, trend_variance = 0.0, 0.0
+        for length, its in self._tallies.items():
+            seen[:length] += its.seen
+            shown[:length] += its.num_prompts
+            expected[:length] += its.seen.sum() / length
+            if length > 1:
+                covariance[:length, :length] += its.spread * (np.eye(length) - 1 / length)
+                places = np.linspace(-1, 1, length)
+                trend += float(its.seen @ places)
+                trend_variance += its.spread * float((places**2).sum())
+        z = trend / math.sqrt(trend_variance) if trend_variance else 0.0
+        statistic, freedom = _omnibus(seen - expected, covariance)
+        p_values = normal_p_value(z), chi_squared_p_value(statistic, freedom)
+        p_value = min(1.0, 2 * min(p_values))
+        num_telling = sum(its.num_telling for its in self._tallies.values())
+        return PositionReport(
+            rates=tuple((seen / np.maximum(shown, 1)).tolist()),
+            expected=tuple((expected / np.maximum(shown, 1)).tolist()),
+            shown=tuple(shown.astype(int).tolist()),
+            num_prompts=num_telling,
+            num_selected=int(seen.sum()),
+            trend_z=z,
+            trend_p_value=p_values[0],
+            places_statistic=statistic,
+            places_freedom=freedom,
+            places_p_value=p_values[1],
+            p_value=p_value,
+            level=LEVEL,
+            biased=p_value < LEVEL if num_telling >= _LEAST_PROMPTS else None,
+        )
 
 
 @dataclass

@@ -135,6 +135,13 @@ class Journal:
                 if next((place for place, _ in self._matches(key)), None) == (number, offset):
                     yield key
 
+    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Key and value of every record, in the order of the files; a key that two writers wrote at once comes twice."""
+        for file in self._files:
+            file.seek(0)
+            for _, _, key, value in _records(file):
+                yield key, value
+
     def _find(self, key: str) -> dict[str, Any] | None:
         return next((value for _, value in self._matches(key)), None)
 

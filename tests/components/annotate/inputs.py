@@ -48,4 +48,5 @@ def write_pools(folder: Path, pools: Sequence[Pool]) -> None:
 
 def job_config(folder: Path, output: str = "annotations", **settings: object) -> AnnotateConfig:
     places = {"dataset_uri": str(folder / "dataset"), "pools_uri": str(folder / "pools"), "output_uri": str(folder / output)}
-    return AnnotateConfig(**{**places, "llm_uri": "fake", **settings})  # type: ignore[arg-type]
+    # Nothing is judged again unless a test asks for it: each call then belongs to a label.
+    return AnnotateConfig(**{**places, "llm_uri": "fake", "recheck_share": 0.0, **settings})  # type: ignore[arg-type]

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.annotate.position import LEVEL, PositionReport, chi_squared_p_value, position_report
+from components.annotate.position import LEVEL, PositionReport, Positions, chi_squared_p_value
 
 _RUNS = 400
+
+
+def position_report(prompts: list[tuple[int, list[int]]]) -> PositionReport:
+    positions = Positions()
+    for length, selected in prompts:
+        positions.add(length, selected)
+    return positions.report()
 
 
 def _annotate(seed: int, *, weights: np.ndarray, num_prompts: int = 100) -> PositionReport:

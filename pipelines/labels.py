@@ -1,0 +1,152 @@
+"""What `retriever estimate`, `trace` and `quality` say of a work folder's annotations: before they are paid for, and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from components.annotate.config import AnnotateConfig
+from components.annotate.estimate import Assumptions, Quote, Throughput, estimate, measured_assumptions, open_tokenizer
+from components.annotate.gold import Gold, qrels_gold, read_utility_labels
+from components.annotate.ledger import Prices
+from components.annotate.quality_page import dollars
+from components.annotate.quality_page import estimate as with_interval
+from components.annotate.report import ANNOTATIONS_NAME, compare
+from components.annotate.trace import trace
+from components.shared.dataset import Dataset
+from components.shared.journal import content_key, read_journal
+from components.shared.manifest import open_artifact, read_manifest
+from components.shared.records import Annotation, Pool, read_records
+from pipelines.packaged import resolve
+from pipelines.settings import Settings
+
+
+def annotation_folders(workdir: Path) -> list[Path]:
+    """The finished annotations of a work folder: one, or one a shard.
+
+    Raises:
+        ValueError: Where there are none.
+    """
+    found = [path for path in sorted(workdir.glob("annotations*")) if (path / "manifest.json").exists()]
+    if not found:
+        raise ValueError(f"{workdir}: no finished annotations here; run `retriever run --workdir {workdir}` first")
+    return found
+
+
+def tell(workdir: Path, query_id: str) -> str:
+    """The story of one query's labels; inputs are those of the work folder, or where the manifest says they were."""
+    folders = annotation_folders(workdir)
+    config = read_manifest(str(folders[0])).config
+    journal_uri = config["journal_uri"] or f"{config['output_uri'].rstrip('/')}.journal"
+    dataset = Dataset(open_artifact(_place(workdir / "dataset", config["dataset_uri"])))
+    return trace(
+        query_id,
+        annotations_uris=[str(folder) for folder in folders],
+        dataset=dataset,
+        pools_uri=_place(workdir / "pools", config["pools_uri"]),
+        journal_uri=_place(workdir / "journal", journal_uri),
+        golds=_golds(dataset, config["utility_labels_uri"]),
+    )
+
+
+def side_by_side(named: Sequence[str], dataset: Path, utility_labels: str, output: Path) -> str:
+    """Writes the label-quality page over several annotations, and says the table.
+
+    Raises:
+        ValueError: Where a name is missing.
+    """
+    annotations: dict[str, list[str]] = {}
+    for each in named:
+        name, equals, uris = each.partition("=")
+        if not equals:
+            raise ValueError(f"--annotations {each}: write name=folder, or name=folder,folder for shards")
+        annotations[name] = uris.split(",")
+    golds = _golds(Dataset(open_artifact(str(dataset))), utility_labels)
+    measured = compare(annotations, golds, output, title=" and ".join(annotations))
+    return "\n".join([*quality_lines(measured["annotators"]), f"page: {(output / 'quality.html').resolve()}"])
+
+
+def quality_lines(annotators: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Agreement with people as lines of a table."""
+    yield f"{'annotator':<20} {'level':<9} {'people':<15} {'precision':<24} {'recall':<24} {'number':<22} kappa"
+    for its in annotators:
+        for level, values in its["levels"].items():
+            for gold, against in values["against"].items():
+                cells = [with_interval(against["precision"]), with_interval(against["recall"]), with_interval(values["num_selected"], 2)]
+                kappa = with_interval(against["kappa"], 2)
+                yield f"{its['name']:<20} {level:<9} {gold:<15} {cells[0]:<24} {cells[1]:<24} {cells[2]:<22} {kappa}"
+        yield f"{'':<20} {its['num_queries'] - its['num_quarantined']} of {its['num_queries']} queries have labels"
+
+
+def quote(settings: Settings, workdir: Path, *, sample: int, prices: Prices, throughput: Throughput, fixed_dollars: float) -> Quote:
+    """What annotating the pools of a work folder with these settings will cost.
+
+    Assumptions are measured on earlier annotations of the same method in the work folder, where there are any.
+
+    Raises:
+        ValueError: Where the pools are not made yet, or the tokenizer cannot be found.
+    """
+    config = AnnotateConfig(**{**settings["annotate"], "dataset_uri": "", "pools_uri": "", "output_uri": ""})
+    pools = list(read_records(open_artifact(str(workdir / "pools")) / "pools.jsonl", Pool))
+    # Drawn by hash: the first pools of a collection may be of one kind.
+    sampled = sorted(pools, key=lambda pool: content_key("estimate", pool.query_id))[:sample]
+    return estimate(
+        sampled,
+        len(pools),
+        Dataset(open_artifact(str(workdir / "dataset"))),
+        config,
+        open_tokenizer(resolve(config.llm_uri)),
+        prices=prices,
+        assumptions=_measured(workdir, config.method),
+        throughput=throughput,
+        fixed_dollars=fixed_dollars,
+    )
+
+
+def quote_lines(its: Quote) -> Iterator[str]:
+    """The quote for a person."""
+    found = its.as_dict()
+    yield f"{its.ledger.num_queries:,} queries, {its.ledger.num_pairs:,} passages to judge; counted on {its.num_sampled:,} queries"
+    yield f"{'':<22}{'calls':>12}{'prompt tokens':>16}{'cacheable':>14}{'completion tokens':>19}{'cost':>14}"
+    for name, row in [*found["templates"].items(), ("together", found["total"])]:
+        counts = f"{row['calls']:>12,}{row['prompt_tokens']:>16,}{row['cached_tokens']:>14,}{row['completion_tokens']:>19,}"
+        yield f"{name:<22}{counts}{dollars(row['dollars']):>14}"
+    total, people = found["total"], found["human"]
+    by_pairs = f"{dollars(total['dollars_per_million_pairs'])} per million pairs"
+    yield f"{dollars(total['dollars_per_thousand_queries'])} per 1,000 queries, {by_pairs}"
+    if its.hours:
+        yield f"time:   {its.hours:,.2f} hours on {its.throughput.num_engines} engine(s)"
+    yield f"people: {dollars(people['dollars'])} for the same labels{_times(people['times_as_dear'])}"
+    if people["break_even_labels"] is not None:
+        yield f"the LLM's price would buy {people['break_even_labels']:,.0f} human labels"
+    if people["break_even_queries"] is not None:
+        fixed = dollars(people["fixed_dollars"])
+        yield f"cheaper than people from {people['break_even_queries']:,.0f} queries on, with {fixed} spent beforehand"
+    if found["templates"].keys() & {"relevance_selection", "answer"}:
+        assumed = its.assumptions
+        shares = f"{assumed.relevant_share:.0%} selected as relevant, {assumed.useful_share:.0%} of these as useful"
+        yield f"taken as given: {shares}, answers of {assumed.answer_words} words, every completion parses at once"
+
+
+def _times(times: float | None) -> str:
+    return f", {times:,.1f} times as much" if times else ""
+
+
+def _measured(workdir: Path, method: str) -> Assumptions | None:
+    finished = [path for path in sorted(workdir.glob("annotations*")) if (path / "manifest.json").exists()]
+    same = [path for path in finished if read_manifest(str(path)).config["method"] == method]
+    journal = workdir / "journal"
+    if not same or not journal.exists():
+        return None
+    texts = {key: value["text"] for key, value in read_journal(str(journal)) if value["template"] == "answer"}
+    return measured_assumptions(chain.from_iterable(read_records(path / ANNOTATIONS_NAME, Annotation) for path in same), texts)
+
+
+def _golds(dataset: Dataset, utility_labels: str) -> list[Gold]:
+    return [qrels_gold(dataset), *([read_utility_labels(utility_labels)] if utility_labels else [])]
+
+
+def _place(usual: Path, recorded: str) -> str:
+    return str(usual) if usual.exists() else recorded
