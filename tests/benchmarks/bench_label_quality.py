@@ -76,6 +76,8 @@ def annotate(workdir: Path, method: str, arguments: argparse.Namespace, utility_
         "gold-queries": arguments.num_queries // 2,
         "engine-hour-dollars": arguments.engine_hour_dollars,
         "num-in-flight": 8,
+        # Margins fitted to the human positives that the labels are then measured against would flatter them.
+        "calibration-queries": 0,
     }
     if utility_labels.exists():
         flags["utility-labels-uri"] = utility_labels
