@@ -215,6 +215,9 @@ def doctor() -> int:
 COMMANDS: dict[str, Callable[..., int]] = {
     "demo": demo,
     "run": run,
+    "estimate": estimate,
+    "trace": trace,
+    "quality": quality,
     "compile": compile_pipeline,
     "serve": serve,
     "search": search,
