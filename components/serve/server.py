@@ -26,6 +26,9 @@ from components.shared import log
 
 # Connections that wait to be taken while all processes are busy.
 _BACKLOG = 2048
+# Longer than the 60 seconds after which load balancers give an idle connection up: who closes first must not be the server,
+# or it closes while the next request is on its way.
+_KEEP_ALIVE_SECONDS = 75
 
 
 class _LogLines(logging.Handler):
@@ -50,6 +53,7 @@ def run(service: Service, bound: socket.socket, place: WorkerPlace | None = None
         server_header=False,
         # One connection a turn of the loop: a worker that took all that wait would leave none for the others.
         backlog=1 if place else _BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(config.request_seconds) + 1,
     )
     _DrainingServer(settings, service, place, siblings).run(sockets=[bound])

@@ -88,7 +88,7 @@ class Load:
     def arrive(self) -> None:
         now = time.perf_counter()
         if self._idle:
-            self._idle.popleft().send(next(self._requests), now)
+            self._idle.pop().send(next(self._requests), now)
         else:
             self._waiting.append(now)
 
