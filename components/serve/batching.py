@@ -111,6 +111,11 @@ class Batcher:
         for session in self._sessions:
             session.thread.start()
 
+    def forget_pace(self) -> None:
+        """Foresees waiting times from later batches only: the first calls are ten times slower, and would refuse who could be served."""
+        with self._changed:
+            self._encoded_tokens, self._encode_seconds = 0.0, 0.0
+
     def close(self) -> None:
         """Ends the sessions after the batches they hold; whoever still waits is told that its session is gone."""
         with self._changed:

@@ -148,6 +148,7 @@ class Release:
             text = " ".join(["warm"] * num_words)
             token_ids = await self.tokenize([text], "query", truncate=True)
             await self.search(token_ids, SearchRequest([text], depth=1))
+        self.batcher.forget_pace()
         log.event("warmed up", version=self.version, seconds=round(time.monotonic() - start, 3))
 
     def close(self) -> None:

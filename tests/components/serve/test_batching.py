@@ -135,6 +135,32 @@ def test_a_full_queue_is_refused_with_the_time_to_come_back_and_takes_again_when
     asyncio.run(scenario())
 
 
+def test_who_would_wait_too_long_is_refused_by_the_pace_of_late_and_the_first_in_line_never() -> None:
+    async def scenario() -> None:
+        encoder = Encoder()
+        batcher = make_batcher(encoder, max_queue_seconds=0.5)
+        # One token took 0.2 s or more: ten that wait are two seconds.
+        held = await hold_session(batcher, encoder)
+        await asyncio.sleep(0.2)
+        encoder.gate.set()
+        await held
+        await asyncio.sleep(0.05)
+        held = await hold_session(batcher, encoder)
+        first = asyncio.create_task(batcher.encode([text(1, 10)]))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError) as refused:
+            await batcher.encode([text(2, 1)])
+        assert refused.value.retry_seconds >= 2
+        batcher.forget_pace()
+        later = asyncio.create_task(batcher.encode([text(3, 1)]))
+        await asyncio.sleep(0)
+        encoder.gate.set()
+        await asyncio.gather(held, first, later)
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_cancelled_request_gives_its_place_back_and_is_never_encoded() -> None:
     async def scenario() -> list[list[int]]:
         encoder = Encoder()
