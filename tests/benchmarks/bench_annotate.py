@@ -7,7 +7,6 @@ which annotate so many queries with an engine that answers at once; `--memory 10
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -121,7 +120,9 @@ def annotate_at_once(folder: Path) -> None:
     """Prints the seconds and the peak of this process."""
     start = time.perf_counter()
     _annotate(folder, _Instant(), "annotations", method="utility_selection")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss: a child's begins with what its parent held when it was forked.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 1024
     print(f"{time.perf_counter() - start:.1f} {peak:.1f}")
 
 
