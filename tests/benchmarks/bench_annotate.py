@@ -18,7 +18,7 @@ from components.annotate import job
 from components.annotate.inquiry import Ask
 from components.annotate.job import annotate
 from components.shared.journal import Journal
-from components.shared.llm import Completion, CompletionRequest, Engine, Likelihood, Request, Result, open_engine
+from components.shared.llm import Completion, CompletionRequest, Engine, Likelihood, LikelihoodRequest, Request, Result, open_engine
 from tests.components.annotate.inputs import job_config, write_inputs
 
 
@@ -68,6 +68,9 @@ def measure_ratio(folder: Path, *, queries: int, rounds: int) -> None:
 
     write_inputs(folder, num_queries=queries, pool_size=8)
     engine = _Kept(open_engine("transformers", llm_uri=str(find_llm())))
+    # The first pass of a model pays for what later ones find ready.
+    engine.submit(LikelihoodRequest("warm", "a few words to", " warm up"))
+    engine.collect()
     ratios, shares = [], []
     for number in range(rounds):
         engine.requests.clear()
@@ -91,8 +94,8 @@ def measure_ratio(folder: Path, *, queries: int, rounds: int) -> None:
     print(f"journal: {statistics.median(shares):.2%} of the component's time")
 
 
-def _annotate(folder: Path, engine: object, output: str, **settings: object) -> None:
-    job.open_engine = lambda *_, **__: engine  # type: ignore[assignment]
+def _annotate(folder: Path, opened: object, output: str, **settings: object) -> None:
+    job.open_engine = lambda *_, **__: opened  # type: ignore[assignment]
     annotate(job_config(folder, output, **settings))
 
 
