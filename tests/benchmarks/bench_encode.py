@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import torch
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
@@ -70,6 +71,8 @@ def make_ways(folder: Path, batch_tokens: int) -> dict[str, Way]:
     """Each way of encoding texts, loaded and ready."""
     encoders = {variant: Encoder(folder, num_threads=1, variant=variant) for variant in _VARIANTS}
     longest = encoders["fp32"].settings.passage_tokens
+    # An environment that narrows OpenMP would narrow torch alone: the ONNX Runtime sessions are told their threads.
+    torch.set_num_threads(num_cores())
     reference = SentenceTransformer(str(find_encoder()), device="cpu")
     reference.max_seq_length = longest
 
