@@ -19,7 +19,7 @@ settings.load_profile("retriever")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RETRIEVER_LOG"] = "json"
 
-pytest_plugins = ["tests.docker_daemon"]
+pytest_plugins = ["tests.docker_daemon", "tests.bucket"]
 
 _TOPICS = {
     "volcano": "A volcano erupts when magma rises through a vent; lava, ash and gas come out of the crater.",

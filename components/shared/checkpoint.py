@@ -1,7 +1,7 @@
 """DualEncoder in torch: transformer, pooling, normalisation, and the prefixes and lengths it was trained with.
 
-One transformer encodes queries and passages; only prefixes and lengths differ. A checkpoint folder is a Hugging Face folder
-plus dual_encoder.json, so that any transformers model can come in and the result can go out.
+One transformer encodes queries and passages; only prefixes and lengths differ. A checkpoint folder is a sentence-transformers
+folder (which is a Hugging Face folder) plus dual_encoder.json, so that users' models can come in and the result can go out.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from typing import Literal
 import orjson
 import torch
 from jaxtyping import Float, Int64
+from tokenizers.processors import Sequence as Sequential
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from components.shared import sentence_transformers
+
 SETTINGS_NAME = "dual_encoder.json"
-Pooling = Literal["cls", "mean"]
+Pooling = Literal["cls", "mean", "last"]
 
 
 @dataclass(frozen=True)
 class DualEncoderSettings:
-    """How texts become vectors; lengths count special tokens."""
+    """How texts become vectors; lengths count special tokens. Pooling `last` takes the last token, for decoders."""
 
     pooling: Pooling
     normalise: bool
@@ -79,7 +83,20 @@ class DualEncoder(nn.Module):
         """Writes weights, tokenizer and settings into an existing folder."""
         self.transformer.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        sentence_transformers.write_settings(folder, self._modules_settings())
         (folder / SETTINGS_NAME).write_bytes(orjson.dumps(asdict(self.settings), option=orjson.OPT_INDENT_2))
+
+    def _modules_settings(self) -> sentence_transformers.ModuleSettings:
+        its = self.settings
+        return sentence_transformers.ModuleSettings(
+            pooling=its.pooling,
+            normalise=its.normalise,
+            query_prefix=its.query_prefix,
+            passage_prefix=its.passage_prefix,
+            # One length for both is all that such a folder can say.
+            max_tokens=max(its.query_tokens, its.passage_tokens),
+            dimension=self.dimension,
+        )
 
     def _tokenize(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=max_tokens)["input_ids"]
@@ -89,42 +106,69 @@ class DualEncoder(nn.Module):
 def load(
     uri: str,
     *,
-    pooling: Literal["auto", "cls", "mean"] = "auto",
+    pooling: Literal["auto", "cls", "mean", "last"] = "auto",
     normalise: Literal["auto", "yes", "no"] = "auto",
     query_prefix: str = "",
     passage_prefix: str = "",
     query_tokens: int = 32,
     passage_tokens: int = 140,
+    attention: Literal["eager", "fused"] = "eager",
 ) -> DualEncoder:
     """A dual encoder from a checkpoint folder, a Hugging Face or sentence-transformers folder, or a hub name.
 
-    The arguments are for a model that is no checkpoint of ours; a checkpoint brings its own settings.
+    The arguments are for a model that is no checkpoint of ours; a checkpoint brings its own settings. `attention` fused is
+    faster to train (where the model has it), eager gives the graph that ONNX Runtime fuses; their vectors agree to 1e-6.
 
     Raises:
-        ValueError: Where nothing that transformers can load lies there.
+        ValueError: Where nothing that transformers can load lies there, or its modules are not ours to repeat.
     """
     # A bar of a second each time tells a log nothing.
     transformers_logging.disable_progress_bar()
-    own = Path(uri) / SETTINGS_NAME
+    own, folder = Path(uri) / SETTINGS_NAME, Path(uri)
+    found = None if own.is_file() else sentence_transformers.read_settings(folder)
+    try:
+        place = folder / found.transformer_path if found else uri
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        implementation = "eager" if attention == "eager" else None
+        transformer = AutoModel.from_pretrained(place, dtype=torch.float32, attn_implementation=implementation)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{uri}: transformers cannot load this model ({_first_line(error)}); give a folder or a hub name") from error
     if own.is_file():
         settings = DualEncoderSettings(**orjson.loads(own.read_bytes()))
     else:
-        found_pooling, found_normalise = _sentence_transformers_settings(Path(uri))
+        its = found or sentence_transformers.ModuleSettings(pooling="last" if _is_decoder(transformer) else "mean")
+        # sentence-transformers 6 keeps its maximum length in the tokenizer.
+        longest = min(its.max_tokens, int(min(tokenizer.model_max_length, 1 << 30)))
         settings = DualEncoderSettings(
-            pooling=found_pooling if pooling == "auto" else pooling,
-            normalise=found_normalise if normalise == "auto" else normalise == "yes",
-            query_prefix=query_prefix,
-            passage_prefix=passage_prefix,
-            query_tokens=query_tokens,
-            passage_tokens=passage_tokens,
+            pooling=its.pooling if pooling == "auto" else pooling,
+            normalise=its.normalise if normalise == "auto" else normalise == "yes",
+            query_prefix=query_prefix or its.query_prefix,
+            passage_prefix=passage_prefix or its.passage_prefix,
+            query_tokens=min(query_tokens, longest),
+            passage_tokens=min(passage_tokens, longest),
         )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(uri)
-        # Eager attention: the graph that ONNX Runtime fuses, and the same numbers in training and export.
-        transformer = AutoModel.from_pretrained(uri, dtype=torch.float32, attn_implementation="eager")
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{uri}: transformers cannot load this model ({_first_line(error)}); give a folder or a hub name") from error
+    if settings.pooling == "last":
+        _end_with_eos(tokenizer)
+        # A cache of keys and values is for generating; here it would only take memory.
+        transformer.config.use_cache = False
     return DualEncoder(transformer, tokenizer, _within_positions(settings, transformer))
+
+
+def _is_decoder(transformer: PreTrainedModel) -> bool:
+    return any(name.endswith("ForCausalLM") for name in getattr(transformer.config, "architectures", None) or ())
+
+
+def _end_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Makes the tokenizer end every text with the end-of-text token, also a truncated one: the token that is pooled.
+
+    Source: the embedding models made from decoders (E5-Mistral, Qwen3-Embedding) do so; their generators' tokenizers do not.
+    """
+    end = tokenizer.eos_token_id
+    if end is None or tokenizer("a")["input_ids"][-1:] == [end]:
+        return
+    backend = tokenizer.backend_tokenizer
+    template = TemplateProcessing(single=f"$A {tokenizer.eos_token}", special_tokens=[(tokenizer.eos_token, end)])
+    backend.post_processor = Sequential([backend.post_processor, template]) if backend.post_processor else template
 
 
 def _first_line(error: Exception) -> str:
@@ -136,21 +180,14 @@ def _within_positions(settings: DualEncoderSettings, transformer: PreTrainedMode
     return replace(settings, query_tokens=min(settings.query_tokens, longest), passage_tokens=min(settings.passage_tokens, longest))
 
 
-def _sentence_transformers_settings(folder: Path) -> tuple[Pooling, bool]:
-    """Pooling and normalisation as modules.json of a sentence-transformers folder says; mean and no where there is none."""
-    modules = folder / "modules.json"
-    if not modules.is_file():
-        return "mean", False
-    kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in orjson.loads(modules.read_bytes())}
-    config = orjson.loads((folder / kinds["Pooling"] / "config.json").read_bytes()) if "Pooling" in kinds else {}
-    cls = config.get("pooling_mode_cls_token", False) or config.get("pooling_mode") == "cls"
-    return ("cls" if cls else "mean"), "Normalize" in kinds
-
-
 def _pool(
     states: Float[Tensor, "text token dimension"], attention_mask: Int64[Tensor, "text token"], pooling: Pooling
 ) -> Float[Tensor, "text dimension"]:
     if pooling == "cls":
         return states[:, 0]
+    if pooling == "last":
+        # Padding is on the right.
+        last = attention_mask.sum(1) - 1
+        return states.gather(1, last[:, None, None].expand(-1, 1, states.shape[-1])).squeeze(1)
     weights = attention_mask[:, :, None].to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1)

@@ -48,8 +48,11 @@ def launch(
     """Runs a job from command-line flags and exits with a code that says whether a retry can help."""
     arguments, executor_input = _split_executor_input(list(sys.argv[1:] if argv is None else argv))
     config = parse_flags(component, config_class, arguments, executor_input)
-    signal.signal(signal.SIGTERM, _terminate)
-    _die_with_parent()
+    signal.signal(signal.SIGTERM, stop_on_sigterm)
+    die_with_parent()
+    if os.environ.get("RANK", "0") != "0":
+        # One of several processes of a job: the first one speaks for all.
+        sys.exit(_run(component, config, job))
     telemetry = JobTelemetry(component)
     code = _run(component, config, job)
     metrics = _metrics(config) if code == EXIT_OK else {}
@@ -153,7 +156,8 @@ def _metrics(config: Config) -> dict[str, float]:
     return {name: float(value) for name, value in recorded.items() if isinstance(value, int | float)}
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """SIGTERM for this process when the one that PARENT_VARIABLE names dies; nothing where it names none."""
     parent = os.environ.get(PARENT_VARIABLE)
     if not parent or sys.platform != "linux":
         return
@@ -163,7 +167,8 @@ def _die_with_parent() -> None:
         raise SystemExit(EXIT_TERMINATED)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
+def stop_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+    """Signal handler: ends the process with SIGTERM's exit code."""
     # Unwinds through the context managers, which flush journals and release locks, then exits with SIGTERM's code.
     log.warning("SIGTERM: stopping; finished work is kept", pid=os.getpid())
     raise SystemExit(EXIT_TERMINATED)

@@ -11,6 +11,7 @@ import re
 import time
 from http.client import HTTPException
 from pathlib import Path
+from typing import ClassVar
 from wsgiref.simple_server import WSGIServer
 
 import orjson
@@ -25,6 +26,8 @@ _FOREIGN = re.compile(r"[^a-zA-Z0-9_]")
 class JobTelemetry:
     """The metrics of one job; names are prefixed `retriever_`, units are suffixes."""
 
+    _running: ClassVar[JobTelemetry | None] = None
+
     def __init__(self, component: str, *, pipeline: str = "retriever") -> None:
         """Registers the outcome metrics, so that they exist before the first value."""
         self._grouping = {"pipeline": pipeline, "component": component}
@@ -36,6 +39,14 @@ class JobTelemetry:
             self._gauge(name, text)
         if port := os.environ.get("METRICS_PORT"):
             self._serve(int(port))
+        JobTelemetry._running = self
+
+    @classmethod
+    def show(cls, **values: float | int) -> None:
+        """Sets gauges of the job that this process runs, while it runs; nothing where there is none (a script, a notebook)."""
+        if cls._running is not None:
+            for name, value in values.items():
+                cls._running.set(name, float(value))
 
     def set(self, name: str, value: float) -> None:
         """Sets a gauge, made when first set."""
@@ -52,7 +63,9 @@ class JobTelemetry:
         self._push()
 
     def close(self) -> None:
-        """Ends the endpoint, where there is one."""
+        """Ends the endpoint, where there is one; values shown later go nowhere."""
+        if JobTelemetry._running is self:
+            JobTelemetry._running = None
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()

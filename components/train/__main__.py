@@ -1,8 +1,16 @@
-"""Flags -> config -> job."""
+"""Flags -> config -> job; with several GPUs one process each."""
 
-from components.shared.launch import launch
+import signal
+import sys
+
+from components.shared.launch import die_with_parent, launch, stop_on_sigterm
 from components.train.config import TrainConfig
 from components.train.job import train
+from components.train.processes import processes_to_start, run_processes
 
 if __name__ == "__main__":
+    if (count := processes_to_start(sys.argv[1:])) > 1:
+        signal.signal(signal.SIGTERM, stop_on_sigterm)
+        die_with_parent()
+        sys.exit(run_processes(count, sys.argv[1:]))
     launch("train", TrainConfig, train)

@@ -29,8 +29,8 @@ class TrainConfig:
     """Stages as YAML, in order; the default is the paper's 20 % curriculum."""
     max_quarantine_share: float = 0.2
     """Share of the annotated queries that may be in quarantine before training is refused: the rest is no fair sample of the queries."""
-    pooling: Literal["auto", "cls", "mean"] = "auto"
-    """auto: what the model folder says, else mean."""
+    pooling: Literal["auto", "cls", "mean", "last"] = "auto"
+    """auto: what the model folder says, else last (token) for a decoder and mean for others."""
     normalise: Literal["auto", "yes", "no"] = "auto"
     """Unit-length vectors; auto: what the model folder says, else no."""
     query_prefix: str = ""
@@ -42,7 +42,7 @@ class TrainConfig:
     passage_tokens: int = 140
     """Longest passage, special tokens included."""
     batch_queries: int = 16
-    """Training groups in one step."""
+    """Training groups in one step, over all processes; each is a negative of all others."""
     group_size: int = 16
     """Passages in a training group: its positives and its hard negatives."""
     denominators: Literal["all_labels", "own_labels"] = "all_labels"
@@ -58,7 +58,17 @@ class TrainConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast on a GPU, the loss stays fp32. On a CPU without bf16 units it is many times slower."""
     encode_rows: int = 16
-    """Passages encoded together; they are sorted by length first, which on a CPU halves a step's time."""
+    """Texts encoded together; they are sorted by length first, which on a CPU halves a step's time. Several hundred on a GPU."""
+    held_rows: int = 0
+    """Texts whose activations one process holds for the backward pass; the others are encoded twice (GradCache). 0: all."""
+    gradient_checkpointing: Literal["no", "yes"] = "no"
+    """Keep the activations between layers only: for single texts that are too long for the memory; a third slower."""
+    lora_rank: int = 0
+    """Rank of LoRA adapters on all linear layers, merged into the checkpoint at the end; 0: all weights are trained."""
+    lora_scale: float = 2.0
+    """The adapters' output is multiplied by this (alpha / rank)."""
+    num_processes: int = 0
+    """Processes on this machine that share each step; 0: one a GPU, one without. Under torchrun its environment decides."""
     evaluations_per_epoch: int = 1
     """Dev nDCG@10 measured this often in an epoch, and at its end; the best weights are kept."""
     dev_queries: int = 100
@@ -67,5 +77,7 @@ class TrainConfig:
     """Passages they search: dev positives, annotated pools, then a seeded draw."""
     checkpoint_steps: int = 50
     """Steps between two states that a killed job resumes from; one is also written after each evaluation."""
+    tensorboard: Literal["no", "yes"] = "no"
+    """Also write the metrics for TensorBoard, into logs/tensorboard of the checkpoint."""
     seed: int = 42
     """Of dropout, order, and the choice of positives and negatives."""

@@ -5,6 +5,8 @@ What one source calls positive is no negative of the other's group, unless the c
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -109,5 +111,13 @@ def _group(stage: Stage, annotation: Annotation, positives: tuple[str, ...], kno
     pool = zip(annotation.passage_ids, annotation.labels, strict=True)
     negatives = tuple(passage_id for passage_id, label in pool if label in labels and passage_id not in taken)
     ignored = known | (set() if stage.ignore == "negative" else set(annotation.with_label("ignore")))
-    utilities = dict(zip(annotation.passage_ids, annotation.scores, strict=True)) if annotation.scores else {}
+    utilities = dict(zip(annotation.passage_ids, _utilities(annotation), strict=True)) if annotation.scores else {}
     return TrainingGroup(annotation.query_id, positives, negatives, frozenset(ignored - set(positives)), utilities)
+
+
+def _utilities(annotation: Annotation) -> Sequence[float]:
+    """What the softmax is taken of: the annotator's own distribution where it has one (of a mean or a sum), else its scores."""
+    if not annotation.distribution:
+        return annotation.scores
+    smallest = sys.float_info.min
+    return [math.log(max(share, smallest)) for share in annotation.distribution]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from pathlib import Path
 
-import orjson
-
-from components.shared import checkpoint, log, storage
+from components.shared import log, storage
 from components.shared.dataset import Dataset
 from components.shared.fan_in import check_shards
 from components.shared.manifest import LOGS, artifact_writer, open_artifact
 from components.shared.records import Annotation, read_records
-from components.shared.telemetry import MetricLines
 from components.train.config import TrainConfig
 from components.train.curriculum import Stage, parse_curriculum
-from components.train.dev import dev_set
+from components.train.dev import DevSet, dev_set
 from components.train.groups import TrainingGroup, stage_groups
+from components.train.model import base_model, merge_adapters
+from components.train.processes import Processes, joined_processes
 from components.train.trainer import Trainer
+from components.train.watch import Watch
 
+Staged = list[tuple[Stage, list[TrainingGroup]]]
 LINES_NAME = f"{LOGS}training.jsonl"
 
 
@@ -34,29 +35,47 @@ def train(config: TrainConfig) -> None:
     annotations = read_annotations(config.annotations_uri)
     held_out = {query.query_id for split in ("dev", "test") for query in dataset.queries(split)}
     staged = _staged(stages, dataset, {i: a for i, a in annotations.items() if i not in held_out}, config)
+    with joined_processes() as processes:
+        if processes.is_first:
+            _train_and_write(staged, dataset, dev_set(dataset, annotations, config), config, processes)
+        else:
+            _help(staged, dataset, config, processes)
+        # Nobody asks for the artifact before it is there.
+        processes.wait_for_all()
+
+
+def _train_and_write(staged: Staged, dataset: Dataset, dev: DevSet, config: TrainConfig, processes: Processes) -> None:
     with artifact_writer("train", config) as artifact:
         lines_path = artifact.path / LINES_NAME
         lines_path.parent.mkdir(exist_ok=True)
         state_uri = f"{config.state_uri.rstrip('/') or artifact.scratch}/{artifact.identity}.pt"
         if not storage.exists(state_uri):
             lines_path.unlink(missing_ok=True)
-        lines = MetricLines(lines_path)
-        model = _base_model(config)
-        dev = dev_set(dataset, annotations, config)
-        trainer = Trainer(model, dataset, dev, config, state_uri=state_uri, best_path=artifact.scratch / "best.pt", lines=lines)
-        trainer.run(staged)
-        lines.close()
-        _keep_one_line_a_step(lines_path)
+        model, watch = base_model(config), Watch(lines_path, tensorboard=config.tensorboard == "yes")
+        best_path = artifact.scratch / "best.pt"
+        trainer = Trainer(model, dataset, dev, config, state_uri=state_uri, best_path=best_path, watch=watch, processes=processes)
+        with contextlib.closing(watch):
+            trainer.run(staged)
+        merge_adapters(model)
         model.save(artifact.path)
-        best = trainer.position.best_ndcg
+        its = trainer.position
         artifact.metrics.update(
-            num_steps=trainer.position.step,
-            best_step=trainer.position.best_step,
+            num_steps=its.step,
+            best_step=its.best_step,
+            masked_pairs=watch.masked_pairs,
+            num_processes=processes.count,
             num_groups={stage.name: len(groups) for stage, groups in staged},
-            **({"best_dev_ndcg_10": best} if math.isfinite(best) else {}),
+            **({"best_dev_ndcg_10": its.best_ndcg} if math.isfinite(its.best_ndcg) else {}),
         )
-    if dev.queries and trainer.position.best_step == 0:
-        log.warning("training did not help on the dev queries: the untrained weights were kept", dev_ndcg_10=best)
+    if dev.queries and its.best_step == 0:
+        log.warning("training did not help on the dev queries: the untrained weights were kept", dev_ndcg_10=its.best_ndcg)
+
+
+def _help(staged: Staged, dataset: Dataset, config: TrainConfig, processes: Processes) -> None:
+    """What the other processes do: encode their part of each step, measure and write nothing."""
+    nothing = DevSet({}, {}, {})
+    trainer = Trainer(base_model(config), dataset, nothing, config, state_uri="", best_path=None, watch=Watch(None), processes=processes)
+    trainer.run(staged)
 
 
 def read_annotations(uris: str) -> dict[str, Annotation]:
@@ -74,9 +93,7 @@ def read_annotations(uris: str) -> dict[str, Annotation]:
     return found
 
 
-def _staged(
-    stages: list[Stage], dataset: Dataset, annotations: dict[str, Annotation], config: TrainConfig
-) -> list[tuple[Stage, list[TrainingGroup]]]:
+def _staged(stages: list[Stage], dataset: Dataset, annotations: dict[str, Annotation], config: TrainConfig) -> Staged:
     """Each stage with its groups; a stage without any is left out, loudly."""
     positives = dataset.positives("train")
     staged = []
@@ -93,29 +110,3 @@ def _staged(
             f"{config.annotations_uri}: no stage of the curriculum has a query with a positive; annotate more, or add human qrels"
         )
     return staged
-
-
-def _base_model(config: TrainConfig) -> checkpoint.DualEncoder:
-    uri = config.base_uri
-    if storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
-        uri = str(open_artifact(uri))
-    elif storage.is_remote(uri):
-        uri = str(storage.fetch(uri))
-    return checkpoint.load(
-        uri,
-        pooling=config.pooling,
-        normalise=config.normalise,
-        query_prefix=config.query_prefix,
-        passage_prefix=config.passage_prefix,
-        query_tokens=config.query_tokens,
-        passage_tokens=config.passage_tokens,
-    )
-
-
-def _keep_one_line_a_step(path: Path) -> None:
-    """A killed attempt wrote steps that its successor repeats; the later line is the one that counts."""
-    lines: dict[tuple[int, bool], bytes] = {}
-    for line in path.read_bytes().splitlines():
-        values = orjson.loads(line)
-        lines[values["step"], "dev_ndcg_10" in values] = line
-    path.write_bytes(b"".join(line + b"\n" for _, line in sorted(lines.items())))

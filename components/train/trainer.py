@@ -1,79 +1,85 @@
-"""The training loop, and the state from which a killed one continues bit for bit.
-
-The order of the data is a pure function of (seed, stage, epoch), so the state is: weights, optimiser, random generators, and
-where we are. Dropout draws from torch's generator, which is why that is part of it.
-"""
+"""The training loop: stages in order, each with an optimiser of its own; states to resume from, the best weights kept."""
 
 from __future__ import annotations
 
-import io
-import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from components.shared import log, storage
+from components.shared import log
 from components.shared.checkpoint import DualEncoder
 from components.shared.dataset import Dataset
-from components.shared.telemetry import MetricLines
 from components.train.config import TrainConfig
 from components.train.curriculum import Stage
 from components.train.data import Batch, batches, num_batches
 from components.train.dev import DevSet, measure_dev
+from components.train.gradients import accumulate_gradients
 from components.train.groups import TrainingGroup
 from components.train.loss import batch_loss
+from components.train.processes import Processes
+from components.train.state import Position, load_trained_weights, read_state, read_weights, unpack_state, write_state, write_weights
+from components.train.watch import Watch, peak_memory_bytes
 
-_NO_DECAY = ("bias", "LayerNorm.weight", "layer_norm.weight", "norm.weight")
-
-
-@dataclass
-class Position:
-    """Where training is: `batch` batches of this epoch of this stage are done."""
-
-    stage: int = 0
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    best_ndcg: float = -math.inf
-    best_step: int = 0
+_NO_DECAY = ("bias", "norm.weight")
 
 
 class Trainer:
-    """Runs stages over their groups; keeps the best weights by dev nDCG@10 (the last ones where nothing can be measured)."""
+    """Runs stages over their groups; keeps the best weights by dev nDCG@10 (the last ones where nothing can be measured).
+
+    Of several processes each has a trainer; the first one measures, writes states and has the best weights.
+    """
 
     def __init__(
-        self, model: DualEncoder, dataset: Dataset, dev: DevSet, config: TrainConfig, *, state_uri: str, best_path: Path, lines: MetricLines
+        self,
+        model: DualEncoder,
+        dataset: Dataset,
+        dev: DevSet,
+        config: TrainConfig,
+        *,
+        state_uri: str,
+        best_path: Path | None,
+        watch: Watch,
+        processes: Processes,
     ) -> None:
-        """Takes what training needs; `state_uri` is a file, local or gs://, that need not exist yet."""
+        """Takes what training needs.
+
+        Args:
+            model: Moved to the process's device.
+            dataset: Texts of the groups.
+            dev: What weights are chosen by; looked at in the first process only.
+            config: Sizes, seed, precision.
+            state_uri: A file, local or gs://, that need not exist yet.
+            best_path: Where the first process keeps the best weights; None in all others.
+            watch: Where the numbers go; its lines are part of the state.
+            processes: Who shares the work.
+        """
         self._model, self._dataset, self._dev, self._config = model, dataset, dev, config
-        self._state_uri, self._best_path, self._lines = state_uri, best_path, lines
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model.to(self._device)
+        self._state_uri, self._best_path, self._watch, self._processes = state_uri, best_path, watch, processes
+        self._model.to(processes.device)
         self.position = Position()
 
     def run(self, stages: Sequence[tuple[Stage, list[TrainingGroup]]]) -> None:
-        """Trains all stages in order, from the saved state where there is one; leaves the best weights in the model."""
-        torch.manual_seed(self._config.seed)
-        saved = self._read_state()
+        """Trains all stages in order, from the saved state where there is one; leaves the best weights in the first process's model."""
+        saved = self._resume()
         if saved is None:
             self._evaluate("untrained")
         total = sum(stage.epochs * num_batches(len(groups), self._config.batch_queries) for stage, groups in stages)
-        with log.Progress("training", total=total, unit="steps", done=self.position.step) as bar:
-            for number, (stage, groups) in enumerate(stages):
-                if number >= self.position.stage:
-                    self._run_stage(stage, groups, saved, bar)
-                    saved = None
-                    self.position = Position(stage=number + 1, **self._lasting())
-        if self._best_path.exists():
-            self._model.load_state_dict(torch.load(self._best_path, map_location=self._device, weights_only=True))
+        self._watch.start(total=total, done=self.position.step)
+        for number, (stage, groups) in enumerate(stages):
+            if number >= self.position.stage:
+                self._run_stage(stage, groups, saved)
+                saved = None
+                its = self.position
+                self.position = Position(stage=number + 1, step=its.step, best_ndcg=its.best_ndcg, best_step=its.best_step)
+        if self._best_path is not None and self._best_path.exists():
+            read_weights(self._best_path, self._model)
 
-    def _run_stage(self, stage: Stage, groups: list[TrainingGroup], saved: dict[str, Any] | None, bar: log.Progress) -> None:
+    def _run_stage(self, stage: Stage, groups: list[TrainingGroup], saved: dict[str, Any] | None) -> None:
         config = self._config
         per_epoch = num_batches(len(groups), config.batch_queries)
         optimizer = torch.optim.AdamW(_parameter_groups(self._model, config.weight_decay), lr=stage.learning_rate)
@@ -87,12 +93,12 @@ class Trainer:
             for batch in self._batches(stage, groups, epoch):
                 values = self._step(stage, batch, optimizer, schedule)
                 self.position.epoch, self.position.batch, self.position.step = epoch, self.position.batch + 1, self.position.step + 1
-                self._lines.write(step=self.position.step, stage=stage.name, epoch=epoch, **values)
-                bar.add(loss=values["loss"], dev_ndcg_10=self.position.best_ndcg)
-                if self.position.batch == per_epoch or self.position.batch % evaluate_every == 0:
+                best = self.position.best_ndcg
+                self._watch.step(step=self.position.step, stage=stage.name, epoch=epoch, dev_ndcg_10=best, **values)
+                measured = self.position.batch == per_epoch or self.position.batch % evaluate_every == 0
+                if measured:
                     self._evaluate(stage.name)
-                    self._write_state(optimizer, schedule)
-                elif self.position.step % config.checkpoint_steps == 0:
+                if measured or self.position.step % config.checkpoint_steps == 0:
                     self._write_state(optimizer, schedule)
             self.position.batch = 0
 
@@ -111,91 +117,66 @@ class Trainer:
 
     def _step(
         self, stage: Stage, batch: Batch, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
-    ) -> dict[str, float]:
-        start, learning_rate = time.monotonic(), optimizer.param_groups[0]["lr"]
-        query_ids, passage_ids = self._model.tokenize_queries(batch.queries), self._model.tokenize_passages(batch.passages)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._config.precision == "bf16"):
-            queries, passages = self.encode(query_ids), self.encode(passage_ids)
-        # The scores too are fp32: in bf16 the inner products of a close race are equal.
-        scores = queries.float() @ passages.float().T
-        temperatures = {"loss_temperature": self._config.loss_temperature, "utility_temperature": stage.utility_temperature}
-        loss = batch_loss(stage.loss, scores, batch.targets.to(self._device), **temperatures)
+    ) -> dict[str, float | int]:
+        config, start, learning_rate = self._config, time.monotonic(), optimizer.param_groups[0]["lr"]
+        loss = partial(
+            batch_loss,
+            stage.loss,
+            targets=batch.targets.to(self._processes.device),
+            loss_temperature=config.loss_temperature,
+            utility_temperature=stage.utility_temperature,
+        )
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_gradient_norm)
+        value, tokens = accumulate_gradients(self._model, batch, loss, config=config, processes=self._processes, step=self.position.step)
+        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), config.max_gradient_norm)
         optimizer.step()
         schedule.step()
-        tokens = sum(map(len, query_ids)) + sum(map(len, passage_ids))
         return {
-            "loss": float(loss.detach()),
+            "loss": value,
             "gradient_norm": float(norm),
             "learning_rate": learning_rate,
             "positives_per_query": float(batch.targets.is_positive.sum(-1).float().mean()),
             "masked_pairs": batch.num_masked,
             "masked_share": batch.masked_share,
             "tokens_per_second": round(tokens / (time.monotonic() - start), 1),
+            "peak_memory_bytes": peak_memory_bytes(self._processes.device),
         }
 
-    def encode(self, token_ids: list[list[int]]) -> Float[Tensor, "text dimension"]:
-        """Vectors in the texts' order, encoded in rows of similar length: half the time of one padded batch on a CPU."""
-        order = sorted(range(len(token_ids)), key=lambda row: -len(token_ids[row]))
-        slices = [order[start : start + self._config.encode_rows] for start in range(0, len(order), self._config.encode_rows)]
-        vectors = torch.cat([self._model(*self._model.pad([token_ids[row] for row in rows])) for rows in slices])
-        inverse = torch.empty(len(order), dtype=torch.long)
-        inverse[torch.tensor(order)] = torch.arange(len(order))
-        return vectors[inverse.to(vectors.device)]
-
     def _evaluate(self, stage_name: str) -> None:
-        if not self._dev.queries:
+        if not self._dev.queries or self._best_path is None:
             return
         ndcg = measure_dev(self._model, self._dev)
-        self._lines.write(step=self.position.step, stage=stage_name, dev_ndcg_10=ndcg)
+        self._watch.dev(step=self.position.step, stage=stage_name, dev_ndcg_10=ndcg)
         log.event("dev", stage=stage_name, step=self.position.step, dev_ndcg_10=ndcg, queries=len(self._dev.queries))
         if ndcg > self.position.best_ndcg:
             self.position.best_ndcg, self.position.best_step = ndcg, self.position.step
-            partial = self._best_path.with_suffix(".partial")
-            torch.save(self._model.state_dict(), partial)
-            partial.rename(self._best_path)
-
-    def _lasting(self) -> dict[str, Any]:
-        return {"step": self.position.step, "best_ndcg": self.position.best_ndcg, "best_step": self.position.best_step}
+            write_weights(self._best_path, self._model)
 
     def _write_state(self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
-        buffer = io.BytesIO()
-        state = {
-            "position": vars(self.position),
-            "model": self._model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
-            "best": self._best_path.read_bytes() if self._best_path.exists() else b"",
-        }
-        torch.save(state, buffer)
-        storage.write_bytes(self._state_uri, buffer.getvalue())
+        if self._best_path is not None and self._watch.lines_path is not None:
+            places = {"best_path": self._best_path, "lines_path": self._watch.lines_path}
+            write_state(self._state_uri, self.position, self._model, optimizer, schedule, **places)
 
-    def _read_state(self) -> dict[str, Any] | None:
-        if not storage.exists(self._state_uri):
+    def _resume(self) -> dict[str, Any] | None:
+        """The saved state, put into model and position of every process; None where training starts."""
+        packed = self._processes.from_first(read_state(self._state_uri) if self._processes.is_first else None)
+        if packed is None:
             return None
-        # Our own file, bound to this job's identity; it holds bytes beside tensors.
-        state: dict[str, Any] = torch.load(io.BytesIO(storage.read_bytes(self._state_uri)), map_location="cpu", weights_only=True)
-        self.position = Position(**state["position"])
-        self._model.load_state_dict(state["model"])
-        torch.set_rng_state(state["random"])
-        if self._device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["random_cuda"])
-        if state["best"]:
+        state = unpack_state(packed, self._state_uri)
+        self.position = state["position"]
+        load_trained_weights(self._model, state["model"])
+        if self._best_path is not None and state["best"]:
             self._best_path.write_bytes(state["best"])
-        log.event("resuming training", step=self.position.step, stage=self.position.stage, epoch=self.position.epoch)
+        self._watch.restart(state["lines"])
+        log.event("resuming training", **asdict(self.position))
         return state
 
 
 def _parameter_groups(model: DualEncoder, weight_decay: float) -> list[dict[str, Any]]:
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for name, p in named if not name.endswith(_NO_DECAY)], "weight_decay": weight_decay},
-        {"params": [p for name, p in named if name.endswith(_NO_DECAY)], "weight_decay": 0.0},
-    ]
+    plain = [parameter for name, parameter in named if name.lower().endswith(_NO_DECAY)]
+    decayed = [parameter for name, parameter in named if not name.lower().endswith(_NO_DECAY)]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 def _schedule(optimizer: torch.optim.Optimizer, num_steps: int, warmup_share: float) -> torch.optim.lr_scheduler.LambdaLR:

@@ -1,6 +1,8 @@
 """Whose positives, whose negatives, what is neither; human shares."""
 
+import dataclasses
 import itertools
+import math
 
 import pytest
 
@@ -13,7 +15,7 @@ HUMAN = Stage("human", "human")
 
 
 def annotation(query_id: str, *, scores: tuple[float, ...] = (), **labels: str) -> Annotation:
-    return Annotation(query_id, tuple(labels), tuple(labels.values()), "m", "llm", "ok", scores)  # type: ignore[arg-type]
+    return Annotation(query_id, tuple(labels), tuple(labels.values()), "m", "llm", "ok", scores=scores)  # type: ignore[arg-type]
 
 
 def test_a_query_without_positives_teaches_nothing() -> None:
@@ -73,5 +75,8 @@ def test_utilities_come_with_the_pool_and_their_absence_is_named() -> None:
     stage = Stage("replug", "llm", loss="kl_replug")
     scored = {"q0": annotation("q0", scores=(-1.0, -2.0), p0="negative", p1="negative")}
     assert stage_groups(stage, {}, scored, seed=0) == [TrainingGroup("q0", (), ("p0", "p1"), frozenset(), {"p0": -1.0, "p1": -2.0})]
+    told = dataclasses.replace(scored["q0"], distribution=(0.75, 0.25))
+    (group,) = stage_groups(stage, {}, {"q0": told}, seed=0)
+    assert group.utilities == {"p0": pytest.approx(math.log(0.75)), "p1": pytest.approx(math.log(0.25))}
     with pytest.raises(ValueError, match=r"stage 'replug': .* needs the LLM's scores.*answer_likelihood"):
         stage_groups(stage, {}, {"q0": annotation("q0", p0="positive")}, seed=0)

@@ -1,0 +1,70 @@
+"""The model that is trained: the base, with adapters (LoRA) and gradient checkpointing where the config wants them."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from components.shared import checkpoint, storage
+from components.shared.manifest import open_artifact
+from components.train.config import TrainConfig
+
+
+def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
+    """The base model of a config, ready to train; equal in every process.
+
+    Raises:
+        ValueError: Where it cannot be loaded, or LoRA is wanted and peft is not installed.
+    """
+    uri = config.base_uri
+    if storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
+        uri = str(open_artifact(uri))
+    elif storage.is_remote(uri):
+        uri = str(storage.fetch(uri))
+    model = checkpoint.load(
+        uri,
+        pooling=config.pooling,
+        normalise=config.normalise,
+        query_prefix=config.query_prefix,
+        passage_prefix=config.passage_prefix,
+        query_tokens=config.query_tokens,
+        passage_tokens=config.passage_tokens,
+        attention="fused",
+    )
+    if config.gradient_checkpointing == "yes":
+        _checkpoint_activations(model)
+    if config.lora_rank:
+        _add_adapters(model, config)
+    return model
+
+
+def merge_adapters(model: checkpoint.DualEncoder) -> None:
+    """Adds trained adapters to the weights they adapt: the checkpoint is an ordinary model that no reader needs peft for."""
+    merge = getattr(model.transformer, "merge_and_unload", None)
+    if merge is not None:
+        model.transformer = merge()
+
+
+def _checkpoint_activations(model: checkpoint.DualEncoder) -> None:
+    # Not reentrant: the other kind gives no gradient where the embeddings are frozen, as under LoRA.
+    kind = {"use_reentrant": False}
+    # transformers gave it a new name in a minor version, and the old one warns.
+    if hasattr(model.transformer, "activation_checkpointing_enable"):
+        model.transformer.activation_checkpointing_enable(activation_checkpointing_kwargs=kind)
+    else:
+        model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kind)
+
+
+def _add_adapters(model: checkpoint.DualEncoder, config: TrainConfig) -> None:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ValueError("lora_rank needs peft; run `pip install 'retriever-pipeline[lora]'`") from error
+    # Adapters start at random, and every process, and every resumed attempt, has to start at the same.
+    torch.manual_seed(config.seed)
+    its = LoraConfig(r=config.lora_rank, lora_alpha=round(config.lora_scale * config.lora_rank), target_modules="all-linear")
+    with warnings.catch_warnings():
+        # peft asks transformers for things by names that it deprecates.
+        warnings.simplefilter("ignore", FutureWarning)
+        model.transformer = get_peft_model(model.transformer, its)

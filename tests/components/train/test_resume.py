@@ -1,0 +1,104 @@
+"""Killed, preempted, out of disk: a training ends with the bytes of one that nobody disturbed."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.shared import checkpoint
+from components.shared.manifest import read_manifest
+from components.train.config import TrainConfig
+from components.train.job import train
+from components.train.state import Position, read_state, unpack_state, write_state
+from pipelines.local import flags
+from tests.components.train.learnable import config
+
+# 24 steps of the first stage, 8 a epoch, then 8 of the second; a state every 2 steps.
+_FIRST_STAGE, _LATE_IN_FIRST, _SECOND_STAGE = 3, 15, 29
+
+
+def _run_until(config: TrainConfig, num_steps: int) -> None:
+    """Starts the job and kills it with signal 9 when that many steps are written."""
+    command = [sys.executable, "-m", "components.train", *flags(config)]
+    written = Path(f"{config.output_uri}.partial") / "logs" / "training.jsonl"
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (
+        written.exists() and sum(b'"loss"' in line for line in written.read_bytes().splitlines()) >= num_steps
+    ):
+        time.sleep(0.005)
+    assert process.poll() is None, "the job ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def _weights(folder: str) -> str:
+    return str(read_manifest(folder).files["model.safetensors"]["sha256"])
+
+
+def _lines(folder: str) -> list[tuple[int, float | None, float | None]]:
+    rows = [json.loads(line) for line in (Path(folder) / "logs" / "training.jsonl").read_text().splitlines()]
+    return [(row["step"], row.get("loss"), row.get("dev_ndcg_10")) for row in rows]
+
+
+@pytest.mark.slow
+def test_kill_9_in_either_stage_ends_in_the_same_bytes_and_lines(inputs: Path) -> None:
+    whole, killed = config(inputs), config(inputs, output_uri=str(inputs / "killed"))
+    train(whole)
+    for num_steps in (_FIRST_STAGE, _LATE_IN_FIRST, _SECOND_STAGE):
+        _run_until(killed, num_steps)
+    train(killed)
+    assert _weights(killed.output_uri) == _weights(whole.output_uri)
+    assert _lines(killed.output_uri) == _lines(whole.output_uri)
+    assert read_manifest(killed.output_uri).metrics == read_manifest(whole.output_uri).metrics
+
+
+@pytest.mark.slow
+def test_a_preempted_pod_goes_on_from_a_bucket_with_gradcache_and_adapters(inputs: Path, bucket: str) -> None:
+    settings = {"held_rows": 3, "lora_rank": 2, "state_uri": f"{bucket}/{inputs.name}/state"}
+    whole = config(inputs, held_rows=3, lora_rank=2)
+    killed = config(inputs, output_uri=str(inputs / "killed"), **settings)
+    train(whole)
+    for num_steps in (_LATE_IN_FIRST, _SECOND_STAGE):
+        _run_until(killed, num_steps)
+        # The next pod has another disk.
+        shutil.rmtree(f"{killed.output_uri}.partial")
+    train(killed)
+    assert _weights(killed.output_uri) == _weights(whole.output_uri)
+    assert _lines(killed.output_uri) == _lines(whole.output_uri)
+
+
+def test_a_state_that_finds_no_room_leaves_the_last_one_whole(inputs: Path) -> None:
+    model = checkpoint.load(str(inputs / "base"))
+    optimizer = torch.optim.AdamW(model.parameters())
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    (inputs / "lines").write_bytes(b"")
+    uri = inputs / "states" / "state.pt"
+    places = {"best_path": inputs / "none", "lines_path": inputs / "lines"}
+    write_state(str(uri), Position(step=7), model, optimizer, schedule, **places)
+    before, limits = uri.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        # As a full disk does, this stops a write in the middle.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            write_state(str(uri), Position(step=8), model, optimizer, schedule, **places)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in uri.parent.iterdir()] == ["state.pt"]
+    assert uri.read_bytes() == before
+    content = read_state(str(uri))
+    assert content is not None
+    assert unpack_state(content, str(uri))["position"] == Position(step=7)
+
+
+@pytest.mark.parametrize("content", [b"", b"half", b"PK\x03\x04 and no more"])
+def test_what_is_no_state_is_named(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"gs://b/state\.pt: no training state .* delete it to train from the start"):
+        unpack_state(content, "gs://b/state.pt")
