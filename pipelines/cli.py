@@ -66,7 +66,7 @@ def run(
 def compile_pipeline(
     params: Path = _PARAMS / "msmarco.yaml",
     output: Path = Path("retriever.yaml"),
-    profile: Literal["laptop", "gke-gpu"] = "gke-gpu",
+    profile: Literal["laptop", "gke-gpu", "gke-multi-gpu"] = "gke-gpu",
 ) -> int:
     """Compiles the Kubeflow pipeline of a parameter file.
 

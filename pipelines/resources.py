@@ -23,7 +23,9 @@ class Place:
     memory: str
     """Asked for and allowed; with GPU the shared memory is part of it."""
     gpu: str = ""
-    """Accelerator of the node pool, one per task; empty: none."""
+    """Accelerator of the node pool; empty: none."""
+    num_gpus: int = 1
+    """Accelerators of one pod; train runs a process on each."""
     shared_memory: str = "2Gi"
     """/dev/shm of a GPU task; the container's own 64 MiB end data loaders and vLLM with a bus error."""
     num_retries: int = 2
@@ -38,6 +40,15 @@ _SMALL = Place(cpu="1", memory="2Gi", num_retries=1)
 _LAPTOP = Place(cpu="2", memory="4Gi", num_retries=1)
 _CPU = Place(cpu="8", memory="32Gi")
 _GPU = Place(cpu="8", memory="48Gi", gpu="nvidia-l4", shared_memory="8Gi", evictable=False)
+_ONE_GPU_A_TASK = {
+    "prepare": _CPU,
+    "export": _CPU,
+    "index": _GPU,
+    "mine": _CPU,
+    "annotate": replace(_GPU, num_retries=4),
+    "train": replace(_GPU, num_retries=4),
+    "evaluate": _CPU,
+}
 
 PROFILES: dict[str, dict[str, Place]] = {
     "laptop": {
@@ -49,15 +60,9 @@ PROFILES: dict[str, dict[str, Place]] = {
         "train": _LAPTOP,
         "evaluate": _LAPTOP,
     },
-    "gke-gpu": {
-        "prepare": _CPU,
-        "export": _CPU,
-        "index": _GPU,
-        "mine": _CPU,
-        "annotate": replace(_GPU, num_retries=4),
-        "train": replace(_GPU, num_retries=4),
-        "evaluate": _CPU,
-    },
+    "gke-gpu": _ONE_GPU_A_TASK,
+    # Several nodes are a TrainJob's work: k8s/train.
+    "gke-multi-gpu": {**_ONE_GPU_A_TASK, "train": replace(_ONE_GPU_A_TASK["train"], num_gpus=4, cpu="16", memory="96Gi")},
 }
 
 
@@ -82,7 +87,7 @@ def place(task: dsl.PipelineTask, component: str, profile: str, title: str) -> d
 
 
 def _use_gpu(task: dsl.PipelineTask, its: Place) -> None:
-    task.set_accelerator_type(_GPU_RESOURCE).set_accelerator_limit(1)
+    task.set_accelerator_type(_GPU_RESOURCE).set_accelerator_limit(its.num_gpus)
     kubernetes.add_node_selector(task, _GPU_SELECTOR, its.gpu)
     kubernetes.add_toleration(task, key=_GPU_TAINT, operator="Exists", effect="NoSchedule")
     kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=its.shared_memory)

@@ -123,8 +123,16 @@ def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path
         assert its[name]["podMetadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 
 
+def test_only_training_takes_several_gpus_of_one_pod(tmp_path: Path) -> None:
+    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-multi-gpu")
+    specification, _ = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    resources = {name: each["container"]["resources"] for name, each in specification["deploymentSpec"]["executors"].items()}
+    counts = {name: int(its["accelerator"]["resourceCount"]) for name, its in resources.items() if "accelerator" in its}
+    assert counts == {"exec-annotate": 1, "exec-train": 4, "exec-index": 1, "exec-index-2": 1}
+
+
 def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no profile 'cray'; known are laptop, gke-gpu"):
+    with pytest.raises(ValueError, match="no profile 'cray'; known are laptop, gke-gpu, gke-multi-gpu"):
         compile_to(tmp_path / "pipeline.yaml", _GIVEN, "cray")
 
 
