@@ -1,6 +1,6 @@
 """Training steps against sentence-transformers, and GradCache's memory against the batch size.
 
-Run: python tests/benchmarks/bench_train.py [--model FOLDER] [--steps 8] [--queries 16] [--passages 8] [--memory-queries 16,64,128]
+Run: python tests/benchmarks/bench_train.py [--model FOLDER] [--steps 8] [--queries 16] [--passages 8] [--memory-queries 8,16,32]
 
 Speed: the same model, texts, batches, loss (InfoNCE with in-batch negatives, the other groups' hard negatives among them), optimiser
 and machine; both sides take turns step by step, so that what else the machine does meets both. sentence-transformers runs its own
@@ -176,7 +176,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--queries", type=int, default=16)
     parser.add_argument("--passages", type=int, default=8)
-    parser.add_argument("--memory-queries", default="16,64,128")
+    parser.add_argument("--memory-queries", default="8,16,32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--point", choices=("ours", "theirs"), default=None, help="one measurement of memory, for the script itself")
     parser.add_argument("--held-rows", type=int, default=0)
