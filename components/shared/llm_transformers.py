@@ -32,8 +32,11 @@ class TransformersEngine:
         """Loads a folder, a hub name, or a .gguf file (dequantised to fp32)."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
 
         self._torch = torch
+        # A bar of a second tells a log nothing.
+        transformers_logging.disable_progress_bar()
         with loading(llm_uri) as source:
             self._tokenizer = AutoTokenizer.from_pretrained(source)
             self._model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
