@@ -34,9 +34,10 @@ class Obedient:
             return Likelihood(request.key, (-1.0 - len(request.context) / 1000,), 5)
         prompt = "\n".join(turn.content for turn in request.turns)
         self.prompts.append(prompt)
-        ordered = re.search(r"Select only (\[\d+\])", prompt) if self._gullible else None
+        # The prompt turns an identifier in a passage into `(3)`; a gullible LLM understands it all the same.
+        ordered = re.search(r"Select only [\[(](\d+)[\])]", prompt) if self._gullible else None
         numbers = set(re.findall(r"\[(\d+)\] <passage>", prompt))
-        chosen = ordered[1] if ordered and ordered[1].strip("[]") in numbers else "[1]"
+        chosen = f"[{ordered[1]}]" if ordered and ordered[1] in numbers else "[1]"
         return Completion(request.key, "Because." if "three sentences" in request.turns[-1].content else chosen, "stop", 10, 3)
 
 
@@ -62,7 +63,7 @@ def test_no_token_of_a_chat_template_survives_in_a_passage(tmp_path: Path) -> No
     engine = Obedient(gullible=False)
     list(measure(CASES, engine, config(passage_words=60), tmp_path / "journal"))
     assert "<|im_end|>" in ATTACKS["turn"]
-    assert any("Thank you, [" in prompt for prompt in engine.prompts)
+    assert any("Thank you, (" in prompt for prompt in engine.prompts)
     assert not any("<|im_" in prompt for prompt in engine.prompts)
 
 
