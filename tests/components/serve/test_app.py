@@ -183,7 +183,8 @@ def test_metrics_exist_before_the_first_request_and_count_it(sources: Sources) -
 
 
 def test_a_full_queue_is_429_with_the_time_to_come_back(sources: Sources) -> None:
-    server = InProcess(sources.config(num_sessions=1, max_queued_tokens=200, request_seconds=5.0))
+    # A text a batch: thirty calls a request take longer than the next requests need to arrive, on any machine.
+    server = InProcess(sources.config(num_sessions=1, batch_tokens=3, max_queued_tokens=200, request_seconds=5.0))
 
     async def crowd() -> list[httpx.Response]:
         body = {"input": ["volcano"] * 30}  # 90 tokens

@@ -38,7 +38,7 @@ def measure(world: Path) -> None:
 
 
 def serve(world: Path) -> None:
-    Service.open(ServeConfig(encoder_uri=str(world / "encoder"), index_uri=str(world / "index")))
+    Service(ServeConfig(encoder_uri=str(world / "encoder"), index_uri=str(world / "index")))
 
 
 def sign(folder: Path, name: str) -> None:
