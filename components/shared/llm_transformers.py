@@ -24,6 +24,9 @@ from components.shared.llm import (
 if TYPE_CHECKING:
     import torch
 
+# A request, the tokens of its prompt or context, and those of its continuation.
+Queued = tuple[Request, list[int], list[int]]
+
 
 class TransformersEngine:
     """A small causal LM on the CPU: likelihoods in length-sorted batches, completions by generate()."""
@@ -42,7 +45,7 @@ class TransformersEngine:
             self._model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
         self._end_ids = _end_ids(self._model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
         self._batch_tokens = batch_tokens
-        self._queue: list[tuple[Request, list[int], list[int]]] = []
+        self._queue: list[Queued] = []
         self._texts: list[str] | None = None
         self.model = model_name(llm_uri)
 
@@ -58,28 +61,37 @@ class TransformersEngine:
         self._queue.append((request, context, continuation))
 
     def collect(self) -> list[Result]:
-        """Computes one batch: the longest queued requests of one kind."""
+        """Computes one batch: the oldest queued request, and those like it that are nearest in length."""
         if not self._queue:
             return []
-        self._queue.sort(key=lambda entry: (isinstance(entry[0], LikelihoodRequest), len(entry[1]) + len(entry[2])))
-        kind = type(self._queue[-1][0])
-        longest = len(self._queue[-1][1]) + len(self._queue[-1][2])
-        batch: list[tuple[Request, list[int], list[int]]] = []
-        while self._queue and type(self._queue[-1][0]) is kind and (not batch or (len(batch) + 1) * longest <= self._batch_tokens):
-            if kind is CompletionRequest and batch and _sampling(batch[0][0]) != _sampling(self._queue[-1][0]):
-                break
-            batch.append(self._queue.pop())
+        batch = self._next_batch()
         start = time.monotonic()
         with self._torch.inference_mode():
-            results = self._weigh(batch) if kind is LikelihoodRequest else self._generate(batch)
+            results = self._weigh(batch) if isinstance(batch[0][0], LikelihoodRequest) else self._generate(batch)
         seconds = (time.monotonic() - start) / len(batch)
         return [replace(result, engine_seconds=seconds) for result in results]
+
+    def _next_batch(self) -> list[Queued]:
+        """Nobody waits for ever and little is padded; longest first would let late long requests overtake short ones without end."""
+        oldest = self._queue[0]
+        alike = [place for place, each in enumerate(self._queue) if _decoding(each[0]) == _decoding(oldest[0])]
+        alike.sort(key=lambda place: abs(_length(self._queue[place]) - _length(oldest)))
+        taken: set[int] = set()
+        longest = 0
+        for place in alike:
+            longest = max(longest, _length(self._queue[place]))
+            if taken and (len(taken) + 1) * longest > self._batch_tokens:
+                break
+            taken.add(place)
+        batch = [self._queue[place] for place in sorted(taken)]
+        self._queue = [each for place, each in enumerate(self._queue) if place not in taken]
+        return batch
 
     def close(self) -> None:
         """Drops the queue."""
         self._queue.clear()
 
-    def _weigh(self, batch: Sequence[tuple[Request, list[int], list[int]]]) -> list[Result]:
+    def _weigh(self, batch: Sequence[Queued]) -> list[Result]:
         ids, mask, positions = self._left_padded([context + continuation for _, context, continuation in batch])
         longest = max(len(continuation) for _, _, continuation in batch)
         # Left padding puts every continuation at the end, so that the vocabulary projection, a fifth of a small model's
@@ -93,7 +105,7 @@ class TransformersEngine:
             results.append(Likelihood(request.key, tuple(its.tolist()), len(context) + len(continuation)))
         return results
 
-    def _generate(self, batch: Sequence[tuple[Request, list[int], list[int]]]) -> list[Result]:
+    def _generate(self, batch: Sequence[Queued]) -> list[Result]:
         ids, mask, _ = self._left_padded([context for _, context, _ in batch])
         first = batch[0][0]
         assert isinstance(first, CompletionRequest)
@@ -166,9 +178,14 @@ class _Constrained:
         return self._allowed[text]
 
 
-def _sampling(request: Request) -> tuple[object, ...]:
-    """What requests must have in common to be decoded in one batch."""
-    assert isinstance(request, CompletionRequest)
+def _length(queued: Queued) -> int:
+    return len(queued[1]) + len(queued[2])
+
+
+def _decoding(request: Request) -> tuple[object, ...]:
+    """What requests must have in common to be computed in one batch."""
+    if isinstance(request, LikelihoodRequest):
+        return ()
     return request.max_tokens, request.sampling_temperature, request.seed, request.top_p, request.top_k, request.pattern
 
 

@@ -126,6 +126,14 @@ def test_a_batch_never_exceeds_its_tokens(engine: TransformersEngine) -> None:
     assert len(batches) < 40
 
 
+def test_the_oldest_request_is_served_next_however_many_longer_ones_follow(engine: TransformersEngine) -> None:
+    short = LikelihoodRequest("short", "the", " moon")
+    engine.submit(short)
+    for number in range(50):
+        engine.submit(LikelihoodRequest(str(number), " ".join(_TEXT.split()[: 10 + number % 3]), " moon"))
+    assert "short" in {result.key for result in engine.collect()}
+
+
 def test_greedy_completions_do_not_depend_on_the_batch(engine: TransformersEngine) -> None:
     requests = [_chat(str(number), text) for number, text in enumerate(("the moon", "a glacier is a slow river", "bees", "1, 2, 3"))]
     together = _run(engine, requests)
