@@ -1,6 +1,7 @@
 """The flow on one machine, as a person runs it: real steps in real processes, on tiny models."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -138,7 +139,9 @@ def test_kill_9_at_five_moments_ends_in_the_same_metrics_and_repeats_no_call(wor
 
 
 def test_sigterm_stops_the_step_and_the_run(world: Path) -> None:
-    process = subprocess.Popen(command(world, "terminated"), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # A shell's background job inherits an ignored SIGINT; a person's terminal does not.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command(world, "terminated"), stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heard)
     assert process.stderr is not None
     for line in process.stderr:
         if "export (base): running" in line:
