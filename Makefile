@@ -42,8 +42,11 @@ test-docker: $(VENV)/.dev docker/wheelhouse/.serve ## the compiled pipeline and 
 $(VENV)-vllm/.recipe: tests/vllm_env.sh
 	PYTHON=$(PYTHON) sh tests/vllm_env.sh $(VENV)-vllm
 
+# Named, because collecting the others would need the other environment's packages.
+VLLM_TESTS := tests/components/shared/test_llm_vllm.py tests/components/annotate/test_annotate_vllm.py
+
 test-vllm: $(VENV)-vllm/.recipe ## the vLLM engine, in an environment of its own (CPU build, 3 minutes to make)
-	$(VENV)-vllm/bin/python -m pytest -m vllm tests/components
+	$(VENV)-vllm/bin/python -m pytest -m vllm $(VLLM_TESTS)
 
 check: $(VENV)/.dev ## style, types, rooms
 	$(BIN)/ruff check .
