@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,8 +23,8 @@ _BASE = "retriever-base:bookworm"
 
 
 @pytest.fixture(scope="session")
-def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerClient]:
-    """DOCKER_HOST's daemon where it answers, else the machine's, else a private one in a temporary folder."""
+def docker_daemon() -> Iterator[DockerClient]:
+    """DOCKER_HOST's daemon where it answers, else the machine's, else a private one in a folder that goes with it."""
     for host in filter(None, (os.environ.get("DOCKER_HOST"), "unix:///var/run/docker.sock")):
         if (client := _connect(host)) is not None:
             with _in_use(client, host):
@@ -31,7 +32,8 @@ def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerCl
             return
     if shutil.which("dockerd") is None or os.geteuid() != 0:
         pytest.skip("no Docker daemon answers, and a private one needs dockerd and root; set DOCKER_HOST")
-    folder = tmp_path_factory.mktemp("dockerd")
+    # Not in pytest's temporary folder: gigabytes of layers would stay there, and a mount that pytest cannot remove.
+    folder = Path(tempfile.mkdtemp(prefix="retriever-dockerd-"))
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen(_dockerd(folder), stdout=log, stderr=log)
     try:
@@ -41,6 +43,15 @@ def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerCl
     finally:
         daemon.terminate()
         daemon.wait(30)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """The daemon's folder, with what it leaves mounted there when it ends (the network namespace of host networking)."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in sorted((one for one in mounts if one.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", mount], check=True)
+    shutil.rmtree(folder)
 
 
 def _dockerd(folder: Path) -> list[str]:
