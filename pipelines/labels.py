@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.estimate import Assumptions, Quote, Throughput, estimate, measured_assumptions, open_tokenizer
+from components.annotate.driver import journal_model
+from components.annotate.estimate import Assumptions, Paid, Quote, Throughput, estimate, measured_assumptions, open_tokenizer
 from components.annotate.gold import Gold, qrels_gold, read_utility_labels
 from components.annotate.ledger import Prices
 from components.annotate.quality_page import dollars
 from components.annotate.quality_page import estimate as with_interval
 from components.annotate.report import ANNOTATIONS_NAME, compare
 from components.annotate.trace import trace
+from components.shared import storage
 from components.shared.dataset import Dataset
-from components.shared.journal import content_key, read_journal
+from components.shared.journal import Journal, content_key, read_journal
+from components.shared.llm import model_name
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Annotation, Pool, read_records
 from pipelines.packaged import resolve
@@ -81,7 +85,7 @@ def quality_lines(annotators: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def quote(settings: Settings, workdir: Path, *, sample: int, prices: Prices, throughput: Throughput, fixed_dollars: float) -> Quote:
-    """What annotating the pools of a work folder with these settings will cost.
+    """What annotating the pools of a work folder with these settings will cost; what its journal holds costs nothing.
 
     Assumptions are measured on earlier annotations of the same method in the work folder, where there are any.
 
@@ -90,19 +94,22 @@ def quote(settings: Settings, workdir: Path, *, sample: int, prices: Prices, thr
     """
     config = AnnotateConfig(**{**settings["annotate"], "dataset_uri": "", "pools_uri": "", "output_uri": ""})
     pools = list(read_records(open_artifact(str(workdir / "pools")) / "pools.jsonl", Pool))
+    llm_uri = resolve(config.llm_uri)
     # Drawn by hash: the first pools of a collection may be of one kind.
     sampled = sorted(pools, key=lambda pool: content_key("estimate", pool.query_id))[:sample]
-    return estimate(
-        sampled,
-        len(pools),
-        Dataset(open_artifact(str(workdir / "dataset"))),
-        config,
-        open_tokenizer(resolve(config.llm_uri)),
-        prices=prices,
-        assumptions=_measured(workdir, config.method),
-        throughput=throughput,
-        fixed_dollars=fixed_dollars,
-    )
+    with _paid(config.journal_uri or str(workdir / "journal"), llm_uri) as paid:
+        return estimate(
+            sampled,
+            len(pools),
+            Dataset(open_artifact(str(workdir / "dataset"))),
+            config,
+            open_tokenizer(llm_uri),
+            prices=prices,
+            assumptions=_measured(workdir, config.method),
+            throughput=throughput,
+            fixed_dollars=fixed_dollars,
+            paid=paid,
+        )
 
 
 def quote_lines(its: Quote) -> Iterator[str]:
@@ -113,6 +120,8 @@ def quote_lines(its: Quote) -> Iterator[str]:
     for name, row in [*found["templates"].items(), ("together", found["total"])]:
         counts = f"{row['calls']:>12,}{row['prompt_tokens']:>16,}{row['cached_tokens']:>14,}{row['completion_tokens']:>19,}"
         yield f"{name:<22}{counts}{dollars(row['dollars']):>14}"
+    if its.num_paid:
+        yield f"{its.num_paid:,} more calls are in the journal already and cost nothing"
     total, people = found["total"], found["human"]
     by_pairs = f"{dollars(total['dollars_per_million_pairs'])} per million pairs"
     yield f"{dollars(total['dollars_per_thousand_queries'])} per 1,000 queries, {by_pairs}"
@@ -132,6 +141,15 @@ def quote_lines(its: Quote) -> Iterator[str]:
 
 def _times(times: float | None) -> str:
     return f", {times:,.1f} times as much" if times else ""
+
+
+@contextmanager
+def _paid(journal_uri: str, llm_uri: str) -> Iterator[Paid | None]:
+    if not storage.exists(journal_uri):
+        yield None
+        return
+    with Journal(journal_uri) as journal:
+        yield Paid(journal, journal_model(model_name(llm_uri), llm_uri))
 
 
 def _measured(workdir: Path, method: str) -> Assumptions | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from components.annotate.config import AnnotateConfig
@@ -34,9 +34,21 @@ class Margins:
 
 
 def calibration_pools(pools: Iterable[Pool], positives: Mapping[str, Sequence[str]], *, num_queries: int, seed: int) -> list[Pool]:
-    """The same few pools for every shard: drawn by a seeded hash from those that hold a human positive."""
-    judged = (pool for pool in pools if not set(pool.passage_ids).isdisjoint(positives.get(pool.query_id, ())))
-    return heapq.nsmallest(num_queries, judged, key=lambda pool: content_key(seed, "calibration", pool.query_id))
+    """The same few pools for every shard: drawn by a seeded hash from those that hold a human positive.
+
+    At most half of these: agreement with people is measured on the others, which the margins have not seen.
+    """
+    num_judged = 0
+
+    def judged() -> Iterator[Pool]:
+        nonlocal num_judged
+        for pool in pools:
+            if not set(pool.passage_ids).isdisjoint(positives.get(pool.query_id, ())):
+                num_judged += 1
+                yield pool
+
+    drawn = heapq.nsmallest(num_queries, judged(), key=lambda pool: content_key(seed, "calibration", pool.query_id))
+    return drawn[: num_judged // 2]
 
 
 def fit_margins(scored: Sequence[tuple[Sequence[float], Sequence[bool]]]) -> Margins:

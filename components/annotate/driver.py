@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from components.annotate.inquiry import Ask, Judge, Verdict
+from components.shared import storage
 from components.shared.journal import Journal, content_key
 from components.shared.llm import Completion, CompletionRequest, Engine, Likelihood, Request, Result
 
@@ -125,6 +126,11 @@ def call_key(request: Request, model: str) -> str:
     if isinstance(request, CompletionRequest):
         values["turns"] = [{"role": turn.role, "content": turn.content} for turn in request.turns]
     return content_key(model, values)[:_KEY_CHARACTERS]
+
+
+def journal_model(name: str, llm_uri: str) -> str:
+    """The model in every key: its name, and a digest of what lies under its address."""
+    return f"{name}@{storage.content_digest(llm_uri)[:12]}"
 
 
 def origin(ask: Ask, artifact: str) -> dict[str, str]:

@@ -12,10 +12,12 @@ from typing import Any
 
 from components.annotate import prompting
 from components.annotate.config import AnnotateConfig
+from components.annotate.driver import call_key, from_value
 from components.annotate.inquiry import Ask
 from components.annotate.judge import judge
 from components.annotate.ledger import SECONDS_PER_HOUR, Ledger, Prices, Tally, human_comparison
 from components.shared.dataset import Dataset
+from components.shared.journal import Journal
 from components.shared.llm import Completion, Likelihood, Request, Result, Tokenizer, loading, token_ids
 from components.shared.records import Annotation, Pool
 
@@ -42,12 +44,31 @@ class Throughput:
     num_engines: int = 1
 
 
+@dataclass(frozen=True)
+class Paid:
+    """The calls of earlier runs, and the model's name in their keys."""
+
+    journal: Journal
+    model: str
+
+    def find(self, request: Request) -> Result | None:
+        """What a call gave, where it was made."""
+        key = call_key(request, self.model)
+        value = self.journal.get(key)
+        return None if value is None else from_value(key, value)
+
+
 @dataclass
 class Dry:
-    """An assumed LLM that counts: tokens by template, and the prompt tokens that a prefix cache would hold."""
+    """An assumed LLM that counts: tokens by template, and the prompt tokens that a prefix cache would hold.
+
+    What the journal holds is paid: it is taken from there, so that the calls after it are those that the job will make.
+    """
 
     tokenizer: Tokenizer
     assumptions: Assumptions
+    paid: Paid | None = None
+    num_paid: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
     num_pairs: int = 0
     _seen: set[int] = field(default_factory=set)
@@ -68,6 +89,9 @@ class Dry:
             results = [[self._answer(ask, request) for request in ask.requests] for ask in asks]
 
     def _answer(self, ask: Ask, request: Request) -> Result:
+        if self.paid and (result := self.paid.find(request)) is not None:
+            self.num_paid += 1
+            return result
         context, continuation = token_ids(self.tokenizer, request)
         tokens = [*context, *continuation]
         cached = self._cached(tokens)
@@ -114,10 +138,11 @@ class Dry:
 
 @dataclass(frozen=True)
 class Quote:
-    """What annotating all pools will cost; counts are scaled from a sample of them."""
+    """What annotating all pools will still cost; counts are scaled from a sample of them. `num_paid` calls are in the journal."""
 
     ledger: Ledger
     num_sampled: int
+    num_paid: int
     assumptions: Assumptions
     throughput: Throughput
     fixed_dollars: float
@@ -132,7 +157,7 @@ class Quote:
         its, total = self.ledger, self.ledger.total.dollars(self.ledger.prices)
         people = human_comparison(total, its.num_queries, its.num_pairs, its.prices, fixed_dollars=self.fixed_dollars)
         how = {"assumptions": asdict(self.assumptions), "throughput": asdict(self.throughput)}
-        return its.as_dict() | {"num_sampled": self.num_sampled, "hours": self.hours, "human": people} | how
+        return its.as_dict() | {"num_sampled": self.num_sampled, "num_paid": self.num_paid, "hours": self.hours, "human": people} | how
 
 
 def estimate(
@@ -146,13 +171,14 @@ def estimate(
     assumptions: Assumptions | None = None,
     throughput: Throughput | None = None,
     fixed_dollars: float = 0.0,
+    paid: Paid | None = None,
 ) -> Quote:
-    """The quote for `num_queries` queries like the sampled pools; the pools that are judged again are in it.
+    """The quote for `num_queries` queries like the sampled pools; the pools that are judged again are in it, `paid` calls are not.
 
     Prompt tokens found in the cache take no time; prompt and completion tokens of one engine take turns.
     """
     assumptions, throughput = assumptions or Assumptions(), throughput or Throughput()
-    dry = Dry(tokenizer, assumptions)
+    dry = Dry(tokenizer, assumptions, paid)
     for pool in pools:
         dry.run(pool, dataset, config)
     factor = num_queries / len(pools)
@@ -161,7 +187,8 @@ def estimate(
     if config.method not in ("query_likelihood", "replug"):
         factor *= 1 + config.recheck_share
     tallies = {template: _timed(tally.times(factor), throughput) for template, tally in dry.tallies.items()}
-    return Quote(Ledger(tallies, num_queries, num_pairs, prices), len(pools), assumptions, throughput, fixed_dollars)
+    num_paid = round(dry.num_paid * factor)
+    return Quote(Ledger(tallies, num_queries, num_pairs, prices), len(pools), num_paid, assumptions, throughput, fixed_dollars)
 
 
 def measured_assumptions(annotations: Iterable[Annotation], completions: Mapping[str, str]) -> Assumptions | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from components.shared import storage
@@ -22,6 +22,10 @@ class Gold:
         """How much was judged."""
         judged = [useful for its in self.judgements.values() for useful in its.values()]
         return {"num_queries": len(self.judgements), "num_judgements": len(judged), "num_useful": sum(judged)}
+
+    def without(self, query_ids: Collection[str]) -> Gold:
+        """The same labels, but those of these queries."""
+        return Gold(self.name, {query_id: its for query_id, its in self.judgements.items() if query_id not in query_ids})
 
 
 def qrels_gold(dataset: Dataset) -> Gold:

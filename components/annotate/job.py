@@ -12,12 +12,12 @@ from typing import Any
 from components.annotate import prompting
 from components.annotate.calibration import calibrated, calibration_pools
 from components.annotate.config import AnnotateConfig
-from components.annotate.driver import Driver
+from components.annotate.driver import Driver, journal_model
 from components.annotate.inquiry import Judge, Verdict
 from components.annotate.judge import judge
 from components.annotate.recheck import is_rechecked, reordered
-from components.annotate.report import ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME, write_reports
-from components.shared import log, storage
+from components.annotate.report import ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME, write_calibration, write_reports
+from components.shared import log
 from components.shared.dataset import Dataset
 from components.shared.journal import Journal
 from components.shared.llm import Engine, open_engine
@@ -59,13 +59,14 @@ def annotate(config: AnnotateConfig) -> None:
 
 def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Engine, journal: Journal, artifact: ArtifactWriter) -> None:
     last_sync = time.monotonic()
-    model = f"{engine.model}@{storage.content_digest(config.llm_uri)[:12]}"
+    model = journal_model(engine.model, config.llm_uri)
     driver = Driver(engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight)
     outcomes: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     spent: Counter[str] = Counter()
     total = sum(1 for _ in _shard(pools, config))
-    cut, calibration = _calibrated(config, dataset, pools, driver)
+    cut, calibration, fitted_on = _calibrated(config, dataset, pools, driver)
+    write_calibration(artifact.path, fitted_on)
     judge_pool = partial(_judge, dataset=dataset, config=cut, can_constrain=engine.can_constrain)
     with (
         (artifact.path / ANNOTATIONS_NAME).open("wb") as annotated,
@@ -121,10 +122,12 @@ def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:
             yield pool
 
 
-def _calibrated(config: AnnotateConfig, dataset: Dataset, pools: Path, driver: Driver) -> tuple[AnnotateConfig, dict[str, float]]:
-    """The config with margins fitted to human positives, for the methods that cut by a margin."""
+def _calibrated(
+    config: AnnotateConfig, dataset: Dataset, pools: Path, driver: Driver
+) -> tuple[AnnotateConfig, dict[str, float], list[str]]:
+    """For the methods that cut by a margin: the config with margins fitted to human positives, how they were got, and on which queries."""
     if not config.calibration_queries or not config.method.endswith("likelihood"):
-        return config, {}
+        return config, {}, []
     positives = dataset.positives("train")
     drawn = calibration_pools(read_records(pools, Pool), positives, num_queries=config.calibration_queries, seed=config.seed)
     judges = (_judge(pool, dataset, config, can_constrain=False) for pool in drawn)
@@ -133,7 +136,8 @@ def _calibrated(config: AnnotateConfig, dataset: Dataset, pools: Path, driver: D
         for pool, verdict in zip(drawn, driver.run(judges), strict=True)
         if verdict.scores
     ]
-    return calibrated(config, scored)
+    cut, calibration = calibrated(config, scored)
+    return cut, calibration, [pool.query_id for pool in drawn] if calibration else []
 
 
 def _judge(pool: Pool, dataset: Dataset, config: AnnotateConfig, *, can_constrain: bool) -> Judge:

@@ -28,13 +28,24 @@ _READ = ("ok", "ok_empty", "repaired")
 
 @dataclass(frozen=True)
 class Annotator:
-    """One artifact of annotations. `rechecked` are pools of it judged again in another order, `previous` an earlier run's annotations."""
+    """One artifact of annotations.
+
+    Attributes:
+        name: Of its row.
+        annotations: What it labelled.
+        quarantined: What it could not.
+        rechecked: Pools of it that were judged again in another order.
+        previous: An earlier run's annotations.
+        fitted_on: Queries whose human labels its margins were fitted to: they say nothing of its agreement with people.
+        ledger: What it cost.
+    """
 
     name: str
     annotations: Iterable[Annotation]
     quarantined: Iterable[Quarantined] = ()
     rechecked: Iterable[Annotation] = ()
     previous: Iterable[Annotation] = ()
+    fitted_on: Collection[str] = frozenset()
     ledger: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -56,12 +67,13 @@ def quality(annotators: Sequence[Annotator], golds: Sequence[Gold], *, confidenc
 
 
 def _measure(its: Annotator, golds: Sequence[Gold], confidence: float, gold_queries: int) -> dict[str, Any]:
-    measured = _Measured(its, golds, gold_queries)
+    unseen = [gold.without(its.fitted_on) for gold in golds] if its.fitted_on else golds
+    measured = _Measured(its, unseen, gold_queries)
     for annotation in its.annotations:
         measured.add(annotation)
     for quarantined in its.quarantined:
         measured.add_quarantined(quarantined)
-    return {"name": its.name} | measured.report(confidence) | {"ledger": dict(its.ledger)}
+    return {"name": its.name, "num_fitted_on": len(its.fitted_on)} | measured.report(confidence) | {"ledger": dict(its.ledger)}
 
 
 class _Measured:

@@ -20,6 +20,7 @@ from components.shared.manifest import LOGS, open_artifact, read_manifest
 from components.shared.records import Annotation, Quarantined, read_records
 
 ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME = "annotations.jsonl", "quarantine.jsonl", f"{LOGS}recheck.jsonl"
+CALIBRATION_NAME = f"{LOGS}calibration.json"
 LEDGER_NAME, QUALITY_NAME, PAGE_NAME = f"{LOGS}ledger.json", f"{LOGS}quality.json", f"{LOGS}quality.html"
 # Drift is measured on about this many queries: the earlier labels of all would not fit into memory.
 _MOST_PREVIOUS = 20_000
@@ -100,8 +101,20 @@ def _annotator(
         quarantined=chain.from_iterable(read_records(folder / QUARANTINE_NAME, Quarantined) for folder in folders),
         rechecked=chain.from_iterable(read_records(path, Annotation) for path in rechecked),
         previous=previous,
+        fitted_on=frozenset(chain.from_iterable(map(_fitted_on, folders))),
         ledger=ledger or {},
     )
+
+
+def write_calibration(folder: Path, query_ids: Sequence[str]) -> None:
+    """Says on which queries the margins were fitted: agreement with people is not measured on these."""
+    (folder / LOGS).mkdir(exist_ok=True)
+    _write_json(folder / CALIBRATION_NAME, {"query_ids": query_ids})
+
+
+def _fitted_on(folder: Path) -> list[str]:
+    path = folder / CALIBRATION_NAME
+    return list(orjson.loads(path.read_bytes())["query_ids"]) if path.exists() else []
 
 
 def _count(folder: Path) -> tuple[int, int, Tally]:

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import orjson
 import pytest
 
 from components.annotate.calibration import calibrated, calibration_pools, fit_margins
@@ -39,6 +40,7 @@ def test_the_same_pools_are_drawn_in_any_order() -> None:
     pools = [Pool(f"q{n}", ("a", f"p{n}"), ("bm25",) * 2, 0) for n in range(50)]
     positives = {f"q{n}": [f"p{n}"] for n in range(40)} | {"q3": ["elsewhere"]}
     drawn = calibration_pools(pools, positives, num_queries=10, seed=1)
+    assert len(calibration_pools(pools, positives, num_queries=99, seed=1)) == 39 // 2
     assert drawn == calibration_pools(reversed(pools), positives, num_queries=10, seed=1)
     assert len(drawn) == 10
     assert not {"q3", "q45"} & {pool.query_id for pool in calibration_pools(pools, positives, num_queries=99, seed=1)}
@@ -65,5 +67,12 @@ def test_shards_cut_at_the_same_margins_and_pay_for_them_once(tmp_path: Path) ->
         best = max(annotation.scores)
         expected = [best - score <= cut or math.isclose(best - score, cut) for score in annotation.scores]
         assert [label == "positive" for label in annotation.labels] == expected
+    # The margins have seen the labels of 30 queries: people and LLM are compared on the others.
+    (measured,) = orjson.loads((tmp_path / "shard-0" / "logs" / "quality.json").read_bytes())["annotators"]
+    fitted_on = set(orjson.loads((tmp_path / "shard-0" / "logs" / "calibration.json").read_bytes())["query_ids"])
+    labelled = {annotation.query_id for annotation in read_records(tmp_path / "shard-0" / "annotations.jsonl", Annotation)}
+    assert measured["num_fitted_on"] == len(fitted_on) == 30
+    assert measured["levels"]["useful"]["against"]["qrels"]["num_queries"] == len(labelled - fitted_on)
+    assert 0 < len(labelled - fitted_on) < len(labelled)
     run(tmp_path, "as-given", **(settings | {"calibration_queries": 0, "num_shards": 1}))
     assert read_manifest(str(tmp_path / "as-given")).metrics["calibration"] == {}

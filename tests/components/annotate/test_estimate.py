@@ -10,11 +10,12 @@ import pytest
 
 from components.annotate import job
 from components.annotate.config import AnnotateConfig
-from components.annotate.estimate import Assumptions, Dry, Quote, Throughput, estimate, measured_assumptions, open_tokenizer
+from components.annotate.driver import journal_model
+from components.annotate.estimate import Assumptions, Dry, Paid, Quote, Throughput, estimate, measured_assumptions, open_tokenizer
 from components.annotate.job import annotate
 from components.annotate.ledger import Prices
 from components.shared.dataset import Dataset
-from components.shared.journal import read_journal
+from components.shared.journal import Journal, read_journal
 from components.shared.llm import Completion, CompletionRequest, Likelihood, Request, Result, Tokenizer, token_ids
 from components.shared.records import Annotation, Pool, read_records
 from pipelines.packaged import find_llm
@@ -95,6 +96,21 @@ def test_the_estimate_of_a_200_query_run_is_within_10_percent_of_its_tokens(inpu
 def test_likelihoods_of_all_pools_are_counted_exactly(inputs: Path) -> None:
     spent = actual(inputs, CountingEngine(selected_share=0.2, answer_words=45), method="query_likelihood")
     assert quoted(inputs, sample=200, method="query_likelihood").ledger.total.prompt_tokens == spent["prompt_tokens"]
+
+
+def test_calls_of_the_journal_cost_nothing_and_tell_what_comes_after_them(inputs: Path) -> None:
+    pools = list(read_records(inputs / "pools" / "pools.jsonl", Pool))
+    spent = actual(inputs, CountingEngine(selected_share=0.5, answer_words=45))
+    with Journal(inputs / "journal") as journal:
+        paid = Paid(journal, journal_model("fake", job_config(inputs).llm_uri))
+        whole = estimate(pools, len(pools), Dataset(inputs / "dataset"), job_config(inputs), tokenizer(), prices=Prices(), paid=paid)
+        assert whole.ledger.total.calls == 0
+        assert whole.num_paid == sum(1 for _ in journal)
+        # Another layout: other prompts, so other calls.
+        other = job_config(inputs, layout="cached")
+        anew = estimate(pools, len(pools), Dataset(inputs / "dataset"), other, tokenizer(), prices=Prices(), paid=paid)
+        assert (anew.num_paid, anew.ledger.total.calls > 0) == (0, True)
+    assert spent["prompt_tokens"] > 0
 
 
 def test_a_first_run_tells_what_an_unusual_llm_does(inputs: Path, tmp_path: Path) -> None:
