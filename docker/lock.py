@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from packaging.utils import canonicalize_name
 FOLDER = Path(__file__).parent
 PROJECT = "retriever-pipeline"
 COMPONENTS = ("prepare", "mine", "annotate", "train", "export", "index", "evaluate", "serve")
-# Every image reads gs://; annotate's default engine is vLLM, which no extra installs on a person's machine.
-_EVERY_IMAGE, _BESIDE_EXTRAS = "gcs", {"annotate": ("vllm",)}
+# Every image reads gs://; train's settings offer LoRA and TensorBoard.
+_EVERY_IMAGE, _MORE_EXTRAS = "gcs", {"train": ("lora", "tensorboard")}
+# annotate's default engine is vLLM, which no extra installs on a person's machine.
+_BESIDE_EXTRAS = {"annotate": ("vllm",)}
 
 _HEADER = """\
 # Written by docker/lock.py; do not edit. All that the {component} image holds, from one resolution for all images.
@@ -34,7 +37,7 @@ _CUDA_HEADER = """\
 def resolve() -> list[dict[str, Any]]:
     """Metadata of every distribution that all images together would install."""
     beside = [name for names in _BESIDE_EXTRAS.values() for name in names]
-    extras = ",".join((*COMPONENTS, _EVERY_IMAGE))
+    extras = ",".join((*COMPONENTS, _EVERY_IMAGE, *chain.from_iterable(_MORE_EXTRAS.values())))
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
         # Isolated: a machine's own wheel folders must not decide what the images hold.
         pip = [sys.executable, "-m", "pip", "install", "--isolated", "--dry-run", "--ignore-installed", "--report", report.name]
@@ -81,7 +84,8 @@ def lock_texts(metadata: list[dict[str, Any]]) -> dict[str, str]:
 
     texts = {"cuda.lock": _CUDA_HEADER + lines(filter(is_cuda, distributions))}
     for component in COMPONENTS:
-        roots = (f"{PROJECT}[{component},{_EVERY_IMAGE}]", *_BESIDE_EXTRAS.get(component, ()))
+        extras = ",".join((component, _EVERY_IMAGE, *_MORE_EXTRAS.get(component, ())))
+        roots = (f"{PROJECT}[{extras}]", *_BESIDE_EXTRAS.get(component, ()))
         names = (name for name in needed(distributions, roots) if not is_cuda(name))
         texts[f"{component}.lock"] = _HEADER.format(component=component) + lines(names)
     return texts

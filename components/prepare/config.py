@@ -30,9 +30,9 @@ class DocsConfig:
     """Where the collection goes."""
     packages: str = "stdlib numpy scipy networkx torch.nn torch.optim torch.distributions torch.utils pyarrow"
     """Packages or parts of packages read, separated by spaces; stdlib is Python's own library. They are parsed, never imported."""
-    num_passages: int = 1500
+    num_passages: int = 2000
     """Passages kept (seeded draw)."""
-    num_queries: int = 900
+    num_queries: int = 1500
     """Queries kept, of those whose object is kept; split 60/15/25 into train, dev and test by hash."""
     seed: int = 42
     """Of the draws."""
