@@ -41,7 +41,7 @@ class StudyConfig:
     """Hard negatives in a pool, half from BM25 and half dense."""
     batch_queries: int = 16
     """Training groups in one step."""
-    group_size: int = 6
+    group_size: int = 10
     """Passages in a training group."""
     epochs: int = 2
     """Epochs of an LLM or human-only stage; the second stage of a curriculum has one, as in the paper."""
