@@ -29,8 +29,8 @@ class ServeConfig:
     """Server processes on one socket and one memory-mapped index; more than one pays where HTTP fills a core, on eight cores and up."""
     num_sessions: int = 0
     """Batches a process encodes at once, each on one thread: faster for short texts than one batch on many; 0 = the cores, shared out."""
-    batch_tokens: int = 512
-    """Padded tokens a session takes from the queue at once."""
+    batch_tokens: int = 256
+    """Padded tokens a session takes from the queue at once. More fill a CPU core no better and hold more padding; thousands on a GPU."""
     max_queued_tokens: int = 65536
     """Tokens waiting beyond which a request is answered 429."""
     max_queue_seconds: float = 5.0
