@@ -13,15 +13,15 @@ from components.shared.records import RecordError
 
 @dataclass(frozen=True)
 class Gold:
-    """Human labels: query id -> passage id -> whether a person finds it useful."""
+    """Human labels: query id -> passage id -> a grade, above 0 where a person finds it useful."""
 
     name: str
-    judgements: Mapping[str, Mapping[str, bool]]
+    judgements: Mapping[str, Mapping[str, int]]
 
     def summary(self) -> dict[str, int]:
         """How much was judged."""
-        judged = [useful for its in self.judgements.values() for useful in its.values()]
-        return {"num_queries": len(self.judgements), "num_judgements": len(judged), "num_useful": sum(judged)}
+        num_useful = sum(grade > 0 for its in self.judgements.values() for grade in its.values())
+        return {"num_queries": len(self.judgements), "num_judgements": sum(map(len, self.judgements.values())), "num_useful": num_useful}
 
     def without(self, query_ids: Collection[str]) -> Gold:
         """The same labels, but those of these queries."""
@@ -29,11 +29,12 @@ class Gold:
 
 
 def qrels_gold(dataset: Dataset) -> Gold:
-    """The human grades of all splits; a grade above 0 is useful."""
-    found: dict[str, dict[str, bool]] = {}
+    """The human grades of all splits."""
+    found: dict[str, Mapping[str, int]] = {}
     for split in ("", *SPLITS):
         for query_id, grades in dataset.qrels(split).items():
-            found.setdefault(query_id, {}).update({passage_id: grade > 0 for passage_id, grade in grades.items()})
+            # Not copied: a large collection's grades are most of what a report holds.
+            found[query_id] = {**found[query_id], **grades} if query_id in found else grades
     return Gold("qrels", found)
 
 

@@ -177,7 +177,7 @@ class _Level:
             judged = gold.judgements.get(annotation.query_id)
             if judged is not None:
                 in_pool = [passage_id for passage_id in annotation.passage_ids if passage_id in judged]
-                useful = {passage_id for passage_id in in_pool if judged[passage_id]}
+                useful = {passage_id for passage_id in in_pool if judged[passage_id] > 0}
                 over_pools.add(agreement.count_pairs(selected, useful, annotation.passage_ids))
                 over_judged.add(agreement.count_pairs(selected, useful, in_pool))
 
@@ -281,7 +281,7 @@ class _Powered:
         if judged is None:
             self._others.add((selected,))
         else:
-            useful = sum(judged.get(passage_id, False) for passage_id in annotation.passage_ids)
+            useful = sum(judged.get(passage_id, 0) > 0 for passage_id in annotation.passage_ids)
             self._judged.add((_draw(annotation.query_id), useful, selected))
 
     def report(self, confidence: float) -> dict[str, Any] | None:

@@ -134,7 +134,7 @@ def _labels(record: Annotation, dataset: Dataset, pool: Pool | None, golds: Sequ
 
 def _said(gold: Gold, query_id: str, passage_id: str) -> str:
     judged = gold.judgements[query_id].get(passage_id)
-    return "not judged" if judged is None else "useful" if judged else "not useful"
+    return "not judged" if judged is None else "useful" if judged > 0 else "not useful"
 
 
 def _why_not(record: Quarantined) -> str:

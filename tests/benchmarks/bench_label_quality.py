@@ -55,7 +55,7 @@ def write_pools(dataset_path: Path, output: Path, *, num_queries: int, pool: int
         for query, its in zip(queries, hits, strict=True):
             human = positives.get(query.query_id, [])
             negatives = [hit for hit in its if hit.passage_id not in human][: pool - len(human)]
-            pools.append(make_pool(query.query_id, bm25=negatives, dense=[], positives=human, config=config))
+            pools.append(make_pool(query.query_id, bm25=negatives, dense=[], positives=human, config=config).pool)
         write_records(artifact.path / "pools.jsonl", pools)
 
 
