@@ -62,6 +62,7 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
     model = journal_model(engine.model, config.llm_uri)
     driver = Driver(engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight)
     outcomes: Counter[str] = Counter()
+    reason = "there are none"
     labels: Counter[str] = Counter()
     spent: Counter[str] = Counter()
     total = sum(1 for _ in _shard(pools, config))
@@ -78,6 +79,7 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
                 annotated.write(to_line(_annotation(pool, verdict, config.method, model)))
             else:
                 quarantined.write(to_line(_quarantined(pool, verdict, config.method, model)))
+                reason = verdict.detail
             outcomes[verdict.outcome] += 1
             labels.update(verdict.labels)
             spent.update({name: getattr(verdict, name) for name in _SPENT})
@@ -88,8 +90,8 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
     num_annotated = sum(count for outcome, count in outcomes.items() if outcome in ("ok", "ok_empty", "repaired"))
     if not num_annotated:
         raise ValueError(
-            f"{config.pools_uri}: none of {total} pools could be annotated (outcomes {dict(outcomes)}); "
-            "a model that does not follow instructions needs --method query_likelihood"
+            f"{config.pools_uri}: none of {total} pools could be annotated (outcomes {dict(outcomes)}; for example: {reason}); "
+            "--method query_likelihood needs neither answers nor a model that follows instructions"
         )
     again = [reordered(p) for p in _shard(pools, config) if is_rechecked(p.query_id, share=config.recheck_share, seed=config.seed)]
     _write_rechecked(artifact.path / RECHECK_NAME, again, driver.run(map(judge_pool, again)), config.method, model)
