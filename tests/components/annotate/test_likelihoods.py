@@ -61,6 +61,6 @@ def test_replug_is_the_log_likelihood_of_a_forward_pass(tmp_path: Path, likeliho
 def test_replug_without_answers_says_what_is_missing_and_what_needs_none(tmp_path: Path) -> None:
     write_inputs(tmp_path, num_queries=4)
     llm = write_tiny_llm(tmp_path / "llm", ["query", "about"])
-    with pytest.raises(ValueError, match="none of 4 pools .* the collection has no answer .* query_likelihood needs neither answers"):
+    with pytest.raises(ValueError, match=r"none of 4 pools .* the collection has no answer .* query_likelihood needs neither answers"):
         annotate(job_config(tmp_path, llm_uri=str(llm), engine="transformers", method="replug"))
     assert not (tmp_path / "annotations" / "manifest.json").exists()
