@@ -69,8 +69,11 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """Holds or reversed where it is more than chance, else the side on which it came out."""
-        if self.p_holm < _LEVEL:
+        """Holds or reversed where it is more than chance, else the side on which it came out.
+
+        The test is over queries only, the interval over seeds too: a difference that other seeds may undo is not shown.
+        """
+        if self.p_holm < _LEVEL and self.difference.low * self.difference.high > 0:
             return "holds" if self.difference.mean > 0 else "reversed"
         return "not shown (same sign)" if self.difference.mean > 0 else "not shown (other sign)"
 

@@ -79,3 +79,15 @@ def test_every_claim_is_about_conditions_that_are_trained() -> None:
     names = {each.name for each in conditions(StudyConfig())} | {"BM25", "untrained"}
     assert {name for claim in CLAIMS for name in (claim.better, claim.worse)} <= names
     assert {claim.domain for claim in CLAIMS} == set(DOMAINS)
+
+
+def test_a_difference_that_another_seed_may_undo_is_not_shown() -> None:
+    queries = range(30)
+    # The same for every query, so beyond chance over queries: +.3 with one seed, -.1 with the other.
+    cells = [cell("bold", seed, *(0.5 + shift + 0.001 * (n % 3) for n in queries)) for seed, shift in ((1, 0.3), (2, -0.1))]
+    (only,) = judge_claims(
+        [Claim("bold", "low", IN_DOMAIN)], [*cells, *(cell("low", s, *(0.5 for _ in queries)) for s in (1, 2))], num_resamples=200
+    )
+    assert only.p_holm < 0.001
+    assert only.difference.low < 0 < only.difference.high
+    assert only.verdict == "not shown (same sign)"
