@@ -43,7 +43,7 @@ class AnnotateConfig:
     """Likelihood methods: nats per token below the best within which a passage is ignored, neither positive nor negative."""
     calibration_queries: int = 100
     """query_likelihood and answer_likelihood: queries with human positives that both margins are fitted to, at most half of those that
-    have one; as given where fewer than 20 have one. 0 = as given."""
+    have one; as given where that leaves fewer than 20. 0 = as given."""
     not_useful: Literal["ignore", "negative"] = "ignore"
     """Label of a passage selected as relevant but not as useful; the paper uses negative."""
     answer_tokens: int = 128

@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -58,22 +59,25 @@ def quality(annotators: Sequence[Annotator], golds: Sequence[Gold], *, confidenc
         confidence: Of every interval.
         gold_queries: Queries whose human labels the prediction-powered interval may see, drawn at random; 0 = all that have any.
     """
-    judged = [gold for gold in golds if gold.judgements]
+    fitted_on = frozenset(chain.from_iterable(its.fitted_on for its in annotators))
+    # Left out for every annotator: rows of one table are about the same queries.
+    unseen = [gold.without(fitted_on) if fitted_on else gold for gold in golds]
+    judged = [gold for gold in unseen if gold.judgements]
     return {
         "confidence": confidence,
         "golds": {gold.name: gold.summary() for gold in judged},
+        "num_fitted_on": len(fitted_on),
         "annotators": [_measure(its, judged, confidence, gold_queries) for its in annotators],
     }
 
 
 def _measure(its: Annotator, golds: Sequence[Gold], confidence: float, gold_queries: int) -> dict[str, Any]:
-    unseen = [gold.without(its.fitted_on) for gold in golds] if its.fitted_on else golds
-    measured = _Measured(its, unseen, gold_queries)
+    measured = _Measured(its, golds, gold_queries)
     for annotation in its.annotations:
         measured.add(annotation)
     for quarantined in its.quarantined:
         measured.add_quarantined(quarantined)
-    return {"name": its.name, "num_fitted_on": len(its.fitted_on)} | measured.report(confidence) | {"ledger": dict(its.ledger)}
+    return {"name": its.name} | measured.report(confidence) | {"ledger": dict(its.ledger)}
 
 
 class _Measured:

@@ -68,10 +68,12 @@ def test_shards_cut_at_the_same_margins_and_pay_for_them_once(tmp_path: Path) ->
         expected = [best - score <= cut or math.isclose(best - score, cut) for score in annotation.scores]
         assert [label == "positive" for label in annotation.labels] == expected
     # The margins have seen the labels of 30 queries: people and LLM are compared on the others.
-    (measured,) = orjson.loads((tmp_path / "shard-0" / "logs" / "quality.json").read_bytes())["annotators"]
+    report = orjson.loads((tmp_path / "shard-0" / "logs" / "quality.json").read_bytes())
+    (measured,) = report["annotators"]
     fitted_on = set(orjson.loads((tmp_path / "shard-0" / "logs" / "calibration.json").read_bytes())["query_ids"])
     labelled = {annotation.query_id for annotation in read_records(tmp_path / "shard-0" / "annotations.jsonl", Annotation)}
-    assert measured["num_fitted_on"] == len(fitted_on) == 30
+    assert report["num_fitted_on"] == len(fitted_on) == 30
+    assert "30 queries are left out" in (tmp_path / "shard-0" / "logs" / "quality.html").read_text()
     assert measured["levels"]["useful"]["against"]["qrels"]["num_queries"] == len(labelled - fitted_on)
     assert 0 < len(labelled - fitted_on) < len(labelled)
     run(tmp_path, "as-given", **(settings | {"calibration_queries": 0, "num_shards": 1}))

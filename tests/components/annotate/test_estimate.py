@@ -100,7 +100,7 @@ def test_likelihoods_of_all_pools_are_counted_exactly(inputs: Path) -> None:
 
 def test_calls_of_the_journal_cost_nothing_and_tell_what_comes_after_them(inputs: Path) -> None:
     pools = list(read_records(inputs / "pools" / "pools.jsonl", Pool))
-    spent = actual(inputs, CountingEngine(selected_share=0.5, answer_words=45))
+    actual(inputs, CountingEngine(selected_share=0.5, answer_words=45))
     with Journal(inputs / "journal") as journal:
         paid = Paid(journal, journal_model("fake", job_config(inputs).llm_uri))
         whole = estimate(pools, len(pools), Dataset(inputs / "dataset"), job_config(inputs), tokenizer(), prices=Prices(), paid=paid)
@@ -110,7 +110,6 @@ def test_calls_of_the_journal_cost_nothing_and_tell_what_comes_after_them(inputs
         other = job_config(inputs, layout="cached")
         anew = estimate(pools, len(pools), Dataset(inputs / "dataset"), other, tokenizer(), prices=Prices(), paid=paid)
         assert (anew.num_paid, anew.ledger.total.calls > 0) == (0, True)
-    assert spent["prompt_tokens"] > 0
 
 
 def test_a_first_run_tells_what_an_unusual_llm_does(inputs: Path, tmp_path: Path) -> None:
