@@ -16,7 +16,7 @@ from components.export.variants import parse_variants, write_variant
 from components.shared import checkpoint, log, storage
 from components.shared.dataset import Dataset
 from components.shared.encoder import GRAPH_NAMES, TOKENIZER_NAME, Encoder, EncoderSettings, write_settings
-from components.shared.manifest import artifact_writer, open_artifact
+from components.shared.manifest import artifact_writer, model_source, open_artifact
 
 
 def export(config: ExportConfig) -> None:
@@ -106,13 +106,8 @@ def write_encoder(model: checkpoint.DualEncoder, folder: Path, *, opset: int, va
 
 
 def _load(config: ExportConfig) -> checkpoint.DualEncoder:
-    uri = config.checkpoint_uri
-    if storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
-        uri = str(open_artifact(uri))
-    elif storage.is_remote(uri):
-        uri = str(storage.fetch(uri))
     return checkpoint.load(
-        uri,
+        model_source(config.checkpoint_uri),
         pooling=config.pooling,
         normalise=config.normalise,
         query_prefix=config.query_prefix,

@@ -139,6 +139,17 @@ def open_artifact(uri: str) -> Path:
     return path
 
 
+def model_source(uri: str) -> str:
+    """What a model is loaded from: an artifact's checked files, a folder of a bucket on this machine, else the address itself (a hub name).
+
+    Raises:
+        ValueError: Naming the file of an artifact that is missing, cut or changed.
+    """
+    if storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
+        return str(open_artifact(uri))
+    return str(storage.fetch(uri)) if storage.is_remote(uri) else uri
+
+
 def _check_file(path: Path, entry: Mapping[str, Any], uri: str) -> None:
     remedy = f"delete {uri} to make it again"
     if not path.is_file():

@@ -6,8 +6,8 @@ import warnings
 
 import torch
 
-from components.shared import checkpoint, storage
-from components.shared.manifest import open_artifact
+from components.shared import checkpoint
+from components.shared.manifest import model_source
 from components.train.config import TrainConfig
 
 
@@ -17,13 +17,8 @@ def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
     Raises:
         ValueError: Where it cannot be loaded, or LoRA is wanted and peft is not installed.
     """
-    uri = config.base_uri
-    if storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
-        uri = str(open_artifact(uri))
-    elif storage.is_remote(uri):
-        uri = str(storage.fetch(uri))
     model = checkpoint.load(
-        uri,
+        model_source(config.base_uri),
         pooling=config.pooling,
         normalise=config.normalise,
         query_prefix=config.query_prefix,
