@@ -1,7 +1,8 @@
 """The container of a component: its image, its command, its flags; read when a pipeline is compiled, never in a container.
 
 `REGISTRY` and `TAG` name the images (`REGISTRY/train:TAG`); `IMAGE_TRAIN` replaces one whole reference, so that a
-pipeline can be pinned by digest: Kubeflow's cache key holds the reference as text, and a tag that moves gives stale hits.
+pipeline can be pinned by digest: Kubeflow's cache key holds the reference as text, and a tag that moves gives stale
+hits.
 """
 
 import os

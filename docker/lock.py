@@ -1,8 +1,8 @@
 """Writes <component>.lock and cuda.lock: exact versions of all that an image holds, from one resolution for all images.
 
-One resolution, so that the encoder that export writes meets the same numpy, tokenizers and onnxruntime in index, evaluate and
-serve. Run it where pip reaches an index, for Linux on x86-64 and the Python of the images (3.11): `python docker/lock.py`.
-It takes minutes, because pip downloads what it has to look into (vLLM among it), and installs nothing.
+One resolution, so that the encoder that export writes meets the same numpy, tokenizers and onnxruntime in index,
+evaluate and serve. Run it where pip reaches an index, for Linux on x86-64 and the Python of the images (3.11): `python
+docker/lock.py`. It takes minutes, because pip downloads what it has to look into (vLLM among it), and installs nothing.
 """
 
 import json
@@ -29,8 +29,8 @@ _HEADER = """\
 # Written by docker/lock.py; do not edit. All that the {component} image holds, from one resolution for all images.
 """
 _CUDA_HEADER = """\
-# Written by docker/lock.py; do not edit. Constraints, not requirements: the CUDA libraries that the index's torch asks for.
-# A torch built for CPUs asks for none of them, and then none is installed.
+# Written by docker/lock.py; do not edit. Constraints, not requirements: the CUDA libraries that the index's torch asks
+# for. A torch built for CPUs asks for none of them, and then none is installed.
 """
 
 
@@ -40,7 +40,17 @@ def resolve() -> list[dict[str, Any]]:
     extras = ",".join((*COMPONENTS, _EVERY_IMAGE, *chain.from_iterable(_MORE_EXTRAS.values())))
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
         # Isolated: a machine's own wheel folders must not decide what the images hold.
-        pip = [sys.executable, "-m", "pip", "install", "--isolated", "--dry-run", "--ignore-installed", "--report", report.name]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--isolated",
+            "--dry-run",
+            "--ignore-installed",
+            "--report",
+            report.name,
+        ]
         subprocess.run([*pip, f"{FOLDER.parent}[{extras}]", *beside], check=True)
         return [entry["metadata"] for entry in json.load(report)["install"]]
 

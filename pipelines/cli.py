@@ -15,8 +15,8 @@ import orjson
 import tyro
 import yaml
 
-from components.annotate.estimate import Throughput
-from components.annotate.ledger import Prices
+from components.annotate.cost.estimate import Throughput
+from components.annotate.cost.ledger import Prices
 from components.evaluate.summary import summary_table
 from components.prepare.config import DocsConfig
 from components.shared import log
@@ -167,8 +167,12 @@ def estimate(
         completion_million=completion_million_dollars,
         human_label=human_label_dollars,
     )
-    throughput = Throughput(prompt_tokens=prompt_tokens_per_second, completion_tokens=completion_tokens_per_second, num_engines=num_engines)
-    quote = labels.quote(settings, workdir, sample=sample, prices=prices, throughput=throughput, fixed_dollars=fixed_dollars)
+    throughput = Throughput(
+        prompt_tokens=prompt_tokens_per_second, completion_tokens=completion_tokens_per_second, num_engines=num_engines
+    )
+    quote = labels.quote(
+        settings, workdir, sample=sample, prices=prices, throughput=throughput, fixed_dollars=fixed_dollars
+    )
     print("\n".join(labels.quote_lines(quote)))
     return EXIT_OK
 
@@ -187,7 +191,10 @@ def trace(query_id: tyro.conf.Positional[str], workdir: Path = Path(".retriever/
 
 
 def quality(
-    annotations: Annotated[tuple[str, ...], tyro.conf.UseAppendAction], dataset: Path, output: Path, utility_labels: str = ""
+    annotations: Annotated[tuple[str, ...], tyro.conf.UseAppendAction],
+    dataset: Path,
+    output: Path,
+    utility_labels: str = "",
 ) -> int:
     """Writes one label-quality page over several annotations, such as those of two methods, side by side.
 
@@ -207,7 +214,10 @@ def doctor() -> int:
     """Says what this machine has of what the commands need, and how to get the rest."""
     failed = 0
     for check in checks():
-        print(f"{'ok     ' if check.ok else 'MISSING'} {check.name:<26} {check.found}" + ("" if check.ok else f"  -> {check.remedy}"))
+        print(
+            f"{'ok     ' if check.ok else 'MISSING'} {check.name:<26} {check.found}"
+            + ("" if check.ok else f"  -> {check.remedy}")
+        )
         failed += not check.ok and check.required
     return EXIT_BAD_DATA if failed else EXIT_OK
 
@@ -230,7 +240,11 @@ def main() -> None:
     try:
         code: int = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="retriever", description=__doc__)
     except StepError as error:
-        log.error("stopped", problem=str(error), remedy="mend what the step named and run the same command again; finished steps are kept")
+        log.error(
+            "stopped",
+            problem=str(error),
+            remedy="mend what the step named and run the same command again; finished steps are kept",
+        )
         code = error.code
     except (ValueError, FileNotFoundError) as error:
         log.error("stopped", problem=str(error))

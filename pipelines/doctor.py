@@ -33,7 +33,12 @@ def checks() -> Iterator[Check]:
     yield Check("python", sys.version_info >= (3, 11), platform.python_version(), "install Python 3.11 or newer")
     yield Check("cores", True, str(len(os.sched_getaffinity(0))))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    yield Check("memory", memory >= _MEMORY_GIBIBYTES * 0.95, f"{memory:.1f} GiB", f"the demo is made for {_MEMORY_GIBIBYTES} GiB")
+    yield Check(
+        "memory",
+        memory >= _MEMORY_GIBIBYTES * 0.95,
+        f"{memory:.1f} GiB",
+        f"the demo is made for {_MEMORY_GIBIBYTES} GiB",
+    )
     disk = shutil.disk_usage(Path.cwd()).free / 2**30
     yield Check("free disk here", disk >= _DISK_GIBIBYTES, f"{disk:.1f} GiB", f"the demo wants {_DISK_GIBIBYTES} GiB")
     for package in _PACKAGES:
@@ -49,7 +54,9 @@ def _package(name: str) -> Check:
     try:
         return Check(name, True, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Check(name, False, "not installed", "pip install 'retriever-pipeline[demo]' (in a checkout: make install)")
+        return Check(
+            name, False, "not installed", "pip install 'retriever-pipeline[demo]' (in a checkout: make install)"
+        )
 
 
 def _model(name: str, find: Callable[[], Path]) -> Check:

@@ -9,18 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
+from components.annotate.cost.estimate import (
+    Assumptions,
+    Paid,
+    Quote,
+    Throughput,
+    estimate,
+    measured_assumptions,
+    open_tokenizer,
+)
+from components.annotate.cost.ledger import Prices
 from components.annotate.driver import journal_model
-from components.annotate.estimate import Assumptions, Paid, Quote, Throughput, estimate, measured_assumptions, open_tokenizer
-from components.annotate.gold import Gold, qrels_gold, read_utility_labels
-from components.annotate.ledger import Prices
-from components.annotate.quality_page import dollars
-from components.annotate.quality_page import estimate as with_interval
-from components.annotate.report import ANNOTATIONS_NAME, compare
+from components.annotate.engines.engine import model_name
+from components.annotate.quality.gold import Gold, qrels_gold, read_utility_labels
+from components.annotate.quality.page import dollars
+from components.annotate.quality.page import estimate as with_interval
+from components.annotate.quality.report import ANNOTATIONS_NAME, compare
 from components.annotate.trace import trace
 from components.shared import storage
 from components.shared.dataset import Dataset
-from components.shared.journal import Journal, content_key, read_journal
-from components.shared.llm import model_name
+from components.shared.hashing import content_key
+from components.shared.journal import Journal, read_journal
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Annotation, Pool, read_records
 from pipelines.packaged import resolve
@@ -78,13 +87,19 @@ def quality_lines(annotators: Sequence[dict[str, Any]]) -> Iterator[str]:
     for its in annotators:
         for level, values in its["levels"].items():
             for gold, against in values["against"].items():
-                cells = [with_interval(against["precision"]), with_interval(against["recall"]), with_interval(values["num_selected"], 2)]
+                cells = [
+                    with_interval(against["precision"]),
+                    with_interval(against["recall"]),
+                    with_interval(values["num_selected"], 2),
+                ]
                 kappa = with_interval(against["kappa"], 2)
                 yield f"{its['name']:<20} {level:<9} {gold:<15} {cells[0]:<24} {cells[1]:<24} {cells[2]:<22} {kappa}"
         yield f"{'':<20} {its['num_queries'] - its['num_quarantined']} of {its['num_queries']} queries have labels"
 
 
-def quote(settings: Settings, workdir: Path, *, sample: int, prices: Prices, throughput: Throughput, fixed_dollars: float) -> Quote:
+def quote(
+    settings: Settings, workdir: Path, *, sample: int, prices: Prices, throughput: Throughput, fixed_dollars: float
+) -> Quote:
     """What annotating the pools of a work folder with these settings will cost; what its journal holds costs nothing.
 
     Assumptions are measured on earlier annotations of the same method in the work folder, where there are any.
@@ -118,7 +133,9 @@ def quote_lines(its: Quote) -> Iterator[str]:
     yield f"{its.ledger.num_queries:,} queries, {its.ledger.num_pairs:,} passages to judge; counted on {its.num_sampled:,} queries"
     yield f"{'':<22}{'calls':>12}{'prompt tokens':>16}{'cacheable':>14}{'completion tokens':>19}{'cost':>14}"
     for name, row in [*found["templates"].items(), ("together", found["total"])]:
-        counts = f"{row['calls']:>12,}{row['prompt_tokens']:>16,}{row['cached_tokens']:>14,}{row['completion_tokens']:>19,}"
+        counts = (
+            f"{row['calls']:>12,}{row['prompt_tokens']:>16,}{row['cached_tokens']:>14,}{row['completion_tokens']:>19,}"
+        )
         yield f"{name:<22}{counts}{dollars(row['dollars']):>14}"
     if its.num_paid:
         yield f"{its.num_paid:,} more calls are in the journal already and cost nothing"
@@ -159,7 +176,9 @@ def _measured(workdir: Path, method: str) -> Assumptions | None:
     if not same or not journal.exists():
         return None
     texts = {key: value["text"] for key, value in read_journal(str(journal)) if value["template"] == "answer"}
-    return measured_assumptions(chain.from_iterable(read_records(path / ANNOTATIONS_NAME, Annotation) for path in same), texts)
+    return measured_assumptions(
+        chain.from_iterable(read_records(path / ANNOTATIONS_NAME, Annotation) for path in same), texts
+    )
 
 
 def _golds(dataset: Dataset, utility_labels: str) -> list[Gold]:

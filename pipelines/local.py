@@ -1,7 +1,8 @@
 """The flow on this machine: the same jobs as on a cluster, in the same order, from the same parameter file.
 
 Each step is the command its container would run, in a process of its own: so memory is given back, an exit code means
-the same in both places, and killing one step harms no other. A step whose inputs, settings and code are unchanged is skipped.
+the same in both places, and killing one step harms no other. A step whose inputs, settings and code are unchanged is
+skipped.
 """
 
 from __future__ import annotations
@@ -68,13 +69,18 @@ def plan(settings: Settings, workdir: Path) -> list[LocalStep]:
     base = {"encoder_uri": at("base-encoder"), "index_uri": at("base-index")}
     trained = {"encoder_uri": at("encoder"), "index_uri": at("index")}
     compared = {f"base_{name}": uri for name, uri in base.items()} | trained
-    llm = {"llm_uri": resolve(settings["annotate"]["llm_uri"]), "journal_uri": settings["annotate"]["journal_uri"] or at("journal")}
+    llm = {
+        "llm_uri": resolve(settings["annotate"]["llm_uri"]),
+        "journal_uri": settings["annotate"]["journal_uri"] or at("journal"),
+    }
     shards = [at("annotations" if num_shards == 1 else f"annotations-{shard}") for shard in range(num_shards)]
     annotations = {"annotations_uri": ",".join(shards)}
     return [
         step("prepare", "prepare", "prepare", output_uri=at("dataset")),
         step("export (base)", "export", "base", **dataset, checkpoint_uri=base_uri, output_uri=base["encoder_uri"]),
-        step("index (base)", "index", "index", **dataset, encoder_uri=base["encoder_uri"], output_uri=base["index_uri"]),
+        step(
+            "index (base)", "index", "index", **dataset, encoder_uri=base["encoder_uri"], output_uri=base["index_uri"]
+        ),
         step("mine", "mine", "mine", **dataset, **base, output_uri=at("pools")),
         *(
             step(
@@ -90,7 +96,9 @@ def plan(settings: Settings, workdir: Path) -> list[LocalStep]:
             for shard, uri in enumerate(shards)
         ),
         step("train", "train", "train", **dataset, **annotations, base_uri=base_uri, output_uri=at("checkpoint")),
-        step("export", "export", "export", **dataset, checkpoint_uri=at("checkpoint"), output_uri=trained["encoder_uri"]),
+        step(
+            "export", "export", "export", **dataset, checkpoint_uri=at("checkpoint"), output_uri=trained["encoder_uri"]
+        ),
         step("index", "index", "index", **dataset, encoder_uri=trained["encoder_uri"], output_uri=trained["index_uri"]),
         step("evaluate", "evaluate", "evaluate", **dataset, **compared, **annotations, output_uri=at("evaluation")),
     ]
@@ -126,7 +134,9 @@ def flags(config: Any) -> list[str]:  # noqa: ANN401 any config dataclass
 
 def _unchanged(step: LocalStep) -> bool:
     try:
-        return is_finished(step.config.output_uri, compute_identity(step.component, step.config, input_digests(step.config)))
+        return is_finished(
+            step.config.output_uri, compute_identity(step.component, step.config, input_digests(step.config))
+        )
     except ValueError as error:
         log.error(f"{step.name}: an artifact is damaged", problem=str(error))
         raise StepError(step.name, EXIT_BAD_DATA) from error
@@ -134,9 +144,16 @@ def _unchanged(step: LocalStep) -> bool:
 
 def _run(step: LocalStep) -> tuple[float, float]:
     start = time.monotonic()
-    environment = {**os.environ, PARENT_VARIABLE: str(os.getpid()), "RETRIEVER_LOG": os.environ.get("RETRIEVER_LOG", _log_kind())}
-    # A process group of its own: Ctrl-C is ours to hand on, as SIGTERM, which ends a process that is still importing without a traceback.
-    process = subprocess.Popen([sys.executable, "-m", step.module, *flags(step.config)], env=environment, process_group=0)
+    environment = {
+        **os.environ,
+        PARENT_VARIABLE: str(os.getpid()),
+        "RETRIEVER_LOG": os.environ.get("RETRIEVER_LOG", _log_kind()),
+    }
+    # A process group of its own: Ctrl-C is ours to hand on, as SIGTERM, which ends a process that is still importing
+    # without a traceback.
+    process = subprocess.Popen(
+        [sys.executable, "-m", step.module, *flags(step.config)], env=environment, process_group=0
+    )
     try:
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:

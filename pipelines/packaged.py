@@ -1,6 +1,7 @@
 """The real models that Python packages carry: found and checked, never imported.
 
-A package is only a way for a file to travel: nothing of it is run, and a file whose sha256 is not the one below is refused.
+A package is only a way for a file to travel: nothing of it is run, and a file whose sha256 is not the one below is
+refused.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from importlib import metadata
 from pathlib import Path
 
-from components.shared.storage import file_digest
+from components.shared.hashing import file_digest
 
 # package, file in it, sha256 of the file
 _ENCODER = (

@@ -19,7 +19,8 @@ class Place:
     """What one task asks of the cluster."""
 
     cpu: str
-    """Cores, asked for and allowed: a job that takes its thread count from the cores it may use must not be throttled."""
+    """Cores, asked for and allowed: a job that takes its thread count from the cores it may use must not be
+    throttled."""
     memory: str
     """Asked for and allowed; with GPU the shared memory is part of it."""
     gpu: str = ""
@@ -29,11 +30,13 @@ class Place:
     shared_memory: str = "2Gi"
     """/dev/shm of a GPU task; the container's own 64 MiB end data loaders and vLLM with a bus error."""
     num_retries: int = 2
-    """Retries after a failure. A lost node is not one of them: long tasks keep their state in journal_uri and state_uri."""
+    """Retries after a failure. A lost node is not one of them: long tasks keep their state in journal_uri and
+    state_uri."""
     evictable: bool = True
     """False: the autoscaler may not move the pod."""
     cached: bool = True
-    """Identical image, flags and inputs are not run again. Every task is a function of those; prepare has the digest."""
+    """Identical image, flags and inputs are not run again. Every task is a function of those; prepare has the
+    digest."""
 
 
 _SMALL = Place(cpu="1", memory="2Gi", num_retries=1)
@@ -62,7 +65,10 @@ PROFILES: dict[str, dict[str, Place]] = {
     },
     "gke-gpu": _ONE_GPU_A_TASK,
     # Several nodes are a TrainJob's work: k8s/train.
-    "gke-multi-gpu": {**_ONE_GPU_A_TASK, "train": replace(_ONE_GPU_A_TASK["train"], num_gpus=4, cpu="16", memory="96Gi")},
+    "gke-multi-gpu": {
+        **_ONE_GPU_A_TASK,
+        "train": replace(_ONE_GPU_A_TASK["train"], num_gpus=4, cpu="16", memory="96Gi"),
+    },
 }
 
 

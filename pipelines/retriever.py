@@ -50,7 +50,9 @@ class Outcome(NamedTuple):
 def build(values: Mapping[str, Any], profile: str) -> object:
     """The pipeline of a parameter file's content on the machines of a profile."""
     settings = complete(values)
-    fixed = {section: {k: v for k, v in its.items() if (section, k) not in _RUNTIME} for section, its in settings.items()}
+    fixed = {
+        section: {k: v for k, v in its.items() if (section, k) not in _RUNTIME} for section, its in settings.items()
+    }
     default = {f"{section}_{name}": settings[section][name] for section, name in _RUNTIME}
 
     @dsl.pipeline(name="retriever", description="From a corpus to a measured dense retriever.")
@@ -74,7 +76,9 @@ def build(values: Mapping[str, Any], profile: str) -> object:
         base_indexed = index(dataset=dataset, encoder=base_encoder, **fixed["index"])
         base_index = place(base_indexed, "index", profile, "index (base)").output
 
-        mined = mine(dataset=dataset, encoder=base_encoder, index=base_index, num_queries=mine_num_queries, **fixed["mine"])
+        mined = mine(
+            dataset=dataset, encoder=base_encoder, index=base_index, num_queries=mine_num_queries, **fixed["mine"]
+        )
         pools = place(mined, "mine", profile, "mine").output
 
         llm = {"llm_uri": annotate_llm_uri, "endpoint_uri": annotate_endpoint_uri, "journal_uri": annotate_journal_uri}
@@ -87,7 +91,9 @@ def build(values: Mapping[str, Any], profile: str) -> object:
         trained = train(dataset=dataset, annotations=dsl.Collected(annotations), **learned, **fixed["train"])
         checkpoint = place(trained, "train", profile, "train").output
 
-        encoder = place(export_checkpoint(dataset=dataset, checkpoint=checkpoint, **fixed["export"]), "export", profile, "export").output
+        encoder = place(
+            export_checkpoint(dataset=dataset, checkpoint=checkpoint, **fixed["export"]), "export", profile, "export"
+        ).output
         indexed = place(index(dataset=dataset, encoder=encoder, **fixed["index"]), "index", profile, "index").output
 
         rankers = {"base_encoder": base_encoder, "base_index": base_index, "encoder": encoder, "index": indexed}

@@ -33,9 +33,16 @@ def readable(ranking: Ranking, *, width: int = 100, num_lines: int = 3) -> str:
     for rank, hit in enumerate(ranking.hits, start=1):
         lines.append(f"{rank:>3}. {hit.score:.4f}  {hit.title or hit.passage_id}  [{hit.passage_id}]")
         lines += textwrap.wrap(
-            hit.text, width=width, max_lines=num_lines, initial_indent="     ", subsequent_indent="     ", placeholder=" ..."
+            hit.text,
+            width=width,
+            max_lines=num_lines,
+            initial_indent="     ",
+            subsequent_indent="     ",
+            placeholder=" ...",
         )
-    return "\n".join([*lines, f"{len(ranking.hits)} passages in {ranking.seconds * 1000:.0f} ms, release {ranking.version}"])
+    return "\n".join(
+        [*lines, f"{len(ranking.hits)} passages in {ranking.seconds * 1000:.0f} ms, release {ranking.version}"]
+    )
 
 
 def as_json(ranking: Ranking) -> str:

@@ -69,7 +69,9 @@ def complete(values: Mapping[str, Any]) -> Settings:
         ValueError: Naming the section or setting that is unknown or of a wrong type, and the nearest known name.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"a mapping of sections is wanted, found {type(values).__name__}; known are {', '.join(SECTIONS)}")
+        raise ValueError(
+            f"a mapping of sections is wanted, found {type(values).__name__}; known are {', '.join(SECTIONS)}"
+        )
     _refuse_unknown(values, SECTIONS, "section")
     return {section: _complete_section(section, values.get(section) or {}) for section in SECTIONS}
 
@@ -87,7 +89,11 @@ def _defaults(section: str) -> dict[str, Any]:
     wanted = {}
     for field in dataclasses.fields(SECTIONS[section]):
         place = field.name.endswith("_uri")
-        shown = field.name in _PLACES.get(section, set()) if place else section != "export" or field.name not in _OF_CHECKPOINT
+        shown = (
+            field.name in _PLACES.get(section, set())
+            if place
+            else section != "export" or field.name not in _OF_CHECKPOINT
+        )
         if shown and field.name not in _OF_FLOW.get(section, set()):
             wanted[field.name] = "" if field.default is dataclasses.MISSING else field.default
     return wanted

@@ -12,7 +12,8 @@ from components.shared import storage
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The URI of an empty bucket; processes started by the test reach it too."""
-    # Imported here: the environment of the vLLM tests has neither of them. Google's packages warn of what they do not find.
+    # Imported here: the environment of the vLLM tests has neither of them. Google's packages warn of what they do not
+    # find.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import google.cloud.storage

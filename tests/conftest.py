@@ -8,10 +8,14 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# Before anything of ours is imported: shapes in signatures are checked in every test. Not in component.py, whose functions
-# KFP calls with placeholders.
+# Before anything of ours is imported: shapes in signatures are checked in every test. Not in component.py, whose
+# functions KFP calls with placeholders.
 _ROOMS = Path(__file__).parents[1] / "components"
-_CHECKED = [f"components.{path.parent.name}.{path.stem}" for path in _ROOMS.glob("*/*.py") if path.name != "component.py"]
+_CHECKED = [
+    ".".join(path.relative_to(_ROOMS.parent).with_suffix("").parts)
+    for path in _ROOMS.glob("*/**/*.py")
+    if path.name != "component.py"
+]
 install_import_hook(_CHECKED, "beartype.beartype")
 # A shared machine's speed is not a property of the code.
 settings.register_profile("retriever", deadline=None)
@@ -39,7 +43,9 @@ def write_collection(folder: Path) -> Path:
     for topic, text in _TOPICS.items():
         for number, aspect in enumerate(_ASPECTS):
             passage_id = f"{topic}-{aspect}"
-            passages.append({"_id": passage_id, "title": f"{topic} {aspect}", "text": f"{text} This page is about its {aspect}."})
+            passages.append(
+                {"_id": passage_id, "title": f"{topic} {aspect}", "text": f"{text} This page is about its {aspect}."}
+            )
             if number < 4:
                 queries.append({"_id": f"q-{passage_id}", "text": f"what is known about the {aspect} of a {topic}"})
                 qrels.append((f"q-{passage_id}", passage_id, ("train", "train", "dev", "test")[number]))

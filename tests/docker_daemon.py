@@ -55,7 +55,12 @@ def _remove(folder: Path) -> None:
 
 
 def _dockerd(folder: Path) -> list[str]:
-    flags = {"host": f"unix://{folder}/sock", "data-root": f"{folder}/data", "exec-root": f"{folder}/exec", "pidfile": f"{folder}/pid"}
+    flags = {
+        "host": f"unix://{folder}/sock",
+        "data-root": f"{folder}/data",
+        "exec-root": f"{folder}/exec",
+        "pidfile": f"{folder}/pid",
+    }
     return ["dockerd", "--iptables=false", "--bridge=none", *(f"--{name}={value}" for name, value in flags.items())]
 
 

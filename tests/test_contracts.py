@@ -81,8 +81,12 @@ def test_flags_are_fields(task: Any, config: type[Any]) -> None:
 def test_parameters_have_the_names_types_and_defaults_of_fields(task: Any, config: type[Any]) -> None:
     fields, types = {field.name: field for field in dataclasses.fields(config)}, get_type_hints(config)
     flags = _flags(task)
-    parameters = {name: spec for name, spec in task.component_spec.inputs.items() if not spec.type.startswith("system.")}
-    assert {name for name, value in flags.items() if _PARAMETER.fullmatch(value)} == set(parameters) - _KEYS.get(task.name, set())
+    parameters = {
+        name: spec for name, spec in task.component_spec.inputs.items() if not spec.type.startswith("system.")
+    }
+    assert {name for name, value in flags.items() if _PARAMETER.fullmatch(value)} == set(parameters) - _KEYS.get(
+        task.name, set()
+    )
     for name in set(parameters) - _KEYS.get(task.name, set()):
         assert _PARAMETER.fullmatch(flags[name]).group(1) == name
         assert parameters[name].type == _KFP_TYPES.get(types[name], "String")
@@ -92,7 +96,9 @@ def test_parameters_have_the_names_types_and_defaults_of_fields(task: Any, confi
 
 
 @every_task
-def test_artifacts_have_the_names_of_fields_and_the_output_is_named_for_what_it_is(task: Any, config: type[Any]) -> None:
+def test_artifacts_have_the_names_of_fields_and_the_output_is_named_for_what_it_is(
+    task: Any, config: type[Any]
+) -> None:
     specification, flags = task.component_spec, _flags(task)
     (output,) = specification.outputs
     assert output != "Output"
@@ -111,13 +117,21 @@ def test_the_rendered_command_makes_the_default_config(task: Any, config: type[A
         if match := _PARAMETER.fullmatch(value):
             default = inputs[match.group(1)].default
             # The cluster writes whole doubles without a point, a loop's item may have one: both must do.
-            return f"given-{match.group(1)}" if default is None else f"{default:.1f}" if isinstance(default, int) else str(default)
+            return (
+                f"given-{match.group(1)}"
+                if default is None
+                else f"{default:.1f}"
+                if isinstance(default, int)
+                else str(default)
+            )
         return _ARTIFACT.sub(r"/\1/\2", value)
 
     arguments = [f"--{name.replace('_', '-')}={render(value)}" for name, value in _flags(task).items()]
     parsed = parse_flags(task.name, config, arguments, {"inputs": {"artifacts": paths}})
     for field in dataclasses.fields(config):
-        if field.default is not dataclasses.MISSING and not (field.name.endswith("_uri") and getattr(parsed, field.name)):
+        if field.default is not dataclasses.MISSING and not (
+            field.name.endswith("_uri") and getattr(parsed, field.name)
+        ):
             assert getattr(parsed, field.name) == _FIXED.get(task.name, {}).get(field.name, field.default)
     if "annotations" in inputs:
         assert parsed.annotations_uri == "/in/annotations-0,/in/annotations-1"
@@ -163,4 +177,6 @@ def test_nothing_that_runs_in_a_container_imports_kfp() -> None:
 def test_component_files_import_kfp_images_and_configs_only() -> None:
     for path in _ROOMS.glob("*/component.py"):
         for name in _imported(path):
-            assert name == "kfp.dsl" or name.startswith(("components.images.", f"components.{path.parent.name}.config.")), (path, name)
+            assert name == "kfp.dsl" or name.startswith(
+                ("components.images.", f"components.{path.parent.name}.config.")
+            ), (path, name)

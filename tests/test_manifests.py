@@ -98,19 +98,28 @@ def test_every_selector_finds_the_pod_and_nothing_else(manifests: dict[str, Mani
     assert policy["podSelector"] == {"matchLabels": wanted}
     # The peers are other pods: they do not carry the server's labels.
     assert policy["ingress"][0]["from"][0]["podSelector"] == {"matchLabels": {"retriever-client": "true"}}
-    assert manifests["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == manifests["Deployment"]["metadata"]["name"]
+    assert (
+        manifests["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"]
+        == manifests["Deployment"]["metadata"]["name"]
+    )
 
 
-def test_names_that_point_at_each_other_agree(manifests: dict[str, Manifest], pod: Manifest, container: Manifest) -> None:
+def test_names_that_point_at_each_other_agree(
+    manifests: dict[str, Manifest], pod: Manifest, container: Manifest
+) -> None:
     assert pod["serviceAccountName"] == manifests["ServiceAccount"]["metadata"]["name"]
     assert container["envFrom"] == [{"configMapRef": {"name": manifests["ConfigMap"]["metadata"]["name"]}}]
     (port,) = container["ports"]
     assert manifests["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
-    assert {container[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} == {port["name"]}
+    assert {container[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")} == {
+        port["name"]
+    }
     assert {volume["name"] for volume in pod["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
 
 
-def test_the_arguments_are_flags_of_the_server_and_all_their_variables_exist(manifests: dict[str, Manifest], container: Manifest) -> None:
+def test_the_arguments_are_flags_of_the_server_and_all_their_variables_exist(
+    manifests: dict[str, Manifest], container: Manifest
+) -> None:
     flags = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
     fields = {field.name.replace("_", "-") for field in dataclasses.fields(ServeConfig)}
     assert set(flags) <= fields

@@ -10,7 +10,9 @@ from components.shared.checkpoint import DualEncoder, DualEncoderSettings
 from tests.tiny_encoder import SPECIAL_WORDS
 
 
-def write_tiny_checkpoint(folder: Path, words: Sequence[str], *, seed: int = 0, pooling: str = "mean", normalise: bool = True) -> Path:
+def write_tiny_checkpoint(
+    folder: Path, words: Sequence[str], *, seed: int = 0, pooling: str = "mean", normalise: bool = True
+) -> Path:
     """A checkpoint folder (no manifest): two layers of 32 dimensions, dropout on."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join([*SPECIAL_WORDS, "[MASK]", *words]))

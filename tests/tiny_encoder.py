@@ -35,7 +35,9 @@ def words_of(texts: Sequence[str]) -> list[str]:
     return sorted({word for text in texts for word, _ in pre_tokenizers.Whitespace().pre_tokenize_str(text.lower())})
 
 
-def write_tiny_encoder(folder: Path, seed: int, words: Sequence[str], *, dimension: int = 32, **settings: object) -> Path:
+def write_tiny_encoder(
+    folder: Path, seed: int, words: Sequence[str], *, dimension: int = 32, **settings: object
+) -> Path:
     """An encoder artifact with manifest; `settings` replace fields of EncoderSettings."""
     config = ExportConfig(checkpoint_uri=f"tiny-encoder-{seed}", output_uri=str(folder), seed=seed)
     with artifact_writer("export", config) as artifact:
@@ -44,7 +46,13 @@ def write_tiny_encoder(folder: Path, seed: int, words: Sequence[str], *, dimensi
 
 
 def write_tiny_encoder_files(
-    folder: Path, seed: int, words: Sequence[str], *, dimension: int = 32, special_tokens: str = "[CLS] $A [SEP]", **settings: object
+    folder: Path,
+    seed: int,
+    words: Sequence[str],
+    *,
+    dimension: int = 32,
+    special_tokens: str = "[CLS] $A [SEP]",
+    **settings: object,
 ) -> None:
     """Graph, tokenizer and settings only; `special_tokens` is the template around a text, empty for none."""
     vocabulary = {word: number for number, word in enumerate([*SPECIAL_WORDS, *words])}
@@ -68,7 +76,9 @@ def write_tiny_index(folder: Path, *, dataset: Path, encoder: Path, factory: str
     vectors = loaded.encode_passages(passages)
     settings = IndexSettings(loaded.digest, loaded.dimension, factory, "", len(passages))
     with artifact_writer("index", config) as artifact:
-        PassageIndex.build([vectors], [passage.passage_id for passage in passages], sample=vectors, settings=settings).save(artifact.path)
+        PassageIndex.build(
+            [vectors], [passage.passage_id for passage in passages], sample=vectors, settings=settings
+        ).save(artifact.path)
     return folder
 
 

@@ -11,7 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 def write_tiny_llm(folder: Path, words: Sequence[str], *, seed: int = 0) -> Path:
     """A Hugging Face folder of one layer and 16 dimensions."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(["<unk>", "</s>", *words])}, unk_token="<unk>"))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: number for number, word in enumerate(["<unk>", "</s>", *words])}, unk_token="<unk>")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>").save_pretrained(folder)
     torch.manual_seed(seed)

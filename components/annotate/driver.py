@@ -1,7 +1,7 @@
 """Keeps many judges going over one engine, with a journal between them: no call in the journal is made again.
 
-The key of a call is the hash of all that decides its result: model, template text as filled (so query, passages and their
-order), length limit, sampling and seed. Equal calls of two judges are made once.
+The key of a call is the hash of all that decides its result: model, template text as filled (so query, passages and
+their order), length limit, sampling and seed. Equal calls of two judges are made once.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from components.annotate.inquiry import Ask, Judge, Verdict
+from components.annotate.engines.engine import Completion, CompletionRequest, Engine, Likelihood, Request, Result
+from components.annotate.judging.inquiry import Ask, Judge, Verdict
 from components.shared import storage
-from components.shared.journal import Journal, content_key
-from components.shared.llm import Completion, CompletionRequest, Engine, Likelihood, Request, Result
+from components.shared.hashing import content_key
+from components.shared.journal import Journal
 
 # 128 of sha256's bits: a key is written at least twice for every call.
 _KEY_CHARACTERS = 32
@@ -57,7 +58,11 @@ class Driver:
         pending = enumerate(judges)
         emitted, exhausted = 0, False
         while True:
-            while not exhausted and len(self._active) < self._num_in_flight and len(self._finished) < 4 * self._num_in_flight:
+            while (
+                not exhausted
+                and len(self._active) < self._num_in_flight
+                and len(self._finished) < 4 * self._num_in_flight
+            ):
                 number, its = next(pending, (-1, None))
                 if its is None:
                     exhausted = True

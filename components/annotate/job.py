@@ -9,18 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.annotate import prompting
-from components.annotate.calibration import calibrated, calibration_pools
 from components.annotate.config import AnnotateConfig
 from components.annotate.driver import Driver, journal_model
-from components.annotate.inquiry import Judge, Verdict
-from components.annotate.judge import judge
-from components.annotate.recheck import is_rechecked, reordered
-from components.annotate.report import ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME, write_calibration, write_reports
+from components.annotate.engines.engine import Engine, open_engine
+from components.annotate.judging import prompting
+from components.annotate.judging.calibration import calibrated, calibration_pools
+from components.annotate.judging.inquiry import Judge, Verdict
+from components.annotate.judging.judge import judge
+from components.annotate.quality.recheck import is_rechecked, reordered
+from components.annotate.quality.report import (
+    ANNOTATIONS_NAME,
+    QUARANTINE_NAME,
+    RECHECK_NAME,
+    write_calibration,
+    write_reports,
+)
 from components.shared import log
 from components.shared.dataset import Dataset
 from components.shared.journal import Journal
-from components.shared.llm import Engine, open_engine
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Annotation, Pool, Quarantined, read_records, to_line
 
@@ -51,13 +57,17 @@ def annotate(config: AnnotateConfig) -> None:
         )
         try:
             _annotate(config, dataset, pools, engine, journal, artifact)
-            facts = write_reports(artifact.path, config, dataset, records=journal.records(), artifact=artifact.identity[:12])
+            facts = write_reports(
+                artifact.path, config, dataset, records=journal.records(), artifact=artifact.identity[:12]
+            )
             artifact.metrics.update(facts)
         finally:
             engine.close()
 
 
-def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Engine, journal: Journal, artifact: ArtifactWriter) -> None:
+def _annotate(
+    config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Engine, journal: Journal, artifact: ArtifactWriter
+) -> None:
     last_sync = time.monotonic()
     model = journal_model(engine.model, config.llm_uri)
     driver = Driver(engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight)
@@ -74,7 +84,9 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
         (artifact.path / QUARANTINE_NAME).open("wb") as quarantined,
         log.Progress("annotating", total=total, unit="queries") as bar,
     ):
-        for pool, verdict in zip(_shard(pools, config), driver.run(map(judge_pool, _shard(pools, config))), strict=True):
+        for pool, verdict in zip(
+            _shard(pools, config), driver.run(map(judge_pool, _shard(pools, config))), strict=True
+        ):
             if verdict.labels:
                 annotated.write(to_line(_annotation(pool, verdict, config.method, model)))
             else:
@@ -93,7 +105,11 @@ def _annotate(config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Eng
             f"{config.pools_uri}: none of {total} pools could be annotated (outcomes {dict(outcomes)}; for example: {reason}); "
             "--method query_likelihood needs neither answers nor a model that follows instructions"
         )
-    again = [reordered(p) for p in _shard(pools, config) if is_rechecked(p.query_id, share=config.recheck_share, seed=config.seed)]
+    again = [
+        reordered(p)
+        for p in _shard(pools, config)
+        if is_rechecked(p.query_id, share=config.recheck_share, seed=config.seed)
+    ]
     _write_rechecked(artifact.path / RECHECK_NAME, again, driver.run(map(judge_pool, again)), config.method, model)
     artifact.metrics.update(
         num_annotated=num_annotated,
@@ -131,7 +147,9 @@ def _calibrated(
     if not config.calibration_queries or not config.method.endswith("likelihood"):
         return config, {}, []
     positives = dataset.positives("train")
-    drawn = calibration_pools(read_records(pools, Pool), positives, num_queries=config.calibration_queries, seed=config.seed)
+    drawn = calibration_pools(
+        read_records(pools, Pool), positives, num_queries=config.calibration_queries, seed=config.seed
+    )
     judges = (_judge(pool, dataset, config, can_constrain=False) for pool in drawn)
     scored = [
         (verdict.scores, [passage_id in positives[pool.query_id] for passage_id in pool.passage_ids])
@@ -177,7 +195,12 @@ def _quarantined(pool: Pool, verdict: Verdict, method: str, model: str) -> Quara
 
 def _story(pool: Pool, verdict: Verdict) -> dict[str, Any]:
     spent = {name: getattr(verdict, name) for name in _SPENT}
-    return {"pool_seed": pool.seed, "exchanges": verdict.exchanges, **spent, "engine_seconds": round(verdict.engine_seconds, 6)}
+    return {
+        "pool_seed": pool.seed,
+        "exchanges": verdict.exchanges,
+        **spent,
+        "engine_seconds": round(verdict.engine_seconds, 6),
+    }
 
 
 def _rounded(scores: Sequence[float]) -> tuple[float, ...]:

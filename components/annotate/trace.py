@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.annotate.gold import Gold
-from components.annotate.report import ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME
+from components.annotate.quality.gold import Gold
+from components.annotate.quality.report import ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME
 from components.shared.dataset import Dataset
 from components.shared.journal import read_journal
 from components.shared.manifest import open_artifact
@@ -18,7 +18,13 @@ _SHOWN_CHARACTERS = 100
 
 
 def trace(
-    query_id: str, *, annotations_uris: Sequence[str], dataset: Dataset, pools_uri: str, journal_uri: str, golds: Sequence[Gold] = ()
+    query_id: str,
+    *,
+    annotations_uris: Sequence[str],
+    dataset: Dataset,
+    pools_uri: str,
+    journal_uri: str,
+    golds: Sequence[Gold] = (),
 ) -> str:
     """The story as lines of text.
 
@@ -43,7 +49,9 @@ def trace(
     again = next((its for folder in folders for its in _recheck(folder, query_id)), None)
     wanted = {key for exchange in (*record.exchanges, *(again.exchanges if again else ())) for key in exchange.calls}
     calls = {key: value for key, value in read_journal(journal_uri) if key in wanted}
-    pool = next((its for its in read_records(open_artifact(pools_uri) / "pools.jsonl", Pool) if its.query_id == query_id), None)
+    pool = next(
+        (its for its in read_records(open_artifact(pools_uri) / "pools.jsonl", Pool) if its.query_id == query_id), None
+    )
     parts = [
         _head(record, dataset),
         *(_exchange(number, its, record, calls) for number, its in enumerate(record.exchanges, start=1)),
@@ -116,14 +124,20 @@ def _completion(key: str, value: Mapping[str, Any] | None) -> list[str]:
 
 def _cost(value: Mapping[str, Any]) -> str:
     written = f" + {value['completion_tokens']}" if "completion_tokens" in value else ""
-    return f"{value['prompt_tokens']}{written} tokens ({value['cached_tokens']} cached), {value['engine_seconds']:.3f} s"
+    return (
+        f"{value['prompt_tokens']}{written} tokens ({value['cached_tokens']} cached), {value['engine_seconds']:.3f} s"
+    )
 
 
 def _labels(record: Annotation, dataset: Dataset, pool: Pool | None, golds: Sequence[Gold]) -> str:
     sources = dict(zip(pool.passage_ids, pool.sources, strict=True)) if pool else {}
     lines = ["labels:"]
     for place, (passage_id, label) in enumerate(zip(record.passage_ids, record.labels, strict=True)):
-        people = [f"{gold.name}: {_said(gold, record.query_id, passage_id)}" for gold in golds if record.query_id in gold.judgements]
+        people = [
+            f"{gold.name}: {_said(gold, record.query_id, passage_id)}"
+            for gold in golds
+            if record.query_id in gold.judgements
+        ]
         score = f"  {record.scores[place]:8.4f}" if record.scores else ""
         share = f"  {record.distribution[place]:6.1%}" if record.distribution else ""
         facts = ", ".join([sources.get(passage_id, "source unknown"), *people])

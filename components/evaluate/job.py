@@ -33,7 +33,8 @@ def evaluate(config: EvaluateConfig) -> None:
     """Searches with BM25, the base and the trained encoder, measures, compares, and writes everything down.
 
     Raises:
-        ValueError: Where nobody judged the split, a measure is unknown, or an index belongs to another encoder or dataset.
+        ValueError: Where nobody judged the split, a measure is unknown, or an index belongs to another encoder or
+            dataset.
     """
     _check(config)
     measures = parse_measures(config.measures, min_grade=config.min_grade)
@@ -45,10 +46,18 @@ def evaluate(config: EvaluateConfig) -> None:
     with artifact_writer("evaluate", config) as artifact:
         writer = RunWriter(dataset, queries, judgements.grades, [*measures, *extras], config.depth, config.min_grade)
         (artifact.path / "runs").mkdir(exist_ok=True)
-        runs = {name: writer.run(name, search, artifact.path / "runs" / f"{name}.trec") for name, search in _systems(config, dataset)}
+        runs = {
+            name: writer.run(name, search, artifact.path / "runs" / f"{name}.trec")
+            for name, search in _systems(config, dataset)
+        }
         write_qrels(artifact.path / "qrels.trec", judgements.grades)
         metrics = _metrics(
-            config, judgements, runs, measures, num_passages=dataset.num_passages, num_unjudged=len(queries) - len(judgements.grades)
+            config,
+            judgements,
+            runs,
+            measures,
+            num_passages=dataset.num_passages,
+            num_unjudged=len(queries) - len(judgements.grades),
         )
         _write_per_query(artifact.path / "per_query.csv", runs, measures)
         (artifact.path / "metrics.json").write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
@@ -74,8 +83,13 @@ def _queries(dataset: Dataset, split: str, judgements: Judgements) -> list[Query
 def _systems(config: EvaluateConfig, dataset: Dataset) -> Iterator[tuple[str, Search]]:
     """The systems one after another, so that memory holds one index at a time; both indexes are checked before anything is searched."""
     set_threads(num_cores())
-    pairs = {"base": (config.base_encoder_uri, config.base_index_uri), "trained": (config.encoder_uri, config.index_uri)}
-    paths = {name: _open_pair(encoder_uri, index_uri, config.dataset_uri) for name, (encoder_uri, index_uri) in pairs.items()}
+    pairs = {
+        "base": (config.base_encoder_uri, config.base_index_uri),
+        "trained": (config.encoder_uri, config.index_uri),
+    }
+    paths = {
+        name: _open_pair(encoder_uri, index_uri, config.dataset_uri) for name, (encoder_uri, index_uri) in pairs.items()
+    }
     yield "bm25", BM25(dataset).search
     for name, (encoder_path, index_path) in paths.items():
         yield name, _dense(encoder_path, index_path)
@@ -115,7 +129,12 @@ def _metrics(
     names = [str(measure) for measure in measures]
     wanted = {name: run.values[:, : len(names)] for name, run in runs.items()}
     systems, comparisons = compare(
-        wanted, measures=names, pairs=PAIRS, num_resamples=config.num_resamples, confidence=config.confidence, seed=config.seed
+        wanted,
+        measures=names,
+        pairs=PAIRS,
+        num_resamples=config.num_resamples,
+        confidence=config.confidence,
+        seed=config.seed,
     )
     judge: dict[str, Any] = {"kind": judgements.kind}
     if judgements.kind == "llm":
@@ -137,16 +156,28 @@ def _metrics(
         "headline_measure": names[0],
         "confidence": config.confidence,
         "num_resamples": config.num_resamples,
-        "systems": {name: {measure: asdict(interval) for measure, interval in its.items()} for name, its in systems.items()},
+        "systems": {
+            name: {measure: asdict(interval) for measure, interval in its.items()} for name, its in systems.items()
+        },
         "comparisons": [asdict(comparison) for comparison in comparisons],
-        "recall_curve": {"cutoffs": _cutoffs(config, num_passages), "systems": {name: its.tolist() for name, its in curve.items()}},
+        "recall_curve": {
+            "cutoffs": _cutoffs(config, num_passages),
+            "systems": {name: its.tolist() for name, its in curve.items()},
+        },
         "judged_at_10": {name: float(run.values[:, -1].mean()) for name, run in runs.items()},
     }
-    return metrics | {"headline": summary.claims(metrics), "evidence": summary.evidence(metrics), "notes": summary.notes(metrics)}
+    return metrics | {
+        "headline": summary.claims(metrics),
+        "evidence": summary.evidence(metrics),
+        "notes": summary.notes(metrics),
+    }
 
 
 def _cutoffs(config: EvaluateConfig, num_passages: int) -> list[int]:
-    return [measure["cutoff"] for measure in curve_measures(depth=min(config.depth, num_passages), min_grade=config.min_grade)]
+    return [
+        measure["cutoff"]
+        for measure in curve_measures(depth=min(config.depth, num_passages), min_grade=config.min_grade)
+    ]
 
 
 def _write_per_query(path: Path, runs: Mapping[str, SystemRun], measures: Sequence[Measure]) -> None:

@@ -19,8 +19,8 @@ Grades = Mapping[str, Mapping[str, int]]
 class Judgements:
     """Grades of a split and where they came from; no query in `grades` is without a judged passage.
 
-    `num_dropped` counts queries whose set of judgements was empty; `taught` is true where the LLM that judges also labelled
-    queries outside the split, on which the trained encoder may have learned.
+    `num_dropped` counts queries whose set of judgements was empty; `taught` is true where the LLM that judges also
+    labelled queries outside the split, on which the trained encoder may have learned.
     """
 
     kind: Literal["human", "llm"]
@@ -52,7 +52,11 @@ def find_judgements(dataset: Dataset, *, split: str, annotation_folders: Sequenc
     human = dataset.qrels(split)
     found = Judgements("human", human) if human else _from_annotations(dataset, split=split, folders=annotation_folders)
     # An empty set of judgements makes pytrec_eval read the next query's memory (its issue 49).
-    kept = {query_id: {passage_id: max(grade, 0) for passage_id, grade in its.items()} for query_id, its in found.grades.items() if its}
+    kept = {
+        query_id: {passage_id: max(grade, 0) for passage_id, grade in its.items()}
+        for query_id, its in found.grades.items()
+        if its
+    }
     found = replace(found, grades=kept, num_dropped=len(found.grades) - len(kept))
     if not kept:
         raise ValueError(f"split {split!r} has no judgements, so nothing can be measured; {_remedy(dataset, split)}")
@@ -76,7 +80,9 @@ def _from_annotations(dataset: Dataset, *, split: str, folders: Sequence[Path]) 
                 continue
             if annotation.query_id in grades:
                 path = folder / ANNOTATIONS_NAME
-                raise ValueError(f"{path}: query {annotation.query_id!r} was annotated in an earlier shard too; name each shard once")
+                raise ValueError(
+                    f"{path}: query {annotation.query_id!r} was annotated in an earlier shard too; name each shard once"
+                )
             pairs = zip(annotation.passage_ids, annotation.labels, strict=True)
             grades[annotation.query_id] = {passage_id: int(label == "positive") for passage_id, label in pairs}
             models.add(annotation.model)

@@ -1,7 +1,7 @@
 """Values of each measure for each judged query, by ir-measures.
 
-A judged query without hits scores 0; a query nobody judged is never in a mean. What is measured is a run with strictly decreasing
-scores (runs.py), so that every evaluator sees the same ranking whatever it does with ties.
+A judged query without hits scores 0; a query nobody judged is never in a mean. What is measured is a run with strictly
+decreasing scores (runs.py), so that every evaluator sees the same ranking whatever it does with ties.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def _parse_measure(name: str, *, min_grade: int) -> Measure:
         # Computed once now, so that a measure that cannot be computed here fails before an hour of retrieval.
         ir_measures.calc_aggregate([measure], {"query": {"passage": 1}}, {"query": {"passage": 1.0}})
     except (NameError, ValueError, AssertionError, RuntimeError, OSError) as error:
-        raise ValueError(f"measures: {name!r} is not a measure ({error}); see https://ir-measur.es for their names") from error
+        raise ValueError(
+            f"measures: {name!r} is not a measure ({error}); see https://ir-measur.es for their names"
+        ) from error
     if not isinstance(measure.aggregator(), type(R.aggregator())):
         raise ValueError(f"measures: {name!r} counts instead of averaging over queries; leave it out")
     return measure

@@ -47,13 +47,17 @@ def forest(comparisons: Sequence[Mapping[str, Any]]) -> Markup:
             measure, y = its["measure"], y + 8
             rows.append(svg.text(70, y + 10, measure, anchor="end"))
         name = its["against"]
-        rows.append(f'<line class="stroke {name}" x1="{x(its["low"]):.1f}" x2="{x(its["high"]):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        rows.append(
+            f'<line class="stroke {name}" x1="{x(its["low"]):.1f}" x2="{x(its["high"]):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
         rows.append(_marker(name, x(its["difference"]), y))
         rows.append(svg.text(394, y + 4, f"{its['difference']:+.3f}", anchor="end"))
         y += 16
     axis = svg.vertical_grid(x, svg.ticks(-reach, reach, 4), 8, y, sign=True)
     zero = f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="8" y2="{y:.1f}"/>'
-    return svg.drawing("Difference of the trained encoder to each other system, with intervals", y + 18, [*axis, zero, *rows])
+    return svg.drawing(
+        "Difference of the trained encoder to each other system, with intervals", y + 18, [*axis, zero, *rows]
+    )
 
 
 def recall_curve(cutoffs: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Markup:
@@ -65,7 +69,9 @@ def recall_curve(cutoffs: Sequence[int], curves: Mapping[str, Sequence[float]]) 
         parts.append(svg.text(x(math.log10(cutoff)), 236, f"{cutoff}", anchor="middle"))
     for name, its in curves.items():
         points = [(x(math.log10(cutoff)), y(value)) for cutoff, value in zip(cutoffs, its, strict=True)]
-        parts.append(f'<polyline class="line {name}" points="{" ".join(f"{left:.1f},{up:.1f}" for left, up in points)}"/>')
+        parts.append(
+            f'<polyline class="line {name}" points="{" ".join(f"{left:.1f},{up:.1f}" for left, up in points)}"/>'
+        )
         parts += [_marker(name, left, up) for left, up in points]
     parts.append(svg.text((svg.LEFT + svg.RIGHT) / 2, 254, "hits looked at (logarithmic)", anchor="middle"))
     return svg.drawing("Recall by cutoff", 260, parts)
@@ -85,7 +91,9 @@ def differences(values: Sequence[float]) -> Markup:
             up, down = sorted((y(0), y(height)))
             parts.append(svg.bar(name, svg.LEFT + number * step, up, max(step + 0.1, 0.5), down - up))
     parts.append(f'<line class="zero" x1="{svg.LEFT}" x2="{svg.RIGHT}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>')
-    parts.append(svg.text((svg.LEFT + svg.RIGHT) / 2, 246, f"{len(values)} queries, most gained first", anchor="middle"))
+    parts.append(
+        svg.text((svg.LEFT + svg.RIGHT) / 2, 246, f"{len(values)} queries, most gained first", anchor="middle")
+    )
     return svg.drawing("Difference of the trained to the base encoder for each query, sorted", 252, parts)
 
 
@@ -144,7 +152,9 @@ def legend(names: Mapping[str, str], *, shapes: bool) -> Markup:
     items = []
     for name, text in names.items():
         shape = _marker(name, 8, 8) if shapes else f'<rect class="{name}" x="3" y="3" width="10" height="10" rx="1"/>'
-        items.append(f'<span><svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">{shape}</svg>{escape(text)}</span>')
+        items.append(
+            f'<span><svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">{shape}</svg>{escape(text)}</span>'
+        )
     return Markup('<p class="legend">' + "".join(items) + "</p>")
 
 

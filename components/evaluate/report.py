@@ -1,7 +1,7 @@
 """report.html: the whole evaluation on one page that opens anywhere, without network or script.
 
-Queries and passages are untrusted text: everything is escaped by the template, and a content security policy forbids scripts
-and requests besides.
+Queries and passages are untrusted text: everything is escaped by the template, and a content security policy forbids
+scripts and requests besides.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ def _headline(report: Report, system: str) -> np.ndarray:
 def _plots(report: Report, differences: np.ndarray) -> dict[str, Markup]:
     metrics = report.metrics
     shown = [
-        its for measure in metrics["measures"] for its in metrics["comparisons"] if its["system"] == "trained" and its["measure"] == measure
+        its
+        for measure in metrics["measures"]
+        for its in metrics["comparisons"]
+        if its["system"] == "trained" and its["measure"] == measure
     ]
     ranks = {name: list(run.first_relevant.values()) for name, run in report.runs.items()}
     return {
@@ -183,7 +186,9 @@ def _steps(config: EvaluateConfig) -> list[dict[str, Any]]:
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
-    kept = {name: value for name, value in manifest.config.items() if not name.endswith("_uri") and value not in ("", None)}
+    kept = {
+        name: value for name, value in manifest.config.items() if not name.endswith("_uri") and value not in ("", None)
+    }
     numbers = {name: value for name, value in manifest.metrics.items() if isinstance(value, int | float | str)}
     return {
         "component": manifest.component,

@@ -1,7 +1,7 @@
 """Runs: what a system retrieves for each query, as any TREC evaluator reads it, measured as it is written.
 
-trec_eval keeps scores in 32 bits, ignores ranks and breaks ties by descending passage id; others break them otherwise. So a run's scores
-are strictly decreasing 32-bit numbers, and what is measured here is exactly what the file holds.
+trec_eval keeps scores in 32 bits, ignores ranks and breaks ties by descending passage id; others break them otherwise.
+So a run's scores are strictly decreasing 32-bit numbers, and what is measured here is exactly what the file holds.
 """
 
 from __future__ import annotations
@@ -76,19 +76,24 @@ class RunWriter:
                 hits = search([query.text for query in block], self.depth + 1)
                 kept = [self._without_self_match(query, its) for query, its in zip(block, hits, strict=True)]
                 num_self_matches += sum(len(before) - len(after) for before, after in zip(hits, kept, strict=True))
-                runs = {query.query_id: strictly_decreasing(its[: self.depth]) for query, its in zip(block, kept, strict=True)}
+                runs = {
+                    query.query_id: strictly_decreasing(its[: self.depth])
+                    for query, its in zip(block, kept, strict=True)
+                }
                 _write_block(file, system, runs)
                 judged = {query_id: run for query_id, run in runs.items() if query_id in self.grades}
                 if judged:
                     blocks.append(per_query(judged, grades=self.grades, measures=self.measures))
                 top.update({query_id: tuple(run)[:SHOWN_HITS] for query_id, run in judged.items()})
-                first_relevant.update({query_id: self._first_relevant(query_id, list(run)) for query_id, run in judged.items()})
+                first_relevant.update(
+                    {query_id: self._first_relevant(query_id, list(run)) for query_id, run in judged.items()}
+                )
                 bar.add(len(block))
         return SystemRun(tuple(top), np.concatenate(blocks), top, first_relevant, num_self_matches)
 
     def _without_self_match(self, query: Query, hits: list[Hit]) -> list[Hit]:
-        # Where queries are passages of the corpus (ArguAna, Quora), finding itself says nothing. Equal ids alone do not make a
-        # self-match, since many collections number both from 0; and a passage that was judged relevant stays.
+        # Where queries are passages of the corpus (ArguAna, Quora), finding itself says nothing. Equal ids alone do not
+        # make a self-match, since many collections number both from 0; and a passage that was judged relevant stays.
         return [hit for hit in hits if hit.passage_id != query.query_id or not self._is_self_match(query)]
 
     def _is_self_match(self, query: Query) -> bool:
@@ -131,4 +136,6 @@ def write_qrels(path: Path, grades: Grades) -> None:
     """The judgements in TREC format: with them and a run anybody can measure again."""
     with path.open("w", encoding="utf-8") as file:
         for query_id, its in grades.items():
-            file.writelines(f"{trec_id(query_id)} 0 {trec_id(passage_id)} {grade}\n" for passage_id, grade in its.items())
+            file.writelines(
+                f"{trec_id(query_id)} 0 {trec_id(passage_id)} {grade}\n" for passage_id, grade in its.items()
+            )

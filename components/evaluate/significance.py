@@ -1,6 +1,7 @@
 """Whether a difference is more than chance: paired tests, Holm's correction, bootstrap intervals, effect sizes.
 
-Everything is paired by query and over all judged queries; the intervals are not corrected for the number of comparisons, the p values are.
+Everything is paired by query and over all judged queries; the intervals are not corrected for the number of
+comparisons, the p values are.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ Differences = Float64[np.ndarray, " query"]
 class Comparison:
     """System minus other system in one measure, over the same queries.
 
-    `p_value` is two-sided and uncorrected, `p_holm` corrected over the whole table. `effect_size` is Cohen's d of the paired
-    differences (mean over standard deviation), None where all differences are equal. `test` names what gave the p value.
+    `p_value` is two-sided and uncorrected, `p_holm` corrected over the whole table. `effect_size` is Cohen's d of the
+    paired differences (mean over standard deviation), None where all differences are equal. `test` names what gave the
+    p value.
     """
 
     system: str
@@ -59,7 +61,8 @@ class Interval:
 def paired_t_test(differences: Differences) -> tuple[float, float | None, str]:
     """Two-sided p value, Cohen's d of the paired differences, and the test's name.
 
-    Where all differences are equal the t statistic does not exist: no difference at all gives p = 1, otherwise the exact sign test answers.
+    Where all differences are equal the t statistic does not exist: no difference at all gives p = 1, otherwise the
+    exact sign test answers.
     """
     num_queries = len(differences)
     mean = float(np.mean(differences))
@@ -117,7 +120,10 @@ def compare(
     means = bootstrap_means(np.concatenate(list(values.values()), axis=1), num_resamples=num_resamples, seed=seed)
     resampled = dict(zip(values, np.split(means, len(values), axis=1), strict=True))
     systems = {
-        name: {measure: _interval(its[:, column], resampled[name][:, column], confidence) for column, measure in enumerate(measures)}
+        name: {
+            measure: _interval(its[:, column], resampled[name][:, column], confidence)
+            for column, measure in enumerate(measures)
+        }
         for name, its in values.items()
     }
     cells = [(system, against, column) for system, against in pairs for column in range(len(measures))]
@@ -132,7 +138,11 @@ def compare(
 
 
 def _comparison(
-    names: tuple[str, str, str], differences: Differences, interval: Interval, test: tuple[float, float | None, str], p_holm: float
+    names: tuple[str, str, str],
+    differences: Differences,
+    interval: Interval,
+    test: tuple[float, float | None, str],
+    p_holm: float,
 ) -> Comparison:
     system, against, measure = names
     p_value, effect_size, test_name = test

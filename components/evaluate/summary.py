@@ -1,7 +1,7 @@
 """metrics.json in words: the headline, what a reader must know before believing it, and the table for a terminal.
 
-Every sentence is made from the numbers, also where training did not help. Standard library only, so that whoever prints a
-result needs nothing else.
+Every sentence is made from the numbers, also where training did not help. Standard library only, so that whoever prints
+a result needs nothing else.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def evidence(metrics: dict[str, Any]) -> str:
 def describe(comparison: dict[str, Any], confidence: float) -> str:
     """The difference with its interval and p value."""
     covers = " and so includes 0" if comparison["low"] <= 0 <= comparison["high"] else ""
-    interval = f"{confidence:.0%}".replace("%", " %") + f" interval {comparison['low']:+.3f} to {comparison['high']:+.3f}{covers}"
+    interval = (
+        f"{confidence:.0%}".replace("%", " %")
+        + f" interval {comparison['low']:+.3f} to {comparison['high']:+.3f}{covers}"
+    )
     return f"{comparison['difference']:+.3f} ({interval}, {p_text(comparison['p_holm'])})"
 
 
@@ -107,7 +110,9 @@ def notes(metrics: dict[str, Any]) -> list[str]:
     shares = metrics["judged_at_10"]
     if max(shares.values()) - min(shares.values()) > _UNEVEN_JUDGING:
         text = ", ".join(f"{SYSTEM_NAMES[name]} {value:.0%}" for name, value in shares.items())
-        found.append(f"The first ten hits of the systems were not judged equally ({text}): an unjudged hit counts as not relevant.")
+        found.append(
+            f"The first ten hits of the systems were not judged equally ({text}): an unjudged hit counts as not relevant."
+        )
     return found
 
 
@@ -117,7 +122,9 @@ def summary_table(metrics: dict[str, Any]) -> str:
     width = max(8, *(len(measure) for measure in measures))
     lines = [f"{'':16}" + "".join(f"{measure:>{width + 2}}" for measure in measures)]
     for name, its in metrics["systems"].items():
-        lines.append(f"{SYSTEM_NAMES[name]:16}" + "".join(f"{its[measure]['mean']:>{width + 2}.4f}" for measure in measures))
+        lines.append(
+            f"{SYSTEM_NAMES[name]:16}" + "".join(f"{its[measure]['mean']:>{width + 2}.4f}" for measure in measures)
+        )
     lines.append("")
     lines += [claims(metrics), evidence(metrics), *(f"! {note}" for note in metrics["notes"])]
     return "\n".join(lines)
@@ -125,12 +132,18 @@ def summary_table(metrics: dict[str, Any]) -> str:
 
 def flat(metrics: dict[str, Any]) -> dict[str, float | int]:
     """The numbers a metric store takes: every mean (trained_ndcg_10), and the headline's differences (trained_minus_base_ndcg_10)."""
-    values: dict[str, float | int] = {"num_queries": metrics["num_queries"], "num_judgements": metrics["num_judgements"]}
+    values: dict[str, float | int] = {
+        "num_queries": metrics["num_queries"],
+        "num_judgements": metrics["num_judgements"],
+    }
     values["judged_by_llm"] = int(metrics["judge"]["kind"] == "llm")
     for name, its in metrics["systems"].items():
         values.update({f"{name}_{measure_key(measure)}": interval["mean"] for measure, interval in its.items()})
     measure = metrics["headline_measure"]
     for against in ("base", "bm25"):
-        its, name = find_comparison(metrics, "trained", against, measure), f"trained_minus_{against}_{measure_key(measure)}"
+        its, name = (
+            find_comparison(metrics, "trained", against, measure),
+            f"trained_minus_{against}_{measure_key(measure)}",
+        )
         values.update({name: its["difference"], f"{name}_p_holm": its["p_holm"]})
     return values

@@ -15,9 +15,11 @@ class ExportConfig:
     output_uri: str
     """Where the encoder goes."""
     dataset_uri: str = ""
-    """Dataset whose dev queries (else train) say what a smaller graph finds; empty: smaller graphs are held to vectors only."""
+    """Dataset whose dev queries (else train) say what a smaller graph finds; empty: smaller graphs are held to vectors
+    only."""
     pooling: Literal["auto", "cls", "mean", "last"] = "auto"
-    """For a model that is no checkpoint of train; auto: what its folder says, else last (token) for a decoder and mean for others."""
+    """For a model that is no checkpoint of train; auto: what its folder says, else last (token) for a decoder and mean
+    for others."""
     normalise: Literal["auto", "yes", "no"] = "auto"
     """For a model that is no checkpoint of train; auto: what its folder says, else no."""
     query_prefix: str = ""
@@ -35,7 +37,8 @@ class ExportConfig:
     triton: Literal["no", "yes"] = "no"
     """yes: also write triton/, a model repository for NVIDIA Triton; a second copy of the graph."""
     max_difference: float = 1e-5
-    """Largest difference of any vector component between the fp32 graph and torch, relative to the vector's length; more fails the job."""
+    """Largest difference of any vector component between the fp32 graph and torch, relative to the vector's length;
+    more fails the job."""
     min_cosine: float = 0.98
     """Smallest mean cosine between a smaller graph's vectors and torch's; less fails the job."""
     min_overlap: float = 0.8
@@ -43,7 +46,8 @@ class ExportConfig:
     min_batch_cosine: float = 0.999
     """Smallest cosine between a smaller graph's vector of a text alone and among others; less fails the job."""
     max_drift: float = 0.01
-    """Largest fall of nDCG@10 from the fp32 graph to a smaller one that encodes queries and passages; more fails the job."""
+    """Largest fall of nDCG@10 from the fp32 graph to a smaller one that encodes queries and passages; more fails the
+    job."""
     drift_queries: int = 200
     """Judged queries on which the fall is measured."""
     drift_passages: int = 2000

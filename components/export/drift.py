@@ -96,16 +96,21 @@ def ndcg(scores: Float32[np.ndarray, "query passage"], grades: Sequence[Mapping[
     """
     discounts = 1 / np.log2(np.arange(2, _CUTOFF + 2))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :_CUTOFF]
-    gains = np.array([[max(its.get(int(p), 0), 0) for p in row] for row, its in zip(best, grades, strict=True)], dtype=np.float64)
+    gains = np.array(
+        [[max(its.get(int(p), 0), 0) for p in row] for row, its in zip(best, grades, strict=True)], dtype=np.float64
+    )
     ideal = [sorted((grade for grade in its.values() if grade > 0), reverse=True)[:_CUTOFF] for its in grades]
-    values: Values = (gains @ discounts[: gains.shape[1]]) / np.array([np.dot(its, discounts[: len(its)]) for its in ideal])
+    values: Values = (gains @ discounts[: gains.shape[1]]) / np.array(
+        [np.dot(its, discounts[: len(its)]) for its in ideal]
+    )
     return values
 
 
 def sign_flip_test(differences: Values, *, seed: int) -> float:
     """Two-sided p value of a paired randomisation test: how often do random signs give a mean as far from zero.
 
-    Source: Smucker, Allan and Carterette 2007, A comparison of statistical significance tests for information retrieval evaluation.
+    Source: Smucker, Allan and Carterette 2007, A comparison of statistical significance tests for information
+        retrieval evaluation.
     """
     if not differences.any():
         return 1.0

@@ -17,7 +17,8 @@ from components.shared.encoder import CONTRACT_KEY, GRAPH_NAME, INPUT_NAMES, OUT
 def write_graph(model: DualEncoder, folder: Path, settings: EncoderSettings, *, opset: int) -> None:
     """Writes model.onnx, weights and the settings inside, into an existing folder.
 
-    Not passed through onnxruntime.transformers' optimizer: of this graph it fuses what ONNX Runtime fuses itself when it loads it.
+    Not passed through onnxruntime.transformers' optimizer: of this graph it fuses what ONNX Runtime fuses itself when
+    it loads it.
     """
     model.eval()
     # Two texts of different lengths, so that no dimension is one and the tracer cannot take it for a constant.

@@ -13,9 +13,10 @@ from components.export.graph import write_graph
 from components.export.layouts import write_sentence_transformers, write_triton
 from components.export.parity import TorchVectors, compare, parity_texts
 from components.export.variants import parse_variants, write_variant
-from components.shared import checkpoint, log, storage
+from components.shared import checkpoint, log
 from components.shared.dataset import Dataset
 from components.shared.encoder import GRAPH_NAMES, TOKENIZER_NAME, Encoder, EncoderSettings, write_settings
+from components.shared.hashing import file_digest
 from components.shared.manifest import artifact_writer, model_source, open_artifact
 
 
@@ -23,11 +24,16 @@ def export(config: ExportConfig) -> None:
     """Writes the encoder, loads it again as its readers will, and proves every graph of it before it becomes visible.
 
     Raises:
-        ValueError: Where vectors differ by more than the config allows, or find less than it demands; names the variant.
+        ValueError: Where vectors differ by more than the config allows, or find less than it demands; names the
+            variant.
     """
     variants = parse_variants(config.variants)
     model = _load(config)
-    dev = dev_set(Dataset(open_artifact(config.dataset_uri)), config) if config.dataset_uri and len(variants) > 1 else None
+    dev = (
+        dev_set(Dataset(open_artifact(config.dataset_uri)), config)
+        if config.dataset_uri and len(variants) > 1
+        else None
+    )
     with artifact_writer("export", config) as artifact:
         settings = write_encoder(model, artifact.path, opset=config.opset, variants=variants)
         write_sentence_transformers(artifact.path, settings)
@@ -46,7 +52,10 @@ def export(config: ExportConfig) -> None:
             check_gates(config, variant, report)
             reports[variant] = report
         artifact.metrics.update(
-            dimension=model.dimension, largest_difference=reports["fp32"]["largest_difference"], opset=config.opset, variants=reports
+            dimension=model.dimension,
+            largest_difference=reports["fp32"]["largest_difference"],
+            opset=config.opset,
+            variants=reports,
         )
 
 
@@ -54,7 +63,8 @@ def check_gates(config: ExportConfig, variant: str, report: Mapping[str, Any]) -
     """Holds what was measured of a variant against the config.
 
     Raises:
-        ValueError: Where it breaks a gate. A measure that is not a number breaks it too: every comparison with nan is false.
+        ValueError: Where it breaks a gate. A measure that is not a number breaks it too: every comparison with nan
+            is false.
     """
     where = f"{config.checkpoint_uri}: {variant}"
     if variant == "fp32":
@@ -75,10 +85,14 @@ def check_gates(config: ExportConfig, variant: str, report: Mapping[str, Any]) -
             raise ValueError(f"{where}: {name} to torch is {report[name]:.4f}, the gate is {smallest}; {remedy}")
     if "ndcg_10_drift" in report and not report["ndcg_10_drift"] >= -config.max_drift:
         fall, p_value = -report["ndcg_10_drift"], report["p_value"]
-        raise ValueError(f"{where}: nDCG@10 falls by {fall:.4f} (p = {p_value:.3f}), allowed are {config.max_drift}; {remedy}")
+        raise ValueError(
+            f"{where}: nDCG@10 falls by {fall:.4f} (p = {p_value:.3f}), allowed are {config.max_drift}; {remedy}"
+        )
 
 
-def write_encoder(model: checkpoint.DualEncoder, folder: Path, *, opset: int, variants: Sequence[str] = ("fp32",)) -> EncoderSettings:
+def write_encoder(
+    model: checkpoint.DualEncoder, folder: Path, *, opset: int, variants: Sequence[str] = ("fp32",)
+) -> EncoderSettings:
     """Writes graphs, tokenizer and settings into an existing folder; returns the settings."""
     tokenizer = model.tokenizer.backend_tokenizer
     tokenizer.no_padding()
@@ -99,7 +113,7 @@ def write_encoder(model: checkpoint.DualEncoder, folder: Path, *, opset: int, va
     smaller = [variant for variant in variants if variant != "fp32"]
     for variant in smaller:
         write_variant(folder, variant)
-    graphs = {variant: storage.file_digest(folder / GRAPH_NAMES[variant]) for variant in smaller}
+    graphs = {variant: file_digest(folder / GRAPH_NAMES[variant]) for variant in smaller}
     settings = replace(settings, graphs=graphs)
     write_settings(folder, settings)
     return settings

@@ -1,6 +1,7 @@
 """The encoder as a module of sentence-transformers: copied into each exported folder, run only where people load that folder with it.
 
-`SentenceTransformer(folder, trust_remote_code=True)`; trust, because a folder brings this file along. Queries are encoded with
+`SentenceTransformer(folder, trust_remote_code=True)`; trust, because a folder brings this file along. Queries are
+encoded with
 `encode_query`, passages with `encode_document`: the prefixes are the model's prompts.
 """
 
@@ -42,7 +43,10 @@ class OnnxEncoder(InputModule):
         self.tokenizer.enable_truncation(self.settings["query_tokens"] if is_query else self.max_seq_length)
         encodings = self.tokenizer.encode_batch([(prompt or "") + text for text in inputs])
         ids, mask = ([getattr(its, name) for its in encodings] for name in ("ids", "attention_mask"))
-        return {"input_ids": torch.tensor(ids, dtype=torch.long), "attention_mask": torch.tensor(mask, dtype=torch.long)}
+        return {
+            "input_ids": torch.tensor(ids, dtype=torch.long),
+            "attention_mask": torch.tensor(mask, dtype=torch.long),
+        }
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:  # noqa: ANN401
         """Adds the vectors."""

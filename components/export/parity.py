@@ -12,10 +12,29 @@ from jaxtyping import Float32
 from components.shared.checkpoint import DualEncoder
 from components.shared.encoder import Encoder
 
-# Words that a tokenizer splits in different ways: Latin with accents, Chinese, Cyrillic, Arabic and Hebrew (right to left), code, emoji.
+# Words that a tokenizer splits in different ways: Latin with accents, Chinese, Cyrillic, Arabic and Hebrew (right to
+# left), code, emoji.
 _WORDS = (
-    *("index,", "caf\u00e9", "\u691c\u7d22", "\u043f\u043e\u0438\u0441\u043a", "\u0628\u062d\u062b", "\u05d7\u05d9\u05e4\u05d5\u05e9"),
-    *("42", "() =>", "\U0001f642", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "retrieval", "utility", "the", "of", "volcano", "glacier"),
+    *(
+        "index,",
+        "caf\u00e9",
+        "\u691c\u7d22",
+        "\u043f\u043e\u0438\u0441\u043a",
+        "\u0628\u062d\u062b",
+        "\u05d7\u05d9\u05e4\u05d5\u05e9",
+    ),
+    *(
+        "42",
+        "() =>",
+        "\U0001f642",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "retrieval",
+        "utility",
+        "the",
+        "of",
+        "volcano",
+        "glacier",
+    ),
 )
 _SPECIAL = ("", " ", "a", "\U0001f642", "\u0628\u062d\u062b " * 20, "word " * 20_000, "x" * 100_000)
 _DEPTH = 10
@@ -55,7 +74,9 @@ class TorchVectors:
     @classmethod
     def of(cls, model: DualEncoder, texts: Sequence[str]) -> TorchVectors:
         """Encodes the texts as queries and as passages."""
-        return cls(_torch_vectors(model, model.tokenize_queries(texts)), _torch_vectors(model, model.tokenize_passages(texts)))
+        return cls(
+            _torch_vectors(model, model.tokenize_queries(texts)), _torch_vectors(model, model.tokenize_passages(texts))
+        )
 
 
 def parity_texts(longest: int, seed: int, num_texts: int = 64) -> list[str]:
@@ -70,7 +91,9 @@ def compare(expected: TorchVectors, encoder: Encoder, texts: Sequence[str]) -> P
     found = TorchVectors(encoder.encode_queries(texts), encoder.encode_tokens(encoder.tokenize_passages(texts)))
     pairs = ((expected.queries, found.queries), (expected.passages, found.passages))
     cosines = np.concatenate([_cosines(ours, theirs) for ours, theirs in pairs])
-    differences = [float((np.abs(ours - theirs) / np.linalg.norm(ours, axis=1, keepdims=True)).max()) for ours, theirs in pairs]
+    differences = [
+        float((np.abs(ours - theirs) / np.linalg.norm(ours, axis=1, keepdims=True)).max()) for ours, theirs in pairs
+    ]
     rows = np.linspace(0, len(texts) - 1, min(_ALONE, len(texts))).astype(int)
     alone = np.concatenate([encoder.encode_tokens(encoder.tokenize_passages([texts[row]])) for row in rows])
     return Parity(
@@ -85,7 +108,9 @@ def compare(expected: TorchVectors, encoder: Encoder, texts: Sequence[str]) -> P
 
 
 def _cosines(ours: Vectors, theirs: Vectors) -> Float32[np.ndarray, " _"]:
-    cosines: Float32[np.ndarray, " _"] = (ours * theirs).sum(1) / (np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1))
+    cosines: Float32[np.ndarray, " _"] = (ours * theirs).sum(1) / (
+        np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    )
     return cosines
 
 

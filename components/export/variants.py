@@ -1,8 +1,8 @@
 """Smaller graphs of an encoder: half the bytes for GPUs (fp16), integer multiplications for CPUs (int8).
 
 Dynamic quantisation as ONNX Runtime offers it scales a whole batch at once, so that a vector depends on its neighbours
-(cosine 0.992 alone against inside a batch). Here every token has a scale of its own, and every column of a weight: a token's
-integers are the same in any batch.
+(cosine 0.992 alone against inside a batch). Here every token has a scale of its own, and every column of a weight: a
+token's integers are the same in any batch.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def write_variant(folder: Path, variant: str) -> None:
 def quantise(model: onnx.ModelProto) -> int:
     """Turns every product of activations with a constant matrix into one of 8-bit integers, in place; returns how many.
 
-    x W is scale(x) scale(W) (q(x) q(W)): q(x) has a scale a token, unsigned with its zero at 128 because x86 multiplies unsigned
-    by signed; q(W) has a scale a column, signed.
+    x W is scale(x) scale(W) (q(x) q(W)): q(x) has a scale a token, unsigned with its zero at 128 because x86 multiplies
+    unsigned by signed; q(W) has a scale a column, signed.
     """
     graph = model.graph
     weights = {its.name: its for its in graph.initializer if len(its.dims) == 2 and its.data_type == TensorProto.FLOAT}
@@ -105,7 +105,10 @@ def _quantised_rows(activations: str, name: str) -> list[NodeProto]:
 def _quantised_columns(weight: np.ndarray, name: str) -> list[TensorProto]:
     scale = np.maximum(np.abs(weight).max(axis=0), 1e-10) / 127
     integers = np.clip(np.round(weight / scale), -127, 127).astype(np.int8)
-    return [numpy_helper.from_array(integers, f"{name}_weight"), numpy_helper.from_array(scale.astype(np.float32), f"{name}_columns")]
+    return [
+        numpy_helper.from_array(integers, f"{name}_weight"),
+        numpy_helper.from_array(scale.astype(np.float32), f"{name}_columns"),
+    ]
 
 
 def _product(rows: str, name: str, output: str) -> Sequence[NodeProto]:

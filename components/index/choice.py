@@ -1,8 +1,9 @@
 """Which FAISS structure suits a corpus: from its size, the memory it may take, and the recall that is wanted.
 
-Flat while exact search is cheap; then inverted lists of 4-bit product codes scanned in registers, whose best are scored again
-with better vectors; HNSW where nearly everything must be found. On 200,000 clustered vectors of 384 dimensions the second is
-20 to 50 times as fast as Flat, three times as quick to build as HNSW, and its memory can be a quarter of Flat's.
+Flat while exact search is cheap; then inverted lists of 4-bit product codes scanned in registers, whose best are scored
+again with better vectors; HNSW where nearly everything must be found. On 200,000 clustered vectors of 384 dimensions
+the second is 20 to 50 times as fast as Flat, three times as quick to build as HNSW, and its memory can be a quarter of
+Flat's.
 """
 
 from __future__ import annotations

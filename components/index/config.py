@@ -19,13 +19,16 @@ class IndexConfig:
     vectors_uri: str = ""
     """Vectors that other jobs of this component have encoded (see product), separated by commas; empty: encode here."""
     previous_uri: str = ""
-    """Index of an earlier state of the corpus, made by the same encoder: unchanged passages are not encoded again; empty: none."""
+    """Index of an earlier state of the corpus, made by the same encoder: unchanged passages are not encoded again;
+    empty: none."""
     variant: Literal["auto", "fp32", "fp16", "int8"] = "auto"
     """Graph of the encoder that encodes the passages; auto: fp16 on a GPU where the encoder has it, else fp32."""
     factory: str = "auto"
-    """FAISS factory string: Flat, HNSW32, IVF1024,Flat, IVF1024,PQ96x4fs,RFlat, ...; auto: by size, memory and recall."""
+    """FAISS factory string: Flat, HNSW32, IVF1024,Flat, IVF1024,PQ96x4fs,RFlat, ...; auto: by size, memory and
+    recall."""
     search_parameters: str = ""
-    """FAISS search parameters kept in the index, such as nprobe=32 or efSearch=64; auto (and with factory auto): tuned to min_recall."""
+    """FAISS search parameters kept in the index, such as nprobe=32 or efSearch=64; auto (and with factory auto): tuned
+    to min_recall."""
     memory_mib: int = 0
     """What the index may take when it is searched; auto keeps within it. 0 = any amount."""
     shard_passages: int = 16384
@@ -45,7 +48,8 @@ class IndexConfig:
     min_recall: float = 0.95
     """Smallest recall@10 against exact search; less fails the job."""
     product: Literal["index", "vectors"] = "index"
-    """vectors: only encode a share of the corpus; several such jobs feed one that is given all of them as vectors_uri."""
+    """vectors: only encode a share of the corpus; several such jobs feed one that is given all of them as
+    vectors_uri."""
     shard: int = 0
     """With product vectors: which share, from 0."""
     num_shards: int = 1

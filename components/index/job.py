@@ -66,7 +66,9 @@ def _build(
         if TUNE in (config.search_parameters, config.factory):
             _, curve = tune(index, judge.tuning, judge.tuning_rows, min_recall=config.min_recall)
         point = judge.verdict(index)
-        log.event("recall against exact search", factory=candidate.factory, recall_10=point.recall_10, gate=config.min_recall)
+        log.event(
+            "recall against exact search", factory=candidate.factory, recall_10=point.recall_10, gate=config.min_recall
+        )
         if point.recall_10 >= config.min_recall:
             return index, {
                 "num_passages": index.num_passages,
@@ -89,11 +91,15 @@ def _build(
     )
 
 
-def _candidates(config: IndexConfig, dataset: Dataset, encoder: Encoder, previous: PreviousIndex | None) -> list[Candidate]:
+def _candidates(
+    config: IndexConfig, dataset: Dataset, encoder: Encoder, previous: PreviousIndex | None
+) -> list[Candidate]:
     """The previous index's structure, then those that are trained anew: what no longer holds the recall is rebuilt."""
     if config.factory == AUTO:
         memory_bytes = config.memory_mib << 20
-        new = candidates(dataset.num_passages, encoder.dimension, min_recall=config.min_recall, memory_bytes=memory_bytes)
+        new = candidates(
+            dataset.num_passages, encoder.dimension, min_recall=config.min_recall, memory_bytes=memory_bytes
+        )
     else:
         new = [Candidate(config.factory, 0, config.training_vectors)]
     if previous is None or previous.settings.factory not in [its.factory for its in new]:
@@ -120,4 +126,6 @@ def _assemble(
     shards_a_part = max(1, config.part_passages // config.shard_passages)
     parts = [shards[first : first + shards_a_part] for first in range(0, len(shards), shards_a_part)]
     passage_ids = (passage.passage_id for passage in dataset.iter_passages())
-    return PassageIndex.assemble(parts, passage_ids, sample=sample, settings=settings, scratch=scratch, like=candidate.like)
+    return PassageIndex.assemble(
+        parts, passage_ids, sample=sample, settings=settings, scratch=scratch, like=candidate.like
+    )

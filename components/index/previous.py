@@ -1,7 +1,8 @@
 """An index of an earlier state of the corpus: its vectors for passages that have not changed, and its trained structure.
 
-FAISS's own removal leaves holes that slow a search down, and HNSW has none. Nearly all of the time goes into encoding, so it is the
-vectors that are worth keeping: they are read back from the old index, exactly, and added again in the new corpus's order.
+FAISS's own removal leaves holes that slow a search down, and HNSW has none. Nearly all of the time goes into encoding,
+so it is the vectors that are worth keeping: they are read back from the old index, exactly, and added again in the new
+corpus's order.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def passage_hash(passage: Passage) -> int:
 
 def write_hashes(folder: Path, dataset: Dataset) -> None:
     """Writes beside an index what its passages were, so that a later one can tell what changed."""
-    hashes = np.fromiter((passage_hash(its) for its in dataset.iter_passages()), dtype=np.uint64, count=dataset.num_passages)
+    hashes = np.fromiter(
+        (passage_hash(its) for its in dataset.iter_passages()), dtype=np.uint64, count=dataset.num_passages
+    )
     np.save(folder / HASHES_NAME, hashes)
 
 
@@ -43,13 +46,16 @@ class PreviousIndex:
         """Opens and checks the index.
 
         Raises:
-            ValueError: Where another encoder or another graph of it made the index, or it does not keep vectors exactly.
+            ValueError: Where another encoder or another graph of it made the index, or it does not keep vectors
+                exactly.
         """
         self.folder = open_artifact(uri)
         self._index = PassageIndex.open(self.folder, encoder_digest=encoder.digest)
         self.settings = self._index.settings
         if self.settings.variant != encoder.variant:
-            raise ValueError(f"{uri}: its passages were encoded in {self.settings.variant}, now in {encoder.variant}; build a new index")
+            raise ValueError(
+                f"{uri}: its passages were encoded in {self.settings.variant}, now in {encoder.variant}; build a new index"
+            )
         if not self._index.keeps_vectors():
             raise ValueError(
                 f"{uri}: {self.settings.factory} keeps no exact vectors to go on from; leave --previous-uri out, "

@@ -1,6 +1,7 @@
 """The corpus as vectors on disk, shard by shard: what makes indexing resumable, divisible among jobs, and flat in memory.
 
-A file is named for its first row. It appears under its name when its bytes are on the disk, so whatever lies there is whole.
+A file is named for its first row. It appears under its name when its bytes are on the disk, so whatever lies there is
+whole.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def encode_shards(
 ) -> list[Path]:
     """One .npy file of vectors a shard, in corpus order; a shard that lies there from an earlier attempt is kept.
 
-    Within a shard passages are encoded sorted by length, so that little is spent on padding. The next shard is tokenised
-    while this one is encoded. Passages that `previous` knows are not encoded again.
+    Within a shard passages are encoded sorted by length, so that little is spent on padding. The next shard is
+    tokenised while this one is encoded. Passages that `previous` knows are not encoded again.
     """
     if not 0 <= config.shard < config.num_shards:
         raise ValueError(f"shard {config.shard} of {config.num_shards}: must lie between 0 and {config.num_shards - 1}")
@@ -46,7 +47,9 @@ def encode_shards(
         log.Progress("encoding the corpus", total=sum(sizes.values()), unit="passages", done=done) as bar,
         ThreadPoolExecutor(1) as ahead,
     ):
-        for start, shard in zip(missing, _read_ahead(ahead, dataset, encoder, missing, config.shard_passages, previous), strict=True):
+        for start, shard in zip(
+            missing, _read_ahead(ahead, dataset, encoder, missing, config.shard_passages, previous), strict=True
+        ):
             vectors = np.empty((len(shard.rows), encoder.dimension), dtype=np.float32)
             known = shard.rows >= 0
             if previous is not None and known.any():
@@ -127,7 +130,8 @@ def gather_vectors(config: IndexConfig, dataset: Dataset, encoder: Encoder) -> l
     """The shards of several jobs, in corpus order.
 
     Raises:
-        ValueError: Naming what does not fit: another encoder, corpus, dtype or shard size, or a shard that is missing or there twice.
+        ValueError: Naming what does not fit: another encoder, corpus, dtype or shard size, or a shard that is
+            missing or there twice.
     """
     wanted = _contract(encoder, config)
     found: dict[str, Path] = {}
@@ -135,14 +139,20 @@ def gather_vectors(config: IndexConfig, dataset: Dataset, encoder: Encoder) -> l
         folder = open_artifact(uri)
         for name, value in orjson.loads((folder / CONTRACT_NAME).read_bytes()).items():
             if value != wanted[name]:
-                raise ValueError(f"{uri}: made with {name} {value}, this job has {name} {wanted[name]}; encode the corpus again")
+                raise ValueError(
+                    f"{uri}: made with {name} {value}, this job has {name} {wanted[name]}; encode the corpus again"
+                )
         for path in sorted(folder.glob("vectors-*.npy")):
             if path.name in found:
-                raise ValueError(f"{path}: the same rows lie in {found[path.name]}; name each shard's job once in --vectors-uri")
+                raise ValueError(
+                    f"{path}: the same rows lie in {found[path.name]}; name each shard's job once in --vectors-uri"
+                )
             found[path.name] = path
     names = [shard_name(start) for start in range(0, dataset.num_passages, config.shard_passages)]
     if missing := [name for name in names if name not in found]:
-        raise ValueError(f"{config.vectors_uri}: {len(missing)} of {len(names)} shards are missing, the first is {missing[0]}")
+        raise ValueError(
+            f"{config.vectors_uri}: {len(missing)} of {len(names)} shards are missing, the first is {missing[0]}"
+        )
     return [found[name] for name in names]
 
 
@@ -151,7 +161,9 @@ def sample_rows(paths: Sequence[Path], num_rows: int, seed: int, *, dimension: i
     shards = [np.load(path, mmap_mode="r") for path in paths]
     total = sum(map(len, shards))
     chosen = np.sort(np.random.default_rng(seed).choice(total, size=min(num_rows, total), replace=False))
-    return np.concatenate([np.empty((0, dimension), np.float32), *_taken(shards, chosen)]).astype(np.float32, copy=False)
+    return np.concatenate([np.empty((0, dimension), np.float32), *_taken(shards, chosen)]).astype(
+        np.float32, copy=False
+    )
 
 
 def _taken(shards: Sequence[np.ndarray], chosen: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,7 +1,7 @@
 """How deep to search: the cheapest parameters whose recall is proven on held-out queries, and the curve behind the choice.
 
-Which parameters win is decided by the work they cause, not by a clock: a rebuilt index must be the same index. The clock's
-readings go into the curve, for people.
+Which parameters win is decided by the work they cause, not by a clock: a rebuilt index must be the same index. The
+clock's readings go into the curve, for people.
 """
 
 from __future__ import annotations
@@ -42,10 +42,13 @@ class Point:
     queries_per_second: float
 
 
-def tune(index: PassageIndex, queries: Queries, exact: Rows, *, min_recall: float) -> tuple[Point | None, list[dict[str, Any]]]:
+def tune(
+    index: PassageIndex, queries: Queries, exact: Rows, *, min_recall: float
+) -> tuple[Point | None, list[dict[str, Any]]]:
     """The cheapest point whose recall is at least the target with 95 % certainty (None: there is none), and the curve.
 
-    The curve keeps the points that found more than all cheaper ones. The index is left with the parameters of the chosen point.
+    The curve keeps the points that found more than all cheaper ones. The index is left with the parameters of the
+    chosen point.
     """
     chosen: Point | None = None
     curve: list[Point] = []
@@ -81,8 +84,8 @@ def measure(index: PassageIndex, queries: Queries, exact: Rows) -> Point:
 def grid(structure: Mapping[str, int], num_passages: int, dimension: int) -> Iterator[str]:
     """Search parameters of a structure, those that cause the least work first.
 
-    Work of an IVF index in bytes: codes of the probed lists, plus twice the vectors that are scored again. Twice, because they
-    lie scattered: 0.043 ns a byte of codes against 0.089 ns a byte of vectors were measured.
+    Work of an IVF index in bytes: codes of the probed lists, plus twice the vectors that are scored again. Twice,
+    because they lie scattered: 0.043 ns a byte of codes against 0.089 ns a byte of vectors were measured.
     """
     if "nprobe" in structure:
         num_lists, code_bytes = structure["nprobe"], structure.get("code_bytes", dimension * 4)

@@ -63,7 +63,9 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """What audit.json holds."""
-        return {check.name: {**asdict(check), "share": check.share, "violated": check.is_violated} for check in self.checks}
+        return {
+            check.name: {**asdict(check), "share": check.share, "violated": check.is_violated} for check in self.checks
+        }
 
 
 def audit_pools(
@@ -76,10 +78,18 @@ def audit_pools(
     config: MineConfig,
 ) -> Audit:
     """Reads every passage of every pool again; what mining says of itself is only believed for the dense scores."""
-    missing = Check("missing", config.max_missing_share, "the pools were mined over another corpus; mine again with this dataset")
-    empty = Check("empty", config.max_empty_share, "these passages have no text; clean the collection and prepare it again")
-    duplicate = Check("duplicate", config.max_duplicate_share, "the same text stands in a pool twice; remove repeated passages")
-    positive = Check("positive", config.max_positive_share, "known positives stand as hard negatives; mine with the present qrels")
+    missing = Check(
+        "missing", config.max_missing_share, "the pools were mined over another corpus; mine again with this dataset"
+    )
+    empty = Check(
+        "empty", config.max_empty_share, "these passages have no text; clean the collection and prepare it again"
+    )
+    duplicate = Check(
+        "duplicate", config.max_duplicate_share, "the same text stands in a pool twice; remove repeated passages"
+    )
+    positive = Check(
+        "positive", config.max_positive_share, "known positives stand as hard negatives; mine with the present qrels"
+    )
     suspected = Check(
         "suspected",
         config.max_suspected_share,
@@ -114,7 +124,11 @@ def _text(dataset: Dataset, passage_id: str) -> str | None:
 
 
 def _skew(holders: Counter[str], num_pools: int, dataset: Dataset, config: MineConfig) -> Check:
-    check = Check("skew", config.max_pool_share, "one passage is in very many pools: boilerplate in the corpus, or a broken encoder")
+    check = Check(
+        "skew",
+        config.max_pool_share,
+        "one passage is in very many pools: boilerplate in the corpus, or a broken encoder",
+    )
     mean_negatives = holders.total() / max(1, num_pools)
     if holders and num_pools >= _SKEW_POOLS and dataset.num_passages >= _SKEW_CORPUS * mean_negatives:
         ((passage_id, check.found),) = holders.most_common(1)

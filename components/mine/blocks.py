@@ -56,7 +56,11 @@ class Miner:
             )
 
     def _scores(
-        self, queries: Sequence[Query], vectors: Float32[ndarray, "query dimension"], lexical: list[list[Hit]], dense: list[list[Hit]]
+        self,
+        queries: Sequence[Query],
+        vectors: Float32[ndarray, "query dimension"],
+        lexical: list[list[Hit]],
+        dense: list[list[Hit]],
     ) -> list[dict[str, float]]:
         """Dense scores of the dense hits and the known positives; with a margin of the lexical candidates too.
 
@@ -66,7 +70,9 @@ class Miner:
         wanted: list[list[str]] = []
         for query, its_lexical, its_scores in zip(queries, lexical, scores, strict=True):
             known = list(self._positives.get(query.query_id, ()))
-            num_candidates = self._config.num_bm25 + _SPARE_CANDIDATES if self._config.relative_margin > 0 and known else 0
+            num_candidates = (
+                self._config.num_bm25 + _SPARE_CANDIDATES if self._config.relative_margin > 0 and known else 0
+            )
             candidates = known + [hit.passage_id for hit in its_lexical[:num_candidates]]
             wanted.append([passage_id for passage_id in candidates if passage_id not in its_scores])
         rows = {passage_id: row for row, passage_id in enumerate(dict.fromkeys(p for its in wanted for p in its))}

@@ -49,8 +49,13 @@ def mine(config: MineConfig) -> None:
             num_pools=counts["pools"],
             num_passages=counts["passages"],
             num_with_human_positive=counts["human"],
-            num_queries_left_out=len(dataset.queries("train")) - sum(query in queries for query in dataset.queries("train")),
-            dropped={name.removeprefix("dropped "): count for name, count in sorted(counts.items()) if name.startswith("dropped ")},
+            num_queries_left_out=len(dataset.queries("train"))
+            - sum(query in queries for query in dataset.queries("train")),
+            dropped={
+                name.removeprefix("dropped "): count
+                for name, count in sorted(counts.items())
+                if name.startswith("dropped ")
+            },
             audit={check.name: round(check.share, 6) for check in audit.checks},
         )
 
@@ -75,7 +80,9 @@ def _cache(config: MineConfig) -> Path:
     folder = config.cache_uri or f"{config.output_uri.rstrip('/')}.cache"
     if storage.is_remote(folder):
         if config.cache_uri:
-            raise ValueError(f"cache_uri {folder}: the index is searched through memory maps; name a local folder, or leave it empty")
+            raise ValueError(
+                f"cache_uri {folder}: the index is searched through memory maps; name a local folder, or leave it empty"
+            )
         return Path.home() / ".cache" / "retriever" / "bm25"
     return Path(folder)
 
@@ -110,9 +117,13 @@ def _block(miner: Miner, queries: Sequence[Query]) -> bytes:
     return orjson.dumps({"pools": pools, "counts": dict(counts)})
 
 
-def _audited(folder: Path, dataset: Dataset, positives: dict[str, list[str]], counts: Counter[str], config: MineConfig) -> Audit:
+def _audited(
+    folder: Path, dataset: Dataset, positives: dict[str, list[str]], counts: Counter[str], config: MineConfig
+) -> Audit:
     pools: Iterator[Pool] = read_records(folder / POOLS_NAME, Pool)
-    audit = audit_pools(pools, dataset, positives, num_scored=counts["scored"], num_suspected=counts["suspected"], config=config)
+    audit = audit_pools(
+        pools, dataset, positives, num_scored=counts["scored"], num_suspected=counts["suspected"], config=config
+    )
     path = folder / AUDIT_NAME
     path.write_bytes(orjson.dumps(audit.to_json(), option=orjson.OPT_INDENT_2))
     if audit.violations:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from components.mine.config import MineConfig
-from components.shared.journal import content_key
+from components.shared.hashing import content_key
 from components.shared.records import Hit, Pool
 
 
@@ -18,7 +18,8 @@ from components.shared.records import Hit, Pool
 class Mined:
     """A pool, why candidates were dropped, and how many of its hard negatives score like a positive.
 
-    `num_scored` counts the hard negatives that could be compared: those with a dense score, where a positive has one too.
+    `num_scored` counts the hard negatives that could be compared: those with a dense score, where a positive has one
+    too.
     """
 
     pool: Pool
@@ -39,8 +40,8 @@ def make_pool(
 ) -> Mined:
     """Hard negatives from both rankings and the known positives, shuffled.
 
-    A known positive never takes a hard negative's place, under its own id or another: it is in the pool as `human`, or not at all. Where
-    the rankings hold too few others the pool is smaller.
+    A known positive never takes a hard negative's place, under its own id or another: it is in the pool as `human`, or
+    not at all. Where the rankings hold too few others the pool is smaller.
 
     Args:
         query_id: Whose pool.
@@ -54,7 +55,9 @@ def make_pool(
     scores = scores or {}
     filtered = _Filter(positives, text_of, scores, best_positive(positives, scores), config.relative_margin)
     lexical = list(islice(filter(filtered, (hit.passage_id for hit in bm25)), config.num_bm25))
-    semantic = list(islice(filter(filtered, (hit.passage_id for hit in dense if hit.passage_id not in lexical)), config.num_dense))
+    semantic = list(
+        islice(filter(filtered, (hit.passage_id for hit in dense if hit.passage_id not in lexical)), config.num_dense)
+    )
     in_dense = {hit.passage_id for hit in dense}
     retrieved = {hit.passage_id for hit in bm25} | in_dense
     human = [p for p in _distinct(positives, text_of) if config.human_positive == "include" or p in retrieved]
@@ -65,7 +68,9 @@ def make_pool(
     random.Random(seed).shuffle(members)
     pool = Pool(query_id, tuple(p for p, _ in members), tuple(source for _, source in members), seed)
     scored = [scores[p] for p in lexical + semantic if p in scores] if filtered.best > 0 else []
-    return Mined(pool, filtered.dropped, len(scored), sum(score > config.suspected_margin * filtered.best for score in scored))
+    return Mined(
+        pool, filtered.dropped, len(scored), sum(score > config.suspected_margin * filtered.best for score in scored)
+    )
 
 
 def best_positive(positives: Collection[str], scores: Mapping[str, float]) -> float:
@@ -89,7 +94,12 @@ class _Filter:
     """Says of each candidate in turn whether it may be a hard negative, and counts why not."""
 
     def __init__(
-        self, positives: Collection[str], text_of: Callable[[str], str], scores: Mapping[str, float], best: float, margin: float
+        self,
+        positives: Collection[str],
+        text_of: Callable[[str], str],
+        scores: Mapping[str, float],
+        best: float,
+        margin: float,
     ) -> None:
         self._positives, self._text_of, self._scores, self.best = set(positives), text_of, scores, best
         self._known = set(map(text_of, positives))

@@ -1,7 +1,7 @@
 """Lines of a collection in BEIR layout -> records, or the fault that makes a line useless.
 
-A number as `_id` is read as its decimal text if it is an integer, because qrels can name it in no other way; `7` and `"7"`
-are then the same id. Fields that are not known here are left alone.
+A number as `_id` is read as its decimal text if it is an integer, because qrels can name it in no other way; `7` and
+`"7"` are then the same id. Fields that are not known here are left alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ def parse_passage(line: bytes) -> Passage | Fault:
     if isinstance(title, Fault):
         return title
     if not text.strip() and not title.strip():
-        return Fault("empty passage", f"passage {shown(passage_id)} has neither title nor text", "delete the line or give it text")
+        return Fault(
+            "empty passage",
+            f"passage {shown(passage_id)} has neither title nor text",
+            "delete the line or give it text",
+        )
     return Passage(passage_id, title, text)
 
 
@@ -71,10 +75,16 @@ def parse_qrel(line: bytes) -> Qrel | Fault:
         return _bad_utf8(line, error)
     columns = row.split("\t")
     if len(columns) != 3:
-        return Fault("wrong columns", f"{len(columns)} column(s), not 3", "write query-id, corpus-id, score with tabs between")
+        return Fault(
+            "wrong columns", f"{len(columns)} column(s), not 3", "write query-id, corpus-id, score with tabs between"
+        )
     query_id, passage_id, score = columns
     if not _INTEGER.fullmatch(score):
-        return Fault("wrong score", f"score {shown(score)} is not an integer", "write a whole number: 0 not relevant, 1 or more relevant")
+        return Fault(
+            "wrong score",
+            f"score {shown(score)} is not an integer",
+            "write a whole number: 0 not relevant, 1 or more relevant",
+        )
     return Qrel(query_id, passage_id, int(score))
 
 
@@ -98,14 +108,24 @@ def _not_json(line: bytes, error: orjson.JSONDecodeError) -> Fault:
     if not line.strip():
         return Fault("empty line", "the line is empty", "delete it")
     if b"\0" in line:
-        return Fault("control character", f"NUL byte at byte {line.index(0) + 1}", "the file is damaged; write it again")
+        return Fault(
+            "control character", f"NUL byte at byte {line.index(0) + 1}", "the file is damaged; write it again"
+        )
     try:
         line.decode()
     except UnicodeDecodeError as not_utf8:
         return _bad_utf8(line, not_utf8)
     if not line.endswith(b"\n"):
-        return Fault("broken JSON", "the file ends inside this record", "it was cut while it was written or copied; copy it again")
-    return Fault("broken JSON", f"not JSON from column {error.colno} on", "write one JSON object a line, strings in double quotes")
+        return Fault(
+            "broken JSON",
+            "the file ends inside this record",
+            "it was cut while it was written or copied; copy it again",
+        )
+    return Fault(
+        "broken JSON",
+        f"not JSON from column {error.colno} on",
+        "write one JSON object a line, strings in double quotes",
+    )
 
 
 def _bad_utf8(line: bytes, error: UnicodeDecodeError) -> Fault:
@@ -124,7 +144,11 @@ def _read_id(values: dict[str, Any]) -> str | Fault:
     if not value:
         return Fault("missing id", '"_id" is empty', 'give the line an "_id", a string')
     if _NOT_IN_ID.search(value):
-        return Fault("wrong id", f'"_id" {shown(value)} holds white space or a control character', "replace it, here and in the qrels")
+        return Fault(
+            "wrong id",
+            f'"_id" {shown(value)} holds white space or a control character',
+            "replace it, here and in the qrels",
+        )
     return value
 
 

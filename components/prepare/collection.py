@@ -1,7 +1,8 @@
 """The files of a collection in BEIR layout, checked as a whole: what is there, which ids repeat, what the qrels name.
 
 Queries and qrels are held in memory; of a passage only 16 bytes are (the hash of its id, the offset of its line), so
-the corpus may be larger than memory. Equal hashes only raise a suspicion: the ids themselves are read again and compared.
+the corpus may be larger than memory. Equal hashes only raise a suspicion: the ids themselves are read again and
+compared.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from components.prepare.beir import CORPUS_NAME, QRELS_HEADER, QUERIES_NAME, UNLABELED_NAME, parse_passage, parse_qrel, parse_query, shown
+from components.prepare.beir import (
+    CORPUS_NAME,
+    QRELS_HEADER,
+    QUERIES_NAME,
+    UNLABELED_NAME,
+    parse_passage,
+    parse_qrel,
+    parse_query,
+    shown,
+)
 from components.prepare.problems import Fault, Problems
 from components.prepare.splits import hash_split
 from components.shared import log, storage
@@ -27,7 +37,11 @@ _NOT_PLAIN = (
     (b"\x1f\x8b", "is compressed by gzip", "unpack it with gunzip"),
     (b"\x28\xb5\x2f\xfd", "is compressed by zstd", "unpack it with unzstd"),
     (b"PK\x03\x04", "is a zip archive", "unpack it with unzip"),
-    (b"\xef\xbb\xbf", "begins with a byte order mark", "save it as UTF-8 without one, for example with sed -i '1s/^\\xEF\\xBB\\xBF//'"),
+    (
+        b"\xef\xbb\xbf",
+        "begins with a byte order mark",
+        "save it as UTF-8 without one, for example with sed -i '1s/^\\xEF\\xBB\\xBF//'",
+    ),
     (b"\xff\xfe", "is UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
     (b"\xfe\xff", "is UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
 )
@@ -88,7 +102,9 @@ def find_layout(collection_uri: str, problems: Problems) -> Layout:
         ValueError: Where the collection is not a folder, is an artifact that was changed, or lacks a file.
     """
     if not storage.exists(collection_uri):
-        raise ValueError(f"{collection_uri}: nothing here; name a folder with {CORPUS_NAME}, {QUERIES_NAME} and, if there is one, qrels/")
+        raise ValueError(
+            f"{collection_uri}: nothing here; name a folder with {CORPUS_NAME}, {QUERIES_NAME} and, if there is one, qrels/"
+        )
     is_artifact = storage.exists(f"{collection_uri.rstrip('/')}/{storage.MANIFEST_NAME}")
     folder = open_artifact(collection_uri) if is_artifact else storage.fetch(collection_uri)
     if not folder.is_dir():
@@ -133,7 +149,9 @@ def read_qrels(layout: Layout, query_ids: Collection[str], problems: Problems) -
                 problems.add_line(name, line_number, qrel)
                 continue
             found.num_clamped += qrel.grade < 0
-            row = JudgedRow(replace(qrel, grade=max(qrel.grade, 0)), split or hash_split(qrel.query_id), name, line_number)
+            row = JudgedRow(
+                replace(qrel, grade=max(qrel.grade, 0)), split or hash_split(qrel.query_id), name, line_number
+            )
             earlier = judged.get((qrel.query_id, qrel.passage_id))
             home = homes.setdefault(qrel.query_id, row)
             if fault := _conflict(row, query_ids, home, earlier):
@@ -168,7 +186,9 @@ def check_corpus(layout: Layout, named: Collection[str], problems: Problems) -> 
         problems.add_line(CORPUS_NAME, line_number, _repeated_id(passage_id, f"{CORPUS_NAME}:{first}"))
     num_passages = int(np.count_nonzero(np.asarray(offsets) >= 0)) - len(repeated)
     if not num_passages:
-        problems.add_file(CORPUS_NAME, "holds no passage that can be used", 'write one {"_id": ..., "title": ..., "text": ...} a line')
+        problems.add_file(
+            CORPUS_NAME, "holds no passage that can be used", 'write one {"_id": ..., "title": ..., "text": ...} a line'
+        )
     return CheckedCorpus(path, num_passages, frozenset(found), frozenset(repeated))
 
 
@@ -203,15 +223,23 @@ def check_qrels(judgements: Judgements, corpus: CheckedCorpus, layout: Layout, p
             rows.append(row)
         else:
             problem = f"passage {shown(row.qrel.passage_id)} is not in {CORPUS_NAME}, or its line is bad"
-            problems.add_line(row.name, row.line_number, Fault("unknown passage", problem, "add the passage or delete the row"))
+            problems.add_line(
+                row.name, row.line_number, Fault("unknown passage", problem, "add the passage or delete the row")
+            )
     if layout.qrels and not rows:
-        problems.add_file(_QRELS_FOLDER, "no row can be used", "mend the files, or move them away to go without human labels")
+        problems.add_file(
+            _QRELS_FOLDER, "no row can be used", "mend the files, or move them away to go without human labels"
+        )
     return rows
 
 
 def _find_qrels(folder: Path, problems: Problems) -> dict[str, str]:
     """Held-out files first: where a query stands in two splits and bad lines are skipped, it stays held out."""
-    names = sorted(path.name for path in (folder / _QRELS_FOLDER).glob("[!.]*")) if (folder / _QRELS_FOLDER).is_dir() else []
+    names = (
+        sorted(path.name for path in (folder / _QRELS_FOLDER).glob("[!.]*"))
+        if (folder / _QRELS_FOLDER).is_dir()
+        else []
+    )
     splits = {f"{split}.tsv": split for split in reversed(SPLITS)}
     given = {f"{_QRELS_FOLDER}/{name}": split for name, split in splits.items() if name in names}
     others = [name for name in names if name not in splits and name != _UNSPLIT_NAME]
@@ -232,7 +260,9 @@ def _present(folder: Path, name: str) -> tuple[str, ...]:
 def _check_file(folder: Path, name: str, problems: Problems) -> None:
     if not (folder / name).is_file():
         beside = sorted(path.name for path in folder.glob(f"{Path(name).stem}.*"))
-        problems.add_file(name, "is missing", f"{beside[0]} is there: convert it" if beside else "write it, one JSON object a line")
+        problems.add_file(
+            name, "is missing", f"{beside[0]} is there: convert it" if beside else "write it, one JSON object a line"
+        )
         return
     with (folder / name).open("rb") as file:
         first_bytes = file.read(4)
@@ -253,7 +283,11 @@ def _check_header(folder: Path, name: str, problems: Problems) -> None:
 def _conflict(row: JudgedRow, query_ids: Collection[str], home: JudgedRow, earlier: JudgedRow | None) -> Fault | None:
     query_id = shown(row.qrel.query_id)
     if row.qrel.query_id not in query_ids:
-        return Fault("unknown query", f"query {query_id} is not in {QUERIES_NAME}, or its line is bad", "add the query or delete the row")
+        return Fault(
+            "unknown query",
+            f"query {query_id} is not in {QUERIES_NAME}, or its line is bad",
+            "add the query or delete the row",
+        )
     if home.split != row.split:
         problem = f"query {query_id} is judged in {home.name}:{home.line_number} too, so {row.split} and {home.split} would share it"
         return Fault("query in two splits", problem, "delete it from one of the two")

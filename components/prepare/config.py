@@ -11,13 +11,13 @@ class PrepareConfig:
     """Raw collection in BEIR layout -> dataset."""
 
     collection_uri: str
-    """Folder with corpus.jsonl, queries.jsonl (queries_unlabeled.jsonl may stand beside it) and, where there are human labels,
-    qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read as its decimal text."""
+    """Folder with corpus.jsonl, queries.jsonl (queries_unlabeled.jsonl may stand beside it) and, where there are human
+    labels, qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read as its decimal text."""
     output_uri: str
     """Where the dataset goes."""
     on_problem: Literal["refuse", "skip"] = "refuse"
-    """refuse: name every bad line and write nothing. skip: leave bad lines out, counted by kind in the manifest; a missing or
-    unreadable file, a wrong header, or nothing left is refused all the same."""
+    """refuse: name every bad line and write nothing. skip: leave bad lines out, counted by kind in the manifest; a
+    missing or unreadable file, a wrong header, or nothing left is refused all the same."""
     max_reported: int = 20
     """Bad lines named in full; the rest are counted."""
 
@@ -29,7 +29,8 @@ class DocsConfig:
     output_uri: str
     """Where the collection goes."""
     packages: str = "stdlib numpy scipy networkx torch.nn torch.optim torch.distributions torch.utils pyarrow"
-    """Packages or parts of packages read, separated by spaces; stdlib is Python's own library. They are parsed, never imported."""
+    """Packages or parts of packages read, separated by spaces; stdlib is Python's own library. They are parsed, never
+    imported."""
     num_passages: int = 2000
     """Passages kept (seeded draw)."""
     num_queries: int = 1500

@@ -1,9 +1,9 @@
 """Documentation of installed Python packages -> a collection in BEIR layout: the demo's corpus, and an example of the format.
 
 A passage is the docstring of a public object without its summary line; a query is the summary line a person wrote for
-it; the qrels are the object itself (grade 2) and the objects of its See Also section (grade 1). The object's name is the
-passage id and not its title: with it all-MiniLM-L6-v2 ranks by the name (nDCG@10 on the held-out queries 0.83 instead of
-0.70, of 1,500 passages) and little is left to learn from the text.
+it; the qrels are the object itself (grade 2) and the objects of its See Also section (grade 1). The object's name is
+the passage id and not its title: with it all-MiniLM-L6-v2 ranks by the name (nDCG@10 on the held-out queries 0.83
+instead of 0.70, of 1,500 passages) and little is left to learn from the text.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Entry:
 def collect_docs(config: DocsConfig, search_path: Sequence[str] | None = None) -> None:
     """Writes the collection of a config; the same installed packages give the same bytes.
 
-    A collection that is finished stays as it is when packages are upgraded (their versions are in its manifest): qrels and
-    corpus then still agree. Delete it to collect anew.
+    A collection that is finished stays as it is when packages are upgraded (their versions are in its manifest): qrels
+    and corpus then still agree. Delete it to collect anew.
 
     Args:
         config: What is collected, how much of it, and where it goes.
@@ -103,7 +103,9 @@ def resolve_see_also(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
     return related
 
 
-def _resolve(reference: str, entry: Entry, entries: Mapping[str, Entry], by_last: Mapping[tuple[str, str], list[str]]) -> str | None:
+def _resolve(
+    reference: str, entry: Entry, entries: Mapping[str, Entry], by_last: Mapping[tuple[str, str], list[str]]
+) -> str | None:
     for prefix in (entry.name.rpartition(".")[0], entry.module, _top(entry.name)):
         if (name := f"{prefix}.{reference}") in entries:
             return name
@@ -113,7 +115,9 @@ def _resolve(reference: str, entry: Entry, entries: Mapping[str, Entry], by_last
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _draw(entries: Mapping[str, Entry], related: Mapping[str, Sequence[str]], config: DocsConfig) -> tuple[list[str], list[str]]:
+def _draw(
+    entries: Mapping[str, Entry], related: Mapping[str, Sequence[str]], config: DocsConfig
+) -> tuple[list[str], list[str]]:
     """Names that ask and names that are kept: those that ask, what their See Also names, and others drawn to fill up."""
     if len(entries) < config.num_queries or config.num_passages < config.num_queries:
         raise ValueError(
@@ -123,7 +127,11 @@ def _draw(entries: Mapping[str, Entry], related: Mapping[str, Sequence[str]], co
     order = sorted(entries, key=lambda name: hashlib.sha256(f"{config.seed}:{name}".encode()).digest())
     asked = order[: config.num_queries]
     if len(entries) < config.num_passages:
-        log.warning("fewer passages than wanted: all that can be used are kept", num_passages=len(entries), wanted=config.num_passages)
+        log.warning(
+            "fewer passages than wanted: all that can be used are kept",
+            num_passages=len(entries),
+            wanted=config.num_passages,
+        )
     wanted = [*asked, *(name for each in asked for name in related[each]), *order[config.num_queries :]]
     return sorted(asked), sorted(list(dict.fromkeys(wanted))[: config.num_passages])
 

@@ -44,7 +44,9 @@ def split_docstring(text: str) -> Docstring:
     remainder = first[end.end() :] if end else ""
     kept, see_also = _sections(f"{remainder}\n\n{rest}")
     summary = plain_text(summary).rstrip(".: ")
-    body = re.sub(re.escape(summary) + r"\.?", " ", plain_text(kept), flags=re.IGNORECASE) if summary else plain_text(kept)
+    body = (
+        re.sub(re.escape(summary) + r"\.?", " ", plain_text(kept), flags=re.IGNORECASE) if summary else plain_text(kept)
+    )
     return Docstring(summary, " ".join(body.split()), see_also)
 
 

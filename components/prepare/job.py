@@ -31,11 +31,15 @@ def prepare(config: PrepareConfig) -> None:
         writer = DatasetWriter(artifact.path)
         for passage in corpus.passages():
             writer.add_passage(passage)
-        writer.finish(((query, splits[query_id]) for query_id, query in queries.items()), ((row.qrel, row.split) for row in rows))
+        writer.finish(
+            ((query, splits[query_id]) for query_id, query in queries.items()), ((row.qrel, row.split) for row in rows)
+        )
         artifact.metrics |= {
             "num_passages": corpus.num_passages,
             "num_queries": len(queries),
-            **{f"num_{split or 'unsplit'}_queries": list(splits.values()).count(split) for split in (*SPLITS, NO_SPLIT)},
+            **{
+                f"num_{split or 'unsplit'}_queries": list(splits.values()).count(split) for split in (*SPLITS, NO_SPLIT)
+            },
             "num_qrels": len(rows),
             "num_positive_qrels": sum(row.qrel.grade > 0 for row in rows),
             "num_clamped_grades": judgements.num_clamped,

@@ -73,7 +73,8 @@ def _modules_of(package: str, search_path: Sequence[str | Path] | None) -> list[
     spec = None
     parts = package.split(".")
     for end in range(1, len(parts) + 1):
-        # Found from the outside in, each in the folders of its parent: find_spec of a dotted name would import the parent.
+        # Found from the outside in, each in the folders of its parent: find_spec of a dotted name would import the
+        # parent.
         spec = PathFinder.find_spec(".".join(parts[:end]), folders)
         if spec is None:
             return []
@@ -81,7 +82,11 @@ def _modules_of(package: str, search_path: Sequence[str | Path] | None) -> list[
     assert spec is not None
     if not folders:
         return [(package, Path(spec.origin))] if spec.origin and spec.origin.endswith(".py") else []
-    return [(_module_name(package, path.relative_to(folder)), path) for folder in map(Path, folders) for path in _python_files(folder)]
+    return [
+        (_module_name(package, path.relative_to(folder)), path)
+        for folder in map(Path, folders)
+        for path in _python_files(folder)
+    ]
 
 
 def _python_files(folder: Path) -> list[Path]:
@@ -118,7 +123,8 @@ def _objects_in(body: Iterable[ast.stmt], prefix: str, module: str) -> Iterator[
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    # A syntax tree is millions of objects without cycles: collecting while parsing costs a third of the time and frees nothing.
+    # A syntax tree is millions of objects without cycles: collecting while parsing costs a third of the time and frees
+    # nothing.
     was_enabled = gc.isenabled()
     gc.disable()
     try:

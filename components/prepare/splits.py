@@ -19,10 +19,11 @@ def assign_splits(query_ids: Iterable[str], judged: Mapping[str, str]) -> dict[s
 
     Args:
         query_ids: All queries.
-        judged: Split of each query that has qrels; empty where the collection has none, and then every query is split by hash.
+        judged: Split of each query that has qrels; empty where the collection has none, and then every query is
+            split by hash.
 
-    A query without qrels has no split, unless no qrels train either: then the queries without qrels are what an LLM will
-    annotate, and they train.
+    A query without qrels has no split, unless no qrels train either: then the queries without qrels are what an LLM
+    will annotate, and they train.
     """
     if not judged:
         return {query_id: hash_split(query_id) for query_id in query_ids}

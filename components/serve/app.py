@@ -67,7 +67,9 @@ def create_app(service: Service, siblings: Siblings | None = None) -> ASGIApp:
         Route("/openapi.json", _always(JSONResponse(document))),
         Route("/", _always(page_response)),
     ]
-    starlette = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refusal, Exception: _fault})
+    starlette = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refusal, Exception: _fault}
+    )
     observed = Observed(starlette, service)
     origins = [origin.strip() for origin in service.config.allowed_origins.split(",") if origin.strip()]
     if not origins:
@@ -89,17 +91,24 @@ async def _search_batch(service: Service, request: Request) -> Response:
         return _answer(release, {"results": await _results(service, request, release, wanted)})
 
 
-async def _results(service: Service, request: Request, release: Release, wanted: parsing.SearchRequest) -> list[dict[str, object]]:
+async def _results(
+    service: Service, request: Request, release: Release, wanted: parsing.SearchRequest
+) -> list[dict[str, object]]:
     token_ids = await _tokenize(service, request, release, wanted.queries, "query", truncate=wanted.truncate)
     rankings = await _limited(service, request, release.search(token_ids, wanted))
-    return [{"query": query, "hits": list(map(_hit, ranking))} for query, ranking in zip(wanted.queries, rankings, strict=True)]
+    return [
+        {"query": query, "hits": list(map(_hit, ranking))}
+        for query, ranking in zip(wanted.queries, rankings, strict=True)
+    ]
 
 
 async def _embeddings(service: Service, request: Request) -> Response:
     body = await _body(service, request)
     with service.release.used() as release:
         wanted = parsing.parse_embeddings(body, _limits(service), dimension=release.encoder.dimension)
-        token_ids = await _tokenize(service, request, release, wanted.texts, wanted.input_type, truncate=wanted.truncate)
+        token_ids = await _tokenize(
+            service, request, release, wanted.texts, wanted.input_type, truncate=wanted.truncate
+        )
         vectors = await _limited(service, request, release.encode(token_ids))
         embeddings = _base64(vectors) if wanted.encoding_format == "base64" else vectors
         num_tokens = sum(map(len, token_ids))
@@ -107,7 +116,9 @@ async def _embeddings(service: Service, request: Request) -> Response:
             release,
             {
                 "object": "list",
-                "data": [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(embeddings)],
+                "data": [
+                    {"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(embeddings)
+                ],
                 "model": wanted.model or service.config.model_name,
                 "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
             },
@@ -118,11 +129,16 @@ async def _infer(service: Service, request: Request) -> Response:
     _known_model(service, request)
     wanted = parsing.parse_infer(await _body(service, request), _limits(service))
     with service.release.used() as release:
-        token_ids = await _tokenize(service, request, release, wanted.texts, wanted.input_type, truncate=wanted.truncate)
+        token_ids = await _tokenize(
+            service, request, release, wanted.texts, wanted.input_type, truncate=wanted.truncate
+        )
         vectors = await _limited(service, request, release.encode(token_ids))
         output = {"name": "embedding", "datatype": "FP32", "shape": list(vectors.shape), "data": vectors.reshape(-1)}
         named = {"id": wanted.request_id} if wanted.request_id else {}
-        return _answer(release, {"model_name": service.config.model_name, "model_version": release.version, **named, "outputs": [output]})
+        return _answer(
+            release,
+            {"model_name": service.config.model_name, "model_version": release.version, **named, "outputs": [output]},
+        )
 
 
 async def _healthz(service: Service, _: Request) -> Response:
@@ -152,7 +168,9 @@ async def _ready(service: Service, _: Request) -> Response:
 
 
 async def _models(service: Service, _: Request) -> Response:
-    return JSONResponse({"object": "list", "data": [{"id": service.config.model_name, "object": "model", "owned_by": "retriever"}]})
+    return JSONResponse(
+        {"object": "list", "data": [{"id": service.config.model_name, "object": "model", "owned_by": "retriever"}]}
+    )
 
 
 async def _server_metadata(_service: Service, _: Request) -> Response:
@@ -204,7 +222,9 @@ def _answer(release: Release, content: object) -> Response:
 
 
 async def _body(service: Service, request: Request) -> bytes:
-    return await parsing.read_body(request, max_bytes=service.config.max_body_bytes, seconds=service.config.body_seconds)
+    return await parsing.read_body(
+        request, max_bytes=service.config.max_body_bytes, seconds=service.config.body_seconds
+    )
 
 
 def _limits(service: Service) -> parsing.Limits:
@@ -213,7 +233,13 @@ def _limits(service: Service) -> parsing.Limits:
 
 
 async def _tokenize(
-    service: Service, request: Request, release: Release, texts: Sequence[str], input_type: parsing.InputType, *, truncate: bool
+    service: Service,
+    request: Request,
+    release: Release,
+    texts: Sequence[str],
+    input_type: parsing.InputType,
+    *,
+    truncate: bool,
 ) -> list[list[int]]:
     token_ids = await release.tokenize(texts, input_type, truncate=truncate)
     num_tokens = sum(map(len, token_ids))
@@ -227,13 +253,17 @@ async def _tokenize(
                 'shorten it, or send "truncate": true to have it cut',
             )
     if num_tokens > service.config.max_queued_tokens:
-        raise HTTPException(413, f"{num_tokens} tokens, this server takes {service.config.max_queued_tokens} a request; send fewer texts")
+        raise HTTPException(
+            413,
+            f"{num_tokens} tokens, this server takes {service.config.max_queued_tokens} a request; send fewer texts",
+        )
     return token_ids
 
 
 async def _limited(service: Service, request: Request, work: Awaitable[Result]) -> Result:
     """The work's result, unless the time is up or the client has gone: then the work is cancelled and leaves the queue."""
-    # After the body the next message can only be the disconnect. The work itself needs no task: its time is ended instead.
+    # After the body the next message can only be the disconnect. The work itself needs no task: its time is ended
+    # instead.
     gone = asyncio.ensure_future(request.receive())
     limit = asyncio.timeout(service.config.request_seconds)
     is_over = False

@@ -25,9 +25,9 @@ from components.shared import log
 Vectors = Float32[np.ndarray, "text dimension"]
 TokenIds = list[int]
 
-# Texts join a batch while at least this share of its padded tokens is real; below it the padding costs more than a call of
-# its own would (a call saturates a core from about 100 tokens on, so small batches lose little). Of queries among 64 clients:
-# 0.85 gives batches of 16 and 10 % padding, 0.95 batches of 8 and 3.5 %; passages are 98.6 % full either way.
+# Texts join a batch while at least this share of its padded tokens is real; below it the padding costs more than a call
+# of its own would (a call saturates a core from about 100 tokens on, so small batches lose little). Of queries among 64
+# clients: 0.85 gives batches of 16 and 10 % padding, 0.95 batches of 8 and 3.5 %; passages are 98.6 % full either way.
 MIN_FILL = 0.95
 # Weight of a batch in the pace when the next one is counted: a hundred batches, some seconds, are remembered.
 _MEMORY = 0.99
@@ -94,7 +94,9 @@ class Batcher:
         self._queued_tokens = 0
         self._encoded_tokens, self._encode_seconds = 0.0, 0.0  # of late
         self._closed = False
-        self._sessions = [_Session(threading.Thread(target=self._work, args=(i,), daemon=True)) for i in range(num_sessions)]
+        self._sessions = [
+            _Session(threading.Thread(target=self._work, args=(i,), daemon=True)) for i in range(num_sessions)
+        ]
 
     @property
     def queued_tokens(self) -> int:
@@ -163,7 +165,10 @@ class Batcher:
             if self._closed:
                 raise SessionDiedError("the server is closing")
             # What comes first waits for nobody, however long it takes itself.
-            if self._queued_tokens + num_tokens > self._max_queued_tokens or self._wait_seconds() > self._max_queue_seconds:
+            if (
+                self._queued_tokens + num_tokens > self._max_queued_tokens
+                or self._wait_seconds() > self._max_queue_seconds
+            ):
                 raise QueueFullError(max(1, math.ceil(self._wait_seconds())))
             now = time.monotonic()
             numbers = range(self._next_number, self._next_number + len(token_ids))
@@ -260,8 +265,8 @@ class _Lengths(Sequence[int]):
 def similar_rows(lengths: Sequence[int], anchor: int, batch_tokens: int) -> range:
     """Rows around the anchor that make a good batch with it; `lengths` ascend.
 
-    The nearest length joins first, as long as the padded batch stays within `batch_tokens` and MIN_FILL of it is real. A text
-    that is longer than the budget is a batch of its own.
+    The nearest length joins first, as long as the padded batch stays within `batch_tokens` and MIN_FILL of it is real.
+    A text that is longer than the budget is a batch of its own.
     """
     first, last, num_tokens = anchor, anchor, lengths[anchor]
     while True:

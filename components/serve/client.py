@@ -60,7 +60,9 @@ class Ranking:
 class RetrieverClient:
     """Asks one server; threads may share it."""
 
-    def __init__(self, url: str, *, api_key: str = "", timeout_seconds: float = 30.0, num_retries: int = 5, traceparent: str = "") -> None:
+    def __init__(
+        self, url: str, *, api_key: str = "", timeout_seconds: float = 30.0, num_retries: int = 5, traceparent: str = ""
+    ) -> None:
         """`timeout_seconds` bounds a call with all its retries; `traceparent` joins the calls to a trace."""
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         if traceparent:
@@ -115,7 +117,9 @@ class RetrieverClient:
         seconds = time.monotonic() - start
         return [_ranking(each, version, seconds) for each in answer["results"]]
 
-    def embed(self, texts: Sequence[str], *, input_type: Literal["query", "passage"] = "query", truncate: bool = False) -> Vectors:
+    def embed(
+        self, texts: Sequence[str], *, input_type: Literal["query", "passage"] = "query", truncate: bool = False
+    ) -> Vectors:
         """Vectors of the texts, in their order; raises as `search`."""
         body = {"input": list(texts), "input_type": input_type, "truncate": truncate, "encoding_format": "base64"}
         answer, _ = self._call("POST", "/v1/embeddings", body)
@@ -178,7 +182,9 @@ def _json(answer: httpx.Response) -> Any:  # noqa: ANN401 - whatever JSON holds
     try:
         return answer.json()
     except ValueError as error:
-        raise ServerError(answer.status_code, f"not an answer of a retriever: {answer.text[:100]!r}; mend the URL") from error
+        raise ServerError(
+            answer.status_code, f"not an answer of a retriever: {answer.text[:100]!r}; mend the URL"
+        ) from error
 
 
 def _search_fields(

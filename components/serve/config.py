@@ -16,7 +16,8 @@ class ServeConfig:
     dataset_uri: str = ""
     """Dataset whose passages are sent with the hits; empty: hits carry ids and scores only."""
     pointer_uri: str = ""
-    """JSON file that names encoder_uri, index_uri and dataset_uri instead of the flags; when it changes, what it names is served."""
+    """JSON file that names encoder_uri, index_uri and dataset_uri instead of the flags; when it changes, what it names
+    is served."""
     pointer_seconds: float = 5.0
     """How often the pointer is looked at."""
     model_name: str = "encoder"
@@ -26,11 +27,14 @@ class ServeConfig:
     port: int = 8080
     """Port to listen on; 0 = a free one, named in the log."""
     num_workers: int = 1
-    """Server processes on one socket and one memory-mapped index; more than one pays where HTTP fills a core, on eight cores and up."""
+    """Server processes on one socket and one memory-mapped index; more than one pays where HTTP fills a core, on eight
+    cores and up."""
     num_sessions: int = 0
-    """Batches a process encodes at once, each on one thread: faster for short texts than one batch on many; 0 = the cores, shared out."""
+    """Batches a process encodes at once, each on one thread: faster for short texts than one batch on many; 0 = the
+    cores, shared out."""
     batch_tokens: int = 256
-    """Padded tokens a session takes from the queue at once. More fill a CPU core no better and hold more padding; thousands on a GPU."""
+    """Padded tokens a session takes from the queue at once. More fill a CPU core no better and hold more padding;
+    thousands on a GPU."""
     max_queued_tokens: int = 65536
     """Tokens waiting beyond which a request is answered 429."""
     max_queue_seconds: float = 5.0
@@ -52,6 +56,7 @@ class ServeConfig:
     api_keys_path: str = ""
     """File with a name and a key a line; read again when it changes. Empty: everybody may ask."""
     allowed_origins: str = ""
-    """Origins whose pages may ask from a browser, separated by commas, or *; empty: only the page that this server sends."""
+    """Origins whose pages may ask from a browser, separated by commas, or *; empty: only the page that this server
+    sends."""
     access_log: bool = True
     """One log line a request; probes that succeed are left out."""

@@ -1,7 +1,8 @@
 """API keys: a file with a name and a key a line, read again when it changes.
 
-Keys are kept as sha256 and all of them are compared, each in constant time, so that the time of an answer says nothing about
-how much of a key was right. Two keys of one name may be valid at a time: that is how a key is rotated without a gap.
+Keys are kept as sha256 and all of them are compared, each in constant time, so that the time of an answer says nothing
+about how much of a key was right. Two keys of one name may be valid at a time: that is how a key is rotated without a
+gap.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def _read(path: Path) -> list[tuple[bytes, str]]:
         if not words or line.startswith("#"):
             continue
         if len(words) != 2 or len(words[1]) < _MIN_KEY_CHARACTERS:
-            raise ValueError(f"{path}:{number}: not a name and a key of at least {_MIN_KEY_CHARACTERS} characters; mend the line")
+            raise ValueError(
+                f"{path}:{number}: not a name and a key of at least {_MIN_KEY_CHARACTERS} characters; mend the line"
+            )
         keys.append((hashlib.sha256(words[1].encode()).digest(), words[0]))
     if not keys:
         raise ValueError(f"{path}: no API key; write a name and a key a line")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 PATHS = (
@@ -44,18 +52,32 @@ class ServerMetrics:
         ProcessCollector(registry=registry)
         self._requests = Counter("retriever_requests", "Requests answered.", ["path", "status"], registry=registry)
         self._request_seconds = Histogram(
-            "retriever_request_seconds", "Time from the request to its answer.", ["path"], buckets=_SECONDS, registry=registry
+            "retriever_request_seconds",
+            "Time from the request to its answer.",
+            ["path"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._in_flight = Gauge("retriever_requests_in_flight", "Requests being answered.", registry=registry)
         self._ready = Gauge("retriever_ready", "1 where /readyz says yes.", registry=registry)
         self._queued_tokens = Gauge("retriever_queue_tokens", "Tokens waiting for a session.", registry=registry)
         self._queued_texts = Gauge("retriever_queue_texts", "Texts waiting for a session.", registry=registry)
-        self._queue_seconds = Histogram("retriever_queue_seconds", "Time a text waited for a session.", buckets=_SECONDS, registry=registry)
-        self._encode_seconds = Histogram("retriever_encode_seconds", "Time of one batch.", buckets=_SECONDS, registry=registry)
-        self._search_seconds = Histogram("retriever_search_seconds", "Time in the index, a request.", buckets=_SECONDS, registry=registry)
+        self._queue_seconds = Histogram(
+            "retriever_queue_seconds", "Time a text waited for a session.", buckets=_SECONDS, registry=registry
+        )
+        self._encode_seconds = Histogram(
+            "retriever_encode_seconds", "Time of one batch.", buckets=_SECONDS, registry=registry
+        )
+        self._search_seconds = Histogram(
+            "retriever_search_seconds", "Time in the index, a request.", buckets=_SECONDS, registry=registry
+        )
         self._batch_texts = Histogram("retriever_batch_texts", "Texts in a batch.", buckets=_TEXTS, registry=registry)
-        self._batch_fill = Histogram("retriever_batch_fill", "Share of a batch that is not padding.", buckets=_SHARES, registry=registry)
-        self._reloads = Counter("retriever_reloads", "Releases that were to replace the one before.", ["outcome"], registry=registry)
+        self._batch_fill = Histogram(
+            "retriever_batch_fill", "Share of a batch that is not padding.", buckets=_SHARES, registry=registry
+        )
+        self._reloads = Counter(
+            "retriever_reloads", "Releases that were to replace the one before.", ["outcome"], registry=registry
+        )
         self._version = Gauge("retriever_release", "1 for the release that is served.", ["version"], registry=registry)
         self._tokens = Counter("retriever_encoded_tokens", "Tokens encoded, padding left out.", registry=registry)
         for outcome in ("done", "refused"):
@@ -93,7 +115,9 @@ class ServerMetrics:
             self._series[key] = self._requests.labels(label, str(status)), self._request_seconds.labels(label)
         return self._series[key]
 
-    def count_batch(self, *, texts: int, tokens: int, padded_tokens: int, encode_seconds: float, queue_seconds: Sequence[float]) -> None:
+    def count_batch(
+        self, *, texts: int, tokens: int, padded_tokens: int, encode_seconds: float, queue_seconds: Sequence[float]
+    ) -> None:
         """Counts an encoded batch."""
         self._batch_texts.observe(texts)
         self._batch_fill.observe(tokens / padded_tokens)

@@ -64,10 +64,15 @@ class Observed:
         if name:
             facts["key_name"] = name
             return None
-        return error_response(scope["path"], 401, "no valid API key; send it as Authorization: Bearer KEY", {"www-authenticate": "Bearer"})
+        return error_response(
+            scope["path"], 401, "no valid API key; send it as Authorization: Bearer KEY", {"www-authenticate": "Bearer"}
+        )
 
     def _added_headers(self, headers: Mapping[bytes, bytes], trace: Trace, start: float) -> list[tuple[bytes, bytes]]:
-        added = [(b"traceparent", trace.traceparent), (b"server-timing", b"total;dur=%.2f" % ((time.monotonic() - start) * 1000))]
+        added = [
+            (b"traceparent", trace.traceparent),
+            (b"server-timing", b"total;dur=%.2f" % ((time.monotonic() - start) * 1000)),
+        ]
         if trace.parent_id and b"tracestate" in headers:
             added.append((b"tracestate", headers[b"tracestate"]))
         if self._service.draining:

@@ -10,8 +10,17 @@ VERSION = "1.0"
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string", "minLength": 1, "pattern": r"\S"}
-_INPUT_TYPE: Schema = {"type": "string", "enum": ["query", "passage"], "default": "query", "description": "Which prefix and length."}
-_TRUNCATE: Schema = {"type": "boolean", "default": False, "description": "Cut texts that are too long, instead of refusing them with 413."}
+_INPUT_TYPE: Schema = {
+    "type": "string",
+    "enum": ["query", "passage"],
+    "default": "query",
+    "description": "Which prefix and length.",
+}
+_TRUNCATE: Schema = {
+    "type": "boolean",
+    "default": False,
+    "description": "Cut texts that are too long, instead of refusing them with 413.",
+}
 _FLOATS: Schema = {"type": "array", "items": {"type": "number"}}
 _PROBLEMS = {
     400: "The request is wrong; the message names the field.",
@@ -49,16 +58,29 @@ def _search_paths(config: ServeConfig) -> Schema:
     passage_ids = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": config.max_filter_ids}
     fields: Schema = {
         "depth": {"type": "integer", "minimum": 1, "maximum": config.max_depth, "default": 10},
-        "include_text": {"type": "boolean", "default": True, "description": "Title and text of each hit, where a dataset is served."},
+        "include_text": {
+            "type": "boolean",
+            "default": True,
+            "description": "Title and text of each hit, where a dataset is served.",
+        },
         "truncate": _TRUNCATE,
         "passage_ids": {**passage_ids, "description": "Only these; each is scored, whatever the index skips."},
         "exclude_passage_ids": {**passage_ids, "description": "All but these."},
     }
     queries = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": config.max_texts}
     return {
-        "/search": {"post": _post("search", "The best passages of a query", _body({"query": _TEXT, **fields}, "query"), "Ranking")},
+        "/search": {
+            "post": _post(
+                "search", "The best passages of a query", _body({"query": _TEXT, **fields}, "query"), "Ranking"
+            )
+        },
         "/search/batch": {
-            "post": _post("searchBatch", "The best passages of each query", _body({"queries": queries, **fields}, "queries"), "Rankings")
+            "post": _post(
+                "searchBatch",
+                "The best passages of each query",
+                _body({"queries": queries, **fields}, "queries"),
+                "Rankings",
+            )
         },
     }
 
@@ -100,11 +122,19 @@ def _inference_paths(config: ServeConfig) -> Schema:
         "parameters": {**_body({"input_type": _INPUT_TYPE, "truncate": _TRUNCATE}), "additionalProperties": True},
     }
     body = {**_body(fields, "inputs"), "additionalProperties": True}
-    model = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string", "enum": [config.model_name]}}]
+    model = [
+        {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "enum": [config.model_name]}}
+    ]
     found = {
-        "/v2/models/{model}": {"get": _get("modelMetadata", "Tensors of the encoder", "ModelMetadata", problems=(401, 404))},
-        "/v2/models/{model}/ready": {"get": _get("modelReady", "Whether it may be asked", "ModelReady", problems=(401, 404))},
-        "/v2/models/{model}/infer": {"post": _post("infer", "Vectors of texts", body, "Inference", extra_problems=(404,))},
+        "/v2/models/{model}": {
+            "get": _get("modelMetadata", "Tensors of the encoder", "ModelMetadata", problems=(401, 404))
+        },
+        "/v2/models/{model}/ready": {
+            "get": _get("modelReady", "Whether it may be asked", "ModelReady", problems=(401, 404))
+        },
+        "/v2/models/{model}/infer": {
+            "post": _post("infer", "Vectors of texts", body, "Inference", extra_problems=(404,))
+        },
     }
     for path in found.values():
         for operation in path.values():
@@ -122,7 +152,14 @@ def _probe_paths() -> Schema:
     return {
         "/healthz": {"get": _get("healthz", "Whether the process is well", "Health")},
         "/readyz": {"get": _get("readyz", "Whether it may be asked, and what it serves", "Readiness")},
-        "/metrics": {"get": {"operationId": "metrics", "summary": "Prometheus metrics", "security": [], "responses": {"200": metrics}}},
+        "/metrics": {
+            "get": {
+                "operationId": "metrics",
+                "summary": "Prometheus metrics",
+                "security": [],
+                "responses": {"200": metrics},
+            }
+        },
     }
 
 
@@ -178,18 +215,29 @@ def _schemas() -> Schema:
         "Ranking": ranking,
         "Rankings": _record(results=_list(ranking)),
         "Embeddings": _record(
-            object={"const": "list"}, data=_list(embedding), model=text, usage=_record(prompt_tokens=integer, total_tokens=integer)
+            object={"const": "list"},
+            data=_list(embedding),
+            model=text,
+            usage=_record(prompt_tokens=integer, total_tokens=integer),
         ),
-        "Models": _record(object={"const": "list"}, data=_list(_record(id=text, object={"const": "model"}, owned_by=text))),
+        "Models": _record(
+            object={"const": "list"}, data=_list(_record(id=text, object={"const": "model"}, owned_by=text))
+        ),
         "ServerMetadata": _record(name=text, version=text, extensions=_list(text)),
         "Live": _record(live=boolean),
         "Ready": _record(ready=boolean),
         "ModelReady": _record(name=text, ready=boolean),
-        "ModelMetadata": _record(name=text, versions=_list(text), platform=text, inputs=_list(tensor), outputs=_list(tensor)),
+        "ModelMetadata": _record(
+            name=text, versions=_list(text), platform=text, inputs=_list(tensor), outputs=_list(tensor)
+        ),
         "Inference": _record(
-            model_name=text, model_version=text, outputs=_list(_record(name=text, datatype=text, shape=_list(integer), data=_FLOATS))
+            model_name=text,
+            model_version=text,
+            outputs=_list(_record(name=text, datatype=text, shape=_list(integer), data=_FLOATS)),
         ),
         "Health": _record(alive=boolean, problem=text),
-        "Readiness": _record(ready=boolean, problem=text, version=text, encoder=text, passages=integer, dimension=integer),
+        "Readiness": _record(
+            ready=boolean, problem=text, version=text, encoder=text, passages=integer, dimension=integer
+        ),
         "Error": _record(error={"oneOf": [text, _record(message=text, type=text, code=integer)]}),
     }

@@ -1,6 +1,7 @@
 """Bodies of requests -> checked values; whatever is wrong is named with its field and answered 400 or 413.
 
-By hand and not by a schema library: a few fields do not need one, and it costs more time than the encoder's share of a short query.
+By hand and not by a schema library: a few fields do not need one, and it costs more time than the encoder's share of a
+short query.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
         num_bytes += len(block)
         if num_bytes > max_bytes:
             # Closing spares us reading the rest.
-            raise HTTPException(413, f"the body is longer than {max_bytes} bytes; send fewer texts a request", {"connection": "close"})
+            raise HTTPException(
+                413, f"the body is longer than {max_bytes} bytes; send fewer texts a request", {"connection": "close"}
+            )
         blocks.append(block)
     return b"".join(blocks)
 
@@ -132,11 +135,17 @@ def parse_embeddings(body: bytes, limits: Limits, *, dimension: int) -> Embeddin
     model = values.get("model", "")
     if not isinstance(model, str):
         raise HTTPException(400, f"model: {_shown(model)} is not a text")
-    if values.get("dimensions") is not None and (values["dimensions"] != dimension or isinstance(values["dimensions"], bool)):
+    if values.get("dimensions") is not None and (
+        values["dimensions"] != dimension or isinstance(values["dimensions"], bool)
+    ):
         raise HTTPException(400, f"dimensions: this encoder has {dimension}; leave the field out")
     encoding_format = _choice(values.get("encoding_format", "float"), "encoding_format", ("float", "base64"))
     return EmbeddingsRequest(
-        texts, model, cast(EncodingFormat, encoding_format), _input_type(values), truncate=_flag(values, "truncate", default=False)
+        texts,
+        model,
+        cast(EncodingFormat, encoding_format),
+        _input_type(values),
+        truncate=_flag(values, "truncate", default=False),
     )
 
 
@@ -154,7 +163,9 @@ def parse_infer(body: bytes, limits: Limits) -> InferRequest:
         raise HTTPException(400, 'inputs[0]: not a tensor with name "text" and datatype "BYTES"')
     texts = _texts(tensor.get("data"), "inputs[0].data", limits.max_texts)
     if tensor.get("shape") not in ([len(texts)], [len(texts), 1]):
-        raise HTTPException(400, f"inputs[0].shape: {_shown(tensor.get('shape'))} is not [{len(texts)}], the number of texts")
+        raise HTTPException(
+            400, f"inputs[0].shape: {_shown(tensor.get('shape'))} is not [{len(texts)}], the number of texts"
+        )
     _wanted_outputs(values.get("outputs"))
     parameters = values.get("parameters", {})
     if not isinstance(parameters, dict):
@@ -162,12 +173,15 @@ def parse_infer(body: bytes, limits: Limits) -> InferRequest:
     request_id = values.get("id", "")
     if not isinstance(request_id, str):
         raise HTTPException(400, f"id: {_shown(request_id)} is not a text")
-    return InferRequest(texts, request_id, _input_type(parameters), truncate=_flag(parameters, "truncate", default=False))
+    return InferRequest(
+        texts, request_id, _input_type(parameters), truncate=_flag(parameters, "truncate", default=False)
+    )
 
 
 def _wanted_outputs(outputs: object) -> None:
     if outputs is not None and not (
-        isinstance(outputs, list) and all(isinstance(each, dict) and each.get("name") == "embedding" for each in outputs)
+        isinstance(outputs, list)
+        and all(isinstance(each, dict) and each.get("name") == "embedding" for each in outputs)
     ):
         raise HTTPException(400, f'outputs: {_shown(outputs)} asks for more than the tensor "embedding"')
 
@@ -205,7 +219,9 @@ def _texts(value: object, field: str, max_texts: int) -> list[str]:
     if not isinstance(value, list) or not value:
         raise HTTPException(400, f"{field}: {_shown(value)} is not a list of texts with at least one text")
     if len(value) > max_texts:
-        raise HTTPException(413, f"{field}: {len(value)} texts, this server takes {max_texts} a request; send several requests")
+        raise HTTPException(
+            413, f"{field}: {len(value)} texts, this server takes {max_texts} a request; send several requests"
+        )
     return [_text(text, f"{field}[{position}]") for position, text in enumerate(value)]
 
 

@@ -1,7 +1,7 @@
 """Release: one encoder, its index and the dataset, opened together and replaced together.
 
-What does not belong together is refused when it is opened: damaged files, an index of another encoder, a dataset that is not
-the index's. A request holds the release it began with until it is answered, so no answer mixes two.
+What does not belong together is refused when it is opened: damaged files, an index of another encoder, a dataset that
+is not the index's. A request holds the release it began with until it is answered, so no answer mixes two.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ class Release:
         self._num_users, self._unused = 0, asyncio.Event()
         self._unused.set()
         self.batcher = Batcher(
-            # One ONNX Runtime session serves all threads, each batch on the thread that brings it: the weights are in memory once.
+            # One ONNX Runtime session serves all threads, each batch on the thread that brings it: the weights are in
+            # memory once.
             lambda token_ids: encoder.encode_tokens(token_ids, batch_tokens=config.batch_tokens),
             num_sessions=config.num_sessions or max(1, num_cores() // config.num_workers),
             batch_tokens=config.batch_tokens,
@@ -176,7 +177,9 @@ class Release:
         tokenize = self.encoder.tokenize_queries if input_type == "query" else self.encoder.tokenize_passages
         if sum(map(len, texts)) <= _INLINE_CHARACTERS:
             return tokenize(texts, truncate=truncate)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: tokenize(texts, truncate=truncate))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: tokenize(texts, truncate=truncate)
+        )
 
     def max_tokens(self, input_type: InputType) -> int:
         """Tokens of the longest text that the encoder takes whole."""

@@ -1,8 +1,8 @@
 """How the process runs and ends, around the application.
 
-SIGTERM: /readyz says no at once, requests are taken for `drain_seconds` more (until every load balancer has noticed), then the
-listener closes, what is in flight is finished, and the process exits with 0. SIGHUP: what the pointer or the flags name now is
-served from then on.
+SIGTERM: /readyz says no at once, requests are taken for `drain_seconds` more (until every load balancer has noticed),
+then the listener closes, what is in flight is finished, and the process exits with 0. SIGHUP: what the pointer or the
+flags name now is served from then on.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from components.shared import log
 
 # Connections that wait to be taken while all processes are busy.
 _BACKLOG = 2048
-# Longer than the 60 seconds after which load balancers give an idle connection up: who closes first must not be the server,
-# or it closes while the next request is on its way.
+# Longer than the 60 seconds after which load balancers give an idle connection up: who closes first must not be the
+# server, or it closes while the next request is on its way.
 _KEEP_ALIVE_SECONDS = 75
 
 
@@ -35,7 +35,9 @@ class _LogLines(logging.Handler):
     """What uvicorn warns of, as lines like ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.event(record.getMessage(), level="error" if record.levelno >= logging.ERROR else "warning", logger=record.name)
+        log.event(
+            record.getMessage(), level="error" if record.levelno >= logging.ERROR else "warning", logger=record.name
+        )
 
 
 def run(service: Service, bound: socket.socket, place: WorkerPlace | None = None) -> None:
@@ -89,7 +91,9 @@ def _impatient(first_seconds: float, reading_seconds: float) -> type[asyncio.Pro
 class _DrainingServer(uvicorn.Server):
     """uvicorn closes the listener at the signal; this one lets the load balancers notice first."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, place: WorkerPlace | None, siblings: Siblings | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, place: WorkerPlace | None, siblings: Siblings | None
+    ) -> None:
         super().__init__(config)
         self._service, self._place, self._siblings = service, place, siblings
         self._listener_closes: float | None = None

@@ -1,7 +1,8 @@
 """Service: the release that is served, and how another takes its place under traffic.
 
-The new release is opened, checked and warmed up beside the old one; then it answers every request that begins, and the old one
-ends when its last request is answered. What cannot be opened is refused and logged, and the old release goes on.
+The new release is opened, checked and warmed up beside the old one; then it answers every request that begins, and the
+old one ends when its last request is answered. What cannot be opened is refused and logged, and the old release goes
+on.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Service:
         self.keys = KeyRing.open(config.api_keys_path) if config.api_keys_path else None
         # FAISS keeps its number of threads a thread, hence the initialiser.
         num_threads = config.num_sessions or num_cores()
-        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="search", initializer=set_threads, initargs=(1,))
+        self._threads = ThreadPoolExecutor(
+            num_threads, thread_name_prefix="search", initializer=set_threads, initargs=(1,)
+        )
         # Before the release: what is written while that is opened is seen as a change.
         self._pointer = storage.read_bytes(config.pointer_uri) if config.pointer_uri else b""
         self.release = self._open(Places.of(config))
@@ -95,7 +98,9 @@ class Service:
                 return await self._replace(await asyncio.to_thread(Places.of, self.config))
             except (ValueError, OSError) as error:
                 self.metrics.reloads("refused")
-                log.error("reload refused; the release before is served on", version=self.release.version, problem=str(error))
+                log.error(
+                    "reload refused; the release before is served on", version=self.release.version, problem=str(error)
+                )
                 return False
 
     async def _replace(self, places: Places) -> bool:

@@ -1,7 +1,8 @@
 """One answer to /metrics for all worker processes: each sample carries the label `worker`.
 
-A scrape reaches any of the workers. That one asks the others over a socket in the supervisor's folder and merges what they
-say, so gauges stay gauges, and a counter that restarts with its worker restarts under its own label, as Prometheus expects.
+A scrape reaches any of the workers. That one asks the others over a socket in the supervisor's folder and merges what
+they say, so gauges stay gauges, and a counter that restarts with its worker restarts under its own label, as Prometheus
+expects.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ class _Merged(Collector):
         for worker, text in self._texts.items():
             for family in text_string_to_metric_families(text):
                 its = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                its.samples += [sample._replace(labels={**sample.labels, "worker": worker}) for sample in family.samples]
+                its.samples += [
+                    sample._replace(labels={**sample.labels, "worker": worker}) for sample in family.samples
+                ]
         yield from families.values()
         up = GaugeMetricFamily("retriever_worker_up", "1 where the worker answers.", labels=["worker"])
         for worker, text in self._texts.items():

@@ -1,8 +1,8 @@
 """Several server processes on one socket: started, watched, replaced, ended together.
 
-The supervisor binds the socket and imports nothing heavy. Each worker opens the same memory-mapped index, whose pages the
-kernel keeps once. A worker that is well says so once a second; one that died or fell silent is replaced. Workers are
-started, not forked: FAISS hangs after a fork.
+The supervisor binds the socket and imports nothing heavy. Each worker opens the same memory-mapped index, whose pages
+the kernel keeps once. A worker that is well says so once a second; one that died or fell silent is replaced. Workers
+are started, not forked: FAISS hangs after a fork.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def bind(config: ServeConfig) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except (OSError, OverflowError) as error:
-        raise ValueError(f"cannot listen on {config.host}:{config.port} ({error}); choose another --port or --host") from error
+        raise ValueError(
+            f"cannot listen on {config.host}:{config.port} ({error}); choose another --port or --host"
+        ) from error
     return bound
 
 

@@ -3,8 +3,9 @@
 Lucene's variant with k1 0.9 and b 0.4, Porter stemmer and English stop words, over title and text: the setting whose
 figures the literature quotes. Source: Robertson and Zaragoza 2009; parameters of Anserini's MS MARCO passage runs.
 
-The index is built in blocks on disk and searched through memory maps, so that 8.8 million passages need neither the corpus nor the
-scores in memory: what stays resident is the vocabulary and one score a passage. The layout is bm25s's own.
+The index is built in blocks on disk and searched through memory maps, so that 8.8 million passages need neither the
+corpus nor the scores in memory: what stays resident is the vocabulary and one score a passage. The layout is bm25s's
+own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from jaxtyping import Float32, Int64
 
 from components.shared import log
 from components.shared.dataset import Dataset
-from components.shared.journal import content_key
+from components.shared.hashing import content_key
 from components.shared.records import Hit
 
 K1, B = 0.9, 0.4
@@ -77,12 +78,16 @@ class BM25:
 
     def _hits(self, rows: Int64[np.ndarray, " depth"], scores: Float32[np.ndarray, " depth"]) -> list[Hit]:
         passage_ids = self._passage_ids.take(pa.array(rows)).to_pylist()
-        hits = [Hit(passage_id, score) for passage_id, score in zip(passage_ids, scores.tolist(), strict=True) if score > 0]
+        hits = [
+            Hit(passage_id, score) for passage_id, score in zip(passage_ids, scores.tolist(), strict=True) if score > 0
+        ]
         return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))
 
 
 def _tokenised(texts: Sequence[str], stemmer: Stemmer.Stemmer) -> list[list[str]]:
-    words: list[list[str]] = bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)
+    words: list[list[str]] = bm25s.tokenize(
+        list(texts), stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False
+    )
     return words
 
 
@@ -115,7 +120,9 @@ def _build(dataset: Dataset, folder: Path) -> None:
 
 def _count_block(dataset: Dataset, start: int, stop: int, path: Path) -> None:
     """The block's words, and for each in turn its passages (rows of the dataset) and how often it stands there."""
-    passage_ids, texts = zip(*((passage.passage_id, passage.full_text) for passage in dataset.iter_passages(start, stop)), strict=True)
+    passage_ids, texts = zip(
+        *((passage.passage_id, passage.full_text) for passage in dataset.iter_passages(start, stop)), strict=True
+    )
     tokens = bm25s.tokenize(list(texts), stopwords="en", stemmer=Stemmer.Stemmer("porter"), show_progress=False)
     lengths = np.array([len(ids) for ids in tokens.ids], dtype=np.int32)
     words = np.fromiter((word for ids in tokens.ids for word in ids), dtype=np.int64, count=int(lengths.sum()))
@@ -165,13 +172,23 @@ def _write_scores(blocks: Sequence[Path], num_passages: int, folder: Path) -> No
             rows, counts = block["rows"], block["counts"]
             lengths = block["lengths"][rows - start]
             indices[places] = rows
-            data[places] = np.repeat(idf[ids], here) * (counts / (K1 * (1 - B + B * lengths / max(average, 1e-9)) + counts))
+            data[places] = np.repeat(idf[ids], here) * (
+                counts / (K1 * (1 - B + B * lengths / max(average, 1e-9)) + counts)
+            )
             heads[ids] += here
     # bm25s asks for the empty word where a query has none that it knows.
     vocabulary.setdefault("", len(vocabulary))
     np.save(folder / _INDPTR, np.concatenate([indptr, indptr[-1:]]) if len(vocabulary) == len(indptr) else indptr)
     (folder / _VOCABULARY).write_bytes(orjson.dumps(vocabulary))
-    parameters = {"k1": K1, "b": B, "delta": 0.5, "method": "lucene", "idf_method": "lucene", "dtype": "float32", "int_dtype": "int32"}
+    parameters = {
+        "k1": K1,
+        "b": B,
+        "delta": 0.5,
+        "method": "lucene",
+        "idf_method": "lucene",
+        "dtype": "float32",
+        "int_dtype": "int32",
+    }
     (folder / _PARAMETERS).write_bytes(orjson.dumps({**parameters, "num_docs": num_passages, "backend": "numpy"}))
 
 

@@ -1,7 +1,8 @@
 """DualEncoder in torch: transformer, pooling, normalisation, and the prefixes and lengths it was trained with.
 
-One transformer encodes queries and passages; only prefixes and lengths differ. A checkpoint folder is a sentence-transformers
-folder (which is a Hugging Face folder) plus dual_encoder.json, so that users' models can come in and the result can go out.
+One transformer encodes queries and passages; only prefixes and lengths differ. A checkpoint folder is a
+sentence-transformers folder (which is a Hugging Face folder) plus dual_encoder.json, so that users' models can come in
+and the result can go out.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class DualEncoderSettings:
 class DualEncoder(nn.Module):
     """Token ids and mask in, one vector a text out."""
 
-    def __init__(self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: DualEncoderSettings) -> None:
+    def __init__(
+        self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: DualEncoderSettings
+    ) -> None:
         """Takes the parts; `load` makes them."""
         super().__init__()
         self.transformer, self.tokenizer, self.settings = transformer, tokenizer, settings
@@ -57,7 +60,8 @@ class DualEncoder(nn.Module):
         """Vectors of padded texts; padding never changes a vector."""
         states = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         vectors = _pool(states, attention_mask, self.settings.pooling)
-        # Divides by the norm instead of calling F.normalize, whose clamp exports as extra nodes for a case that cannot occur.
+        # Divides by the norm instead of calling F.normalize, whose clamp exports as extra nodes for a case that cannot
+        # occur.
         return vectors / vectors.norm(dim=-1, keepdim=True) if self.settings.normalise else vectors
 
     def tokenize_queries(self, texts: Sequence[str]) -> list[list[int]]:
@@ -116,8 +120,9 @@ def load(
 ) -> DualEncoder:
     """A dual encoder from a checkpoint folder, a Hugging Face or sentence-transformers folder, or a hub name.
 
-    The arguments are for a model that is no checkpoint of ours; a checkpoint brings its own settings. `attention` fused is
-    faster to train (where the model has it), eager gives the graph that ONNX Runtime fuses; their vectors agree to 1e-6.
+    The arguments are for a model that is no checkpoint of ours; a checkpoint brings its own settings. `attention` fused
+    is faster to train (where the model has it), eager gives the graph that ONNX Runtime fuses; their vectors agree to
+    1e-6.
 
     Raises:
         ValueError: Where nothing that transformers can load lies there, or its modules are not ours to repeat.
@@ -132,7 +137,9 @@ def load(
         implementation = "eager" if attention == "eager" else None
         transformer = AutoModel.from_pretrained(place, dtype=torch.float32, attn_implementation=implementation)
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{uri}: transformers cannot load this model ({_first_line(error)}); give a folder or a hub name") from error
+        raise ValueError(
+            f"{uri}: transformers cannot load this model ({_first_line(error)}); give a folder or a hub name"
+        ) from error
     if own.is_file():
         settings = DualEncoderSettings(**orjson.loads(own.read_bytes()))
     else:
@@ -161,7 +168,8 @@ def _is_decoder(transformer: PreTrainedModel) -> bool:
 def _end_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
     """Makes the tokenizer end every text with the end-of-text token, also a truncated one: the token that is pooled.
 
-    Source: the embedding models made from decoders (E5-Mistral, Qwen3-Embedding) do so; their generators' tokenizers do not.
+    Source: the embedding models made from decoders (E5-Mistral, Qwen3-Embedding) do so; their generators'
+        tokenizers do not.
     """
     end = tokenizer.eos_token_id
     if end is None or tokenizer("a")["input_ids"][-1:] == [end]:
@@ -177,7 +185,9 @@ def _first_line(error: Exception) -> str:
 
 def _within_positions(settings: DualEncoderSettings, transformer: PreTrainedModel) -> DualEncoderSettings:
     longest = int(getattr(transformer.config, "max_position_embeddings", 1 << 30))
-    return replace(settings, query_tokens=min(settings.query_tokens, longest), passage_tokens=min(settings.passage_tokens, longest))
+    return replace(
+        settings, query_tokens=min(settings.query_tokens, longest), passage_tokens=min(settings.passage_tokens, longest)
+    )
 
 
 def _pool(

@@ -1,7 +1,7 @@
 """Dataset: corpus, queries and human qrels as memory-mapped Arrow, with random access by passage id.
 
-Opening reads no passage: a passage is found by binary search over the sorted hashes of all passage ids (`passage_order.npy`,
-memory-mapped), so a million passages open at once and memory stays flat however many are read.
+Opening reads no passage: a passage is found by binary search over the sorted hashes of all passage ids
+(`passage_order.npy`, memory-mapped), so a million passages open at once and memory stays flat however many are read.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ SPLITS = ("train", "dev", "test")
 CORPUS_NAME, QUERIES_NAME, QRELS_NAME, ORDER_NAME = "corpus.arrow", "queries.arrow", "qrels.arrow", "passage_order.npy"
 
 _CORPUS = pa.schema([("passage_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
-_QUERIES = pa.schema([("query_id", pa.string()), ("text", pa.string()), ("answers", pa.list_(pa.string())), ("split", pa.string())])
-_QRELS = pa.schema([("query_id", pa.string()), ("passage_id", pa.string()), ("grade", pa.int32()), ("split", pa.string())])
+_QUERIES = pa.schema(
+    [("query_id", pa.string()), ("text", pa.string()), ("answers", pa.list_(pa.string())), ("split", pa.string())]
+)
+_QRELS = pa.schema(
+    [("query_id", pa.string()), ("passage_id", pa.string()), ("grade", pa.int32()), ("split", pa.string())]
+)
 _ORDER = np.dtype([("hash", "<u8"), ("row", "<i8")])
 # Rows a batch: fixed, so that a row's batch is a division; small enough to keep 32-bit string offsets safe.
 _BATCH_ROWS = 16_384
@@ -58,9 +62,13 @@ class DatasetWriter:
         order = np.empty(len(self._hashes), dtype=_ORDER)
         order["hash"], order["row"] = self._hashes, np.arange(len(self._hashes))
         np.save(self._folder / ORDER_NAME, np.sort(order, order="hash"))
-        query_rows = [{"query_id": q.query_id, "text": q.text, "answers": list(q.answers), "split": split} for q, split in queries]
+        query_rows = [
+            {"query_id": q.query_id, "text": q.text, "answers": list(q.answers), "split": split} for q, split in queries
+        ]
         _write_table(self._folder / QUERIES_NAME, query_rows, _QUERIES)
-        qrel_rows = [{"query_id": q.query_id, "passage_id": q.passage_id, "grade": q.grade, "split": split} for q, split in qrels]
+        qrel_rows = [
+            {"query_id": q.query_id, "passage_id": q.passage_id, "grade": q.grade, "split": split} for q, split in qrels
+        ]
         _write_table(self._folder / QRELS_NAME, qrel_rows, _QRELS)
 
     def _flush(self) -> None:
@@ -125,7 +133,9 @@ class Dataset:
         """Passages of rows start .. stop - 1 in order, a batch in memory at a time."""
         stop = self.num_passages if stop is None else min(stop, self.num_passages)
         for first in range(start - start % _BATCH_ROWS if start < stop else stop, stop, _BATCH_ROWS):
-            columns = self._batch(first // _BATCH_ROWS).slice(max(start - first, 0), stop - max(first, start)).to_pydict()
+            columns = (
+                self._batch(first // _BATCH_ROWS).slice(max(start - first, 0), stop - max(first, start)).to_pydict()
+            )
             yield from map(Passage, columns["passage_id"], columns["title"], columns["text"])
 
     def _batch(self, number: int) -> pa.RecordBatch:
@@ -137,7 +147,10 @@ class Dataset:
         """Queries in the collection's order; of one split ('' = those without), or all."""
         if self._queries is None:
             rows = _read_table(self._folder / QUERIES_NAME)
-            self._queries = {row["query_id"]: (Query(row["query_id"], row["text"], tuple(row["answers"])), row["split"]) for row in rows}
+            self._queries = {
+                row["query_id"]: (Query(row["query_id"], row["text"], tuple(row["answers"])), row["split"])
+                for row in rows
+            }
         return [query for query, its_split in self._queries.values() if split is None or its_split == split]
 
     def query(self, query_id: str) -> Query:
@@ -156,12 +169,16 @@ class Dataset:
         if self._qrels is None:
             self._qrels = {}
             for row in _read_table(self._folder / QRELS_NAME):
-                self._qrels.setdefault(row["split"], {}).setdefault(row["query_id"], {})[row["passage_id"]] = row["grade"]
+                self._qrels.setdefault(row["split"], {}).setdefault(row["query_id"], {})[row["passage_id"]] = row[
+                    "grade"
+                ]
         return self._qrels.get(split, {})
 
     def positives(self, split: str) -> dict[str, list[str]]:
         """Human positives (grade above 0) of each query of a split that has any."""
-        found = {query_id: [p for p, grade in grades.items() if grade > 0] for query_id, grades in self.qrels(split).items()}
+        found = {
+            query_id: [p for p, grade in grades.items() if grade > 0] for query_id, grades in self.qrels(split).items()
+        }
         return {query_id: passage_ids for query_id, passage_ids in found.items() if passage_ids}
 
 

@@ -1,7 +1,7 @@
 """PassageIndex: FAISS file + passage ids, bound to the encoder that made it.
 
-FAISS loads a damaged file without a word, so size and digest of the file are checked by the artifact's manifest; the binding
-to the encoder is checked here, whenever an index meets an encoder.
+FAISS loads a damaged file without a word, so size and digest of the file are checked by the artifact's manifest; the
+binding to the encoder is checked here, whenever an index meets an encoder.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ class PassageIndex:
         try:
             settings = IndexSettings(**orjson.loads((folder / SETTINGS_NAME).read_bytes()))
         except (FileNotFoundError, TypeError, orjson.JSONDecodeError) as error:
-            raise ValueError(f"{folder / SETTINGS_NAME}: not the settings of an index ({error}); build it again") from error
+            raise ValueError(
+                f"{folder / SETTINGS_NAME}: not the settings of an index ({error}); build it again"
+            ) from error
         if settings.encoder_digest != encoder_digest:
             raise ValueError(
                 f"{folder}: made by encoder {settings.encoder_digest[:12]}, asked to serve encoder {encoder_digest[:12]}; "
@@ -127,7 +129,9 @@ class PassageIndex:
         try:
             index = faiss.read_index(str(folder / INDEX_NAME), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
-            raise ValueError(f"{folder / INDEX_NAME}: FAISS cannot read it ({_first_line(error)}); build it again") from error
+            raise ValueError(
+                f"{folder / INDEX_NAME}: FAISS cannot read it ({_first_line(error)}); build it again"
+            ) from error
         ids = pa.ipc.open_file(pa.memory_map(str(folder / IDS_NAME))).read_all().column("passage_id")
         return cls(index, ids, settings)
 
@@ -149,7 +153,9 @@ class PassageIndex:
         try:
             faiss.ParameterSpace().set_index_parameters(self._index, parameters)
         except RuntimeError as error:
-            raise ValueError(f"search parameters {search_parameters!r}: FAISS refuses them ({_first_line(error)})") from error
+            raise ValueError(
+                f"search parameters {search_parameters!r}: FAISS refuses them ({_first_line(error)})"
+            ) from error
         self.settings = replace(self.settings, search_parameters=search_parameters)
 
     def structure(self) -> dict[str, int]:
@@ -186,7 +192,9 @@ class PassageIndex:
         scores, rows = self.search_rows(queries, depth)
         return [self._hits(its_scores, its_rows) for its_scores, its_rows in zip(scores, rows, strict=True)]
 
-    def search_rows(self, queries: Vectors, depth: int) -> tuple[Float32[np.ndarray, "query depth"], Int64[np.ndarray, "query depth"]]:
+    def search_rows(
+        self, queries: Vectors, depth: int
+    ) -> tuple[Float32[np.ndarray, "query depth"], Int64[np.ndarray, "query depth"]]:
         """Scores and rows, best first; row -1 where FAISS found fewer."""
         scores, rows = self._index.search(np.ascontiguousarray(queries), min(depth, self.num_passages))
         return scores, rows
@@ -201,7 +209,9 @@ class PassageIndex:
         vectors = self._reconstructed(rows)
         scores = queries @ vectors.T
         best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
-        return [self._hits(its_scores[its_best], rows[its_best]) for its_scores, its_best in zip(scores, best, strict=True)]
+        return [
+            self._hits(its_scores[its_best], rows[its_best]) for its_scores, its_best in zip(scores, best, strict=True)
+        ]
 
     def _reconstructed(self, rows: Int64[np.ndarray, " row"]) -> Float32[np.ndarray, "row dimension"]:
         ivf = faiss.try_extract_index_ivf(self._index)
@@ -225,7 +235,9 @@ def exact_rows(blocks: Iterable[Vectors], queries: Vectors, depth: int) -> Int64
     heap = faiss.ResultHeap(len(queries), depth, keep_max=True)
     first = 0
     for block in blocks:
-        scores, rows = faiss.knn(queries, np.ascontiguousarray(block), min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        scores, rows = faiss.knn(
+            queries, np.ascontiguousarray(block), min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+        )
         heap.add_result(scores, rows + first)
         first += len(block)
     heap.finalize()
@@ -238,10 +250,14 @@ def recall(found: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "qu
     return float(np.mean(recalls(found, exact)))
 
 
-def recalls(found: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]) -> Float64[np.ndarray, " query"]:
+def recalls(
+    found: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]
+) -> Float64[np.ndarray, " query"]:
     """Share of the exact rows that were found, a query."""
     pairs = zip(found, exact, strict=True)
-    return np.array([len(set(a[a >= 0].tolist()) & set(b[b >= 0].tolist())) / max(1, int((b >= 0).sum())) for a, b in pairs])
+    return np.array(
+        [len(set(a[a >= 0].tolist()) & set(b[b >= 0].tolist())) / max(1, int((b >= 0).sum())) for a, b in pairs]
+    )
 
 
 def set_threads(num_threads: int) -> None:
@@ -267,7 +283,8 @@ def trained(factory: str, dimension: int, sample: Vectors) -> faiss.Index:
         if getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
             ivf = faiss.try_extract_index_ivf(index)
             if ivf is not None:
-                # k-means is nearly all of the training time; the index itself stays on the CPU, where it will be searched.
+                # k-means is nearly all of the training time; the index itself stays on the CPU, where it will be
+                # searched.
                 ivf.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(ivf.d))
         log.event("training the index", factory=factory, vectors=len(sample))
         index.train(np.ascontiguousarray(sample))

@@ -1,12 +1,13 @@
 """Append-only record log keyed by content hash; survives kill -9 and pod preemption, and is shared by shards and by runs.
 
-A journal is a folder of JSON-lines files. Each process that opens it writes a file of its own, the first that no other process holds,
-and reads them all; so shards and runs share what they paid for, and there are as many files as there were writers at once. A
-kill in the middle of a write leaves a torn last line, which is cut off when the file is written to again; a broken line anywhere
-else is damage, and is refused.
+A journal is a folder of JSON-lines files. Each process that opens it writes a file of its own, the first that no other
+process holds, and reads them all; so shards and runs share what they paid for, and there are as many files as there
+were writers at once. A kill in the middle of a write leaves a torn last line, which is cut off when the file is written
+to again; a broken line anywhere else is damage, and is refused.
 
-Under a gs:// URI the files are immutable segments: records go to a file on this machine first, which becomes a segment every half
-minute and when the journal is closed (so on SIGTERM too). A machine that vanishes without a signal takes at most that half minute along.
+Under a gs:// URI the files are immutable segments: records go to a file on this machine first, which becomes a segment
+every half minute and when the journal is closed (so on SIGTERM too). A machine that vanishes without a signal takes at
+most that half minute along.
 
 Memory: 24 to 48 bytes a record, whatever its size; values stay on the disk.
 """
@@ -25,6 +26,7 @@ from typing import IO, Any
 import orjson
 
 from components.shared import log, storage
+from components.shared.hashing import text_digest
 from components.shared.records import RecordError
 
 _SUFFIX = ".jsonl"
@@ -32,11 +34,6 @@ _UPLOAD_SECONDS = 30.0
 _OFFSET_BITS = 44
 _BLOCK_BYTES = 1 << 12
 _MIN_SLOTS = 1 << 10
-
-
-def content_key(*parts: object) -> str:
-    """sha256 of the JSON of the parts: equal calls have equal keys on every machine."""
-    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def read_journal(uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -171,7 +168,7 @@ class Journal:
         if not self._size:
             return
         content = self._path.read_bytes()
-        name = f"{hashlib.sha256(content).hexdigest()[:24]}{_SUFFIX}"
+        name = f"{text_digest(content)[:24]}{_SUFFIX}"
         storage.write_bytes(f"{self._uri.rstrip('/')}/{name}", content)
         # What was read through the old name goes on being read through the open file.
         self._path.rename(self._folder / name)
@@ -275,7 +272,7 @@ def _claim(folder: Path) -> tuple[Path, int]:
 
 
 def _spool(uri: str) -> Path:
-    return Path.home() / ".cache" / "retriever" / "journal" / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
+    return Path.home() / ".cache" / "retriever" / "journal" / text_digest(uri.rstrip("/"))[:16]
 
 
 def _download(uri: str, folder: Path) -> None:

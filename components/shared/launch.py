@@ -1,8 +1,9 @@
 """How every job starts and ends: flags -> config -> job, exit codes, and the executor output that Kubeflow reads.
 
 Exit codes: 0 done, 2 usage, 65 bad data, 75 transient (retry), 143 ended by SIGTERM. `--executor-input` is the JSON
-that a KFP container component passes as `{{$}}`; local KFP collects output artifacts only from the file it names. A flag
-whose value is `executor-input` takes the paths of all artifacts of its input from there: KFP renders only the first one.
+that a KFP container component passes as `{{$}}`; local KFP collects output artifacts only from the file it names. A
+flag whose value is `executor-input` takes the paths of all artifacts of its input from there: KFP renders only the
+first one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from components.shared.telemetry import JobTelemetry
 EXIT_OK, EXIT_USAGE, EXIT_BAD_DATA, EXIT_TRANSIENT, EXIT_TERMINATED = 0, 2, 65, 75, 143
 _TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN)
 
-# Set by a local run to its process id: a job whose parent is gone has nobody to work for, and its locks stand in the way.
+# Set by a local run to its process id: a job whose parent is gone has nobody to work for, and its locks stand in the
+# way.
 PARENT_VARIABLE = "RETRIEVER_PARENT_PID"
 _PR_SET_PDEATHSIG = 1
 
@@ -43,7 +45,10 @@ class TransientError(OSError):
 
 
 def launch(
-    component: str, config_class: Callable[..., AnyConfig], job: Callable[[AnyConfig], None], argv: Sequence[str] | None = None
+    component: str,
+    config_class: Callable[..., AnyConfig],
+    job: Callable[[AnyConfig], None],
+    argv: Sequence[str] | None = None,
 ) -> None:
     """Runs a job from command-line flags and exits with a code that says whether a retry can help."""
     arguments, executor_input = _split_executor_input(list(sys.argv[1:] if argv is None else argv))
@@ -63,7 +68,10 @@ def launch(
 
 
 def parse_flags(
-    component: str, config_class: Callable[..., AnyConfig], arguments: Sequence[str], executor_input: Mapping[str, Any] | None = None
+    component: str,
+    config_class: Callable[..., AnyConfig],
+    arguments: Sequence[str],
+    executor_input: Mapping[str, Any] | None = None,
 ) -> AnyConfig:
     """The config that the flags of a job say; values as KFP renders them are understood.
 
@@ -122,7 +130,11 @@ def _run(component: str, config: AnyConfig, job: Callable[[AnyConfig], None]) ->
     except OSError as error:
         if error.errno not in _TRANSIENT:
             raise
-        log.error(f"{component} stopped", problem=str(error), remedy="free the disk or wait, then run it again; finished work is kept")
+        log.error(
+            f"{component} stopped",
+            problem=str(error),
+            remedy="free the disk or wait, then run it again; finished work is kept",
+        )
         return EXIT_TRANSIENT
     except KeyboardInterrupt:
         log.error(f"{component} stopped", problem="interrupted", remedy="run it again; finished work is kept")

@@ -50,7 +50,9 @@ class Progress:
         self._label, self._total, self._unit = label, total, unit
         self._first, self._done = done, done
         self._start = self._last_line = time.monotonic()
-        self._bar = tqdm(desc=label, total=total, initial=done, unit=unit, leave=False, file=sys.stderr) if _human() else None
+        self._bar = (
+            tqdm(desc=label, total=total, initial=done, unit=unit, leave=False, file=sys.stderr) if _human() else None
+        )
 
     def add(self, num_units: int = 1, **facts: Any) -> None:  # noqa: ANN401
         """Counts finished units; `facts` (a loss, a rate) stand behind the bar."""

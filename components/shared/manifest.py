@@ -1,9 +1,10 @@
 """manifest.json beside every artifact: what made it, from what, with which digests, at what cost.
 
-An artifact folder is built under `<output>.partial` and renamed when its manifest is written, so a folder with a manifest is
-finished. A killed job finds its partial folder again; a partial folder of another identity (other inputs, settings or
-code) is thrown away first, so that two versions never mix. The identity holds no paths: moving a work folder changes nothing.
-Files under `logs/` say how the work went (times, rates): they are checked like all others but are not part of the digest.
+An artifact folder is built under `<output>.partial` and renamed when its manifest is written, so a folder with a
+manifest is finished. A killed job finds its partial folder again; a partial folder of another identity (other inputs,
+settings or code) is thrown away first, so that two versions never mix. The identity holds no paths: moving a work
+folder changes nothing. Files under `logs/` say how the work went (times, rates): they are checked like all others but
+are not part of the digest.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from typing import IO, Any, ClassVar, Protocol, runtime_checkable
 import orjson
 
 from components.shared import log, storage
+from components.shared.hashing import file_digest
 
 SCHEMA_VERSION = 1
-# Folder of an artifact for files that tell of the making: no reader's result depends on them, so no reader runs again for them.
+# Folder of an artifact for files that tell of the making: no reader's result depends on them, so no reader runs again
+# for them.
 LOGS = "logs/"
 _OUTPUT = "output_uri"
 # In a partial folder only: whose it is, and working files.
@@ -119,10 +122,14 @@ def read_manifest(uri: str) -> Manifest:
         raise ValueError(f"{path}: not JSON ({error}); delete {uri} and make it again") from error
     if not isinstance(values, dict) or values.get("schema_version") != SCHEMA_VERSION:
         found = values.get("schema_version") if isinstance(values, dict) else None
-        raise ValueError(f"{path}: schema version {found}, this version reads {SCHEMA_VERSION}; make the artifact again")
+        raise ValueError(
+            f"{path}: schema version {found}, this version reads {SCHEMA_VERSION}; make the artifact again"
+        )
     names = {each.name for each in dataclasses.fields(Manifest)}
     if set(values) != names:
-        raise ValueError(f"{path}: fields {sorted(set(values) ^ names)} are missing or unknown; delete {uri} and make it again")
+        raise ValueError(
+            f"{path}: fields {sorted(set(values) ^ names)} are missing or unknown; delete {uri} and make it again"
+        )
     return Manifest(**values)
 
 
@@ -155,8 +162,10 @@ def _check_file(path: Path, entry: Mapping[str, Any], uri: str) -> None:
     if not path.is_file():
         raise ValueError(f"{path}: listed in the manifest but missing; {remedy}")
     if (num_bytes := path.stat().st_size) != entry["bytes"]:
-        raise ValueError(f"{path}: {num_bytes} bytes where the manifest says {entry['bytes']} (cut or edited); {remedy}")
-    if storage.file_digest(path) != entry["sha256"]:
+        raise ValueError(
+            f"{path}: {num_bytes} bytes where the manifest says {entry['bytes']} (cut or edited); {remedy}"
+        )
+    if file_digest(path) != entry["sha256"]:
         raise ValueError(f"{path}: content differs from the manifest's sha256 (edited or damaged); {remedy}")
 
 
@@ -182,12 +191,16 @@ def settings(config: Config) -> dict[str, Any]:
 def input_digests(config: Config) -> dict[str, str]:
     """Content digest of every input a config names; of the manifest where the input is an artifact.
 
-    `journal_uri`, `state_uri`, `cache_uri` and `endpoint_uri` are places to work at, not inputs; an empty URI is an input that is not
-    given. A field may hold several URIs separated by commas (the shards of a fan-in).
+    `journal_uri`, `state_uri`, `cache_uri` and `endpoint_uri` are places to work at, not inputs; an empty URI is an
+    input that is not given. A field may hold several URIs separated by commas (the shards of a fan-in).
     """
     digests: dict[str, str] = {}
     for name, value in dataclasses.asdict(config).items():
-        if not name.endswith("_uri") or name in (_OUTPUT, "journal_uri", "state_uri", "cache_uri", "endpoint_uri") or not value:
+        if (
+            not name.endswith("_uri")
+            or name in (_OUTPUT, "journal_uri", "state_uri", "cache_uri", "endpoint_uri")
+            or not value
+        ):
             continue
         digests[name.removesuffix("_uri")] = ",".join(_input_digest(uri) for uri in value.split(","))
     return digests
@@ -207,7 +220,7 @@ def code_digest(component: str) -> str:
         for path in sorted((root / room).rglob("*")):
             # component.py describes the container and is never run in it.
             if path.suffix in (".py", ".txt", ".toml", ".html", ".css") and path.name != "component.py":
-                digest.update(f"{path.relative_to(root)} {storage.file_digest(path)}\n".encode())
+                digest.update(f"{path.relative_to(root)} {file_digest(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -255,7 +268,8 @@ def artifact_writer(component: str, config: Config) -> Iterator[ArtifactWriter]:
         )
         content = orjson.dumps(dataclasses.asdict(manifest), option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
         storage.write_bytes(str(partial / storage.MANIFEST_NAME), content)
-        # The stamp goes last: without it the next attempt throws the folder away, and hashing large files takes minutes.
+        # The stamp goes last: without it the next attempt throws the folder away, and hashing large files takes
+        # minutes.
         shutil.rmtree(writer.scratch)
         (partial / _STAMP_NAME).unlink()
         storage.publish(partial, config.output_uri)
@@ -311,7 +325,7 @@ def _lock(path: Path) -> IO[str]:
 def _file_entry(path: Path) -> dict[str, Any]:
     # safetensors makes files that only their owner may read; the next container may run as another user.
     path.chmod(path.stat().st_mode | 0o444)
-    return {"bytes": path.stat().st_size, "sha256": storage.file_digest(path)}
+    return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
 
 
 def _versions() -> dict[str, str]:

@@ -87,9 +87,10 @@ class Exchange:
     """One question put to the LLM about passages of a pool: a window of a selection, an answer, a ranking, or a pool's likelihoods.
 
     `template` names the question (relevance_selection, answer, utility_selection, utility_ranking, query_likelihood,
-    answer_likelihood) and `template_version` the words it was asked in: layout, version and digest, such as `paper.1@0f3a9c`. `rung` is the
-    step of the ladder (first, new_seed, constrained, smaller_window), `outcome` how the completion parsed. `positions` are the
-    places in the pool, from 0, of the passages shown, in the order shown; `chosen` those selected, or ranked from the best on.
+    answer_likelihood) and `template_version` the words it was asked in: layout, version and digest, such as
+    `paper.1@0f3a9c`. `rung` is the step of the ladder (first, new_seed, constrained, smaller_window), `outcome` how the
+    completion parsed. `positions` are the places in the pool, from 0, of the passages shown, in the order shown;
+    `chosen` those selected, or ranked from the best on.
     `calls` are journal keys: one, or one a passage for likelihoods.
     """
 
@@ -106,14 +107,18 @@ class Exchange:
 class Annotation:
     """The LLM's verdict on a whole pool: one three-way label a passage, in the pool's order, and how it came about.
 
-    `model` is name@digest of the weights; the permutation shown is `passage_ids` itself, drawn with `pool_seed`. `scores` are mean
-    log-likelihoods a token, `score_sums` their sums, `distribution` the softmax over the pool (all empty where the method gives none).
-    `exchanges` are in the order asked. Tokens and `engine_seconds` are sums over the calls, whoever paid for them first.
+    `model` is name@digest of the weights; the permutation shown is `passage_ids` itself, drawn with `pool_seed`.
+    `scores` are mean log-likelihoods a token, `score_sums` their sums, `distribution` the softmax over the pool (all
+    empty where the method gives none).
+    `exchanges` are in the order asked. Tokens and `engine_seconds` are sums over the calls, whoever paid for them
+    first.
 
-    The journal holds under each key of `calls` the raw result (`text` and `finish_reason`, or `logprobs`), its `prompt_tokens`,
-    `completion_tokens`, `cached_tokens` (of the prompt, found in the engine's prefix cache) and `engine_seconds` (its share of the
-    engine's busy time: the shares of all calls add up to that time), and `template`, `template_version`, `rung`, `query_id` and `artifact`
-    (identity of the annotations that paid for the call). So a ledger is a sum over journal records, and a query's story is its exchanges.
+    The journal holds under each key of `calls` the raw result (`text` and `finish_reason`, or `logprobs`), its
+    `prompt_tokens`,
+    `completion_tokens`, `cached_tokens` (of the prompt, found in the engine's prefix cache) and `engine_seconds` (its
+    share of the engine's busy time: the shares of all calls add up to that time), and `template`, `template_version`,
+    `rung`, `query_id` and `artifact` (identity of the annotations that paid for the call). So a ledger is a sum over
+    journal records, and a query's story is its exchanges.
     """
 
     query_id: str
@@ -207,7 +212,9 @@ def read_records(path: Path, record_class: type[Record]) -> Iterator[Record]:
             try:
                 record = record_class(**_values(orjson.loads(line), record_class))
             except ValueError as error:
-                raise RecordError(path, line_number, f"not a {record_class.__name__} record ({error})", remedy) from error
+                raise RecordError(
+                    path, line_number, f"not a {record_class.__name__} record ({error})", remedy
+                ) from error
             yield record
 
 

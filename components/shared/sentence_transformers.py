@@ -1,7 +1,7 @@
 """The settings files of a sentence-transformers folder: what a checkpoint reads from users' models and writes for their tools.
 
-Only the files; the package itself is not needed. What its modules do that we cannot repeat (a dense layer, max pooling) is
-refused, because vectors made without it would be silently wrong.
+Only the files; the package itself is not needed. What its modules do that we cannot repeat (a dense layer, max pooling)
+is refused, because vectors made without it would be silently wrong.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ import orjson
 Pooling = Literal["cls", "mean", "last"]
 # Their names of a pooling: in the older files a flag each, in the newer ones one word.
 _POOLINGS: dict[str, Pooling] = {"cls": "cls", "mean": "mean", "lasttoken": "last"}
-_OLD_NAMES = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_lasttoken": "lasttoken"}
+_OLD_NAMES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
 _NO_LIMIT = 1 << 30
 # The names that every version of the package reads.
 _TYPES = {
@@ -46,9 +50,14 @@ def read_settings(folder: Path) -> ModuleSettings | None:
     """
     if not (folder / "modules.json").is_file():
         return None
-    paths = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in orjson.loads((folder / "modules.json").read_bytes())}
+    paths = {
+        module["type"].rsplit(".", 1)[-1]: module["path"]
+        for module in orjson.loads((folder / "modules.json").read_bytes())
+    }
     if unknown := sorted(set(paths) - set(_TYPES)):
-        raise ValueError(f"{folder}: its modules {', '.join(unknown)} cannot be trained or exported here; known are {', '.join(_TYPES)}")
+        raise ValueError(
+            f"{folder}: its modules {', '.join(unknown)} cannot be trained or exported here; known are {', '.join(_TYPES)}"
+        )
     transformer = paths.get("Transformer", "")
     prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
     limit = _json(folder / transformer / "sentence_bert_config.json").get("max_seq_length") or _NO_LIMIT
@@ -82,7 +91,9 @@ def write_settings(folder: Path, settings: ModuleSettings) -> None:
 def _pooling(path: Path) -> Pooling:
     config = _json(path)
     modes = [config["pooling_mode"]] if "pooling_mode" in config else []
-    modes = modes or [_OLD_NAMES.get(name, name) for name, on in config.items() if name.startswith("pooling_mode_") and on is True]
+    modes = modes or [
+        _OLD_NAMES.get(name, name) for name, on in config.items() if name.startswith("pooling_mode_") and on is True
+    ]
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise ValueError(f"{path}: pooling {'+'.join(map(str, modes)) or 'unknown'}; known are {', '.join(_POOLINGS)}")
     return _POOLINGS[modes[0]]

@@ -7,7 +7,6 @@ with its manifest.json, which is uploaded last, so a reader that sees a manifest
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import shutil
 import tempfile
@@ -15,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.shared.hashing import file_digest, lines_digest, text_digest
+
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket, Client
 
 REMOTE_SCHEME = "gs://"
 MANIFEST_NAME = "manifest.json"
-_BLOCK_BYTES = 1 << 20
 
 
 def is_remote(uri: str) -> bool:
@@ -124,15 +124,6 @@ def publish(folder: Path, uri: str) -> None:
         bucket.blob(f"{name.rstrip('/')}/{relative}").upload_from_filename(str(folder / relative))
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file's content, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def content_digest(uri: str) -> str:
     """sha256 over the names and contents of a file or folder; of the text itself where nothing lies under it (a hub name).
 
@@ -140,14 +131,14 @@ def content_digest(uri: str) -> str:
     files have another digest there than on a disk.
     """
     if not exists(uri):
-        return hashlib.sha256(uri.encode()).hexdigest()
+        return text_digest(uri)
     if is_remote(uri):
         lines = _remote_lines(uri)
     elif Path(uri).is_file():
         return file_digest(Path(uri))
     else:
         lines = [f"{name} {file_digest(Path(uri) / name)}" for name in list_files(uri)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return lines_digest(lines)
 
 
 def _remote_lines(uri: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The parts that charts are drawn from, as inline SVG: they follow the page's colours in light and dark and need no script.
 
-Every chart is 400 units wide: on a telephone about 1 unit is 1 pixel, so letters stay readable. Colours are classes of the
-page's style sheet (page.css and the page's own); `y` grows downwards.
+Every chart is 400 units wide: on a telephone about 1 unit is 1 pixel, so letters stay readable. Colours are classes of
+the page's style sheet (page.css and the page's own); `y` grows downwards.
 """
 
 from __future__ import annotations
@@ -60,14 +60,23 @@ def whisker(low: Number, high: Number, y: Number) -> str:
 
 def vertical_grid(x: Scale, values: Sequence[float], top: Number, bottom: Number, *, sign: bool = False) -> list[str]:
     """Lines at values of the x axis, with their numbers below."""
-    lines = [f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>' for value in values]
+    lines = [
+        f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>'
+        for value in values
+    ]
     return lines + [text(x(value), bottom + 14, _shown(value, sign=sign), anchor="middle") for value in values]
 
 
-def horizontal_grid(y: Scale, values: Sequence[float], *, right: Number = RIGHT, sign: bool = False, percent: bool = False) -> list[str]:
+def horizontal_grid(
+    y: Scale, values: Sequence[float], *, right: Number = RIGHT, sign: bool = False, percent: bool = False
+) -> list[str]:
     """Lines at values of the y axis, with their numbers at the left."""
-    lines = [f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>' for value in values]
-    return lines + [text(LEFT - 5, y(value) + 4, _shown(value, sign=sign, percent=percent), anchor="end") for value in values]
+    lines = [
+        f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>' for value in values
+    ]
+    return lines + [
+        text(LEFT - 5, y(value) + 4, _shown(value, sign=sign, percent=percent), anchor="end") for value in values
+    ]
 
 
 def _shown(value: Number, *, sign: bool = False, percent: bool = False) -> str:

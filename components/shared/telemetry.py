@@ -81,7 +81,9 @@ class JobTelemetry:
         if not url:
             return
         try:
-            pushadd_to_gateway(url, job="retriever", registry=self._registry, grouping_key=self._grouping, timeout=_PUSH_SECONDS)
+            pushadd_to_gateway(
+                url, job="retriever", registry=self._registry, grouping_key=self._grouping, timeout=_PUSH_SECONDS
+            )
         except (OSError, HTTPException, ValueError) as error:  # no route, no HTTP, no URL
             log.warning("metrics were not pushed", gateway=url, problem=str(error))
 

@@ -24,11 +24,13 @@ class TrainConfig:
     output_uri: str
     """Where the checkpoint goes."""
     state_uri: str = ""
-    """Durable folder for the state that a killed job resumes from (gs:// where pods are preempted). Empty: beside the output."""
+    """Durable folder for the state that a killed job resumes from (gs:// where pods are preempted). Empty: beside the
+    output."""
     curriculum: str = DEFAULT_CURRICULUM
     """Stages as YAML, in order; the default is the paper's 20 % curriculum."""
     max_quarantine_share: float = 0.2
-    """Share of the annotated queries that may be in quarantine before training is refused: the rest is no fair sample of the queries."""
+    """Share of the annotated queries that may be in quarantine before training is refused: the rest is no fair sample
+    of the queries."""
     pooling: Literal["auto", "cls", "mean", "last"] = "auto"
     """auto: what the model folder says, else last (token) for a decoder and mean for others."""
     normalise: Literal["auto", "yes", "no"] = "auto"
@@ -46,7 +48,8 @@ class TrainConfig:
     group_size: int = 16
     """Passages in a training group: its positives and its hard negatives."""
     denominators: Literal["all_labels", "own_labels"] = "all_labels"
-    """Whose positives are no negatives of a query: everybody's, or those of the stage's labels only (to measure the LLM's alone)."""
+    """Whose positives are no negatives of a query: everybody's, or those of the stage's labels only (to measure the
+    LLM's alone)."""
     loss_temperature: float = 1.0
     """Divides the scores in the loss; 1.0 for inner products, about 0.05 for unit vectors."""
     warmup_share: float = 0.1
@@ -58,9 +61,11 @@ class TrainConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast on a GPU, the loss stays fp32. On a CPU without bf16 units it is many times slower."""
     encode_rows: int = 16
-    """Texts encoded together; they are sorted by length first, which on a CPU halves a step's time. Several hundred on a GPU."""
+    """Texts encoded together; they are sorted by length first, which on a CPU halves a step's time. Several hundred on
+    a GPU."""
     held_rows: int = 0
-    """Texts whose activations one process holds for the backward pass; the others are encoded twice (GradCache). 0: all."""
+    """Texts whose activations one process holds for the backward pass; the others are encoded twice (GradCache). 0:
+    all."""
     gradient_checkpointing: Literal["no", "yes"] = "no"
     """Keep the activations between layers only: for single texts that are too long for the memory; a third slower."""
     lora_rank: int = 0
@@ -68,7 +73,8 @@ class TrainConfig:
     lora_scale: float = 2.0
     """The adapters' output is multiplied by this (alpha / rank)."""
     num_processes: int = 0
-    """Processes on this machine that share each step; 0: one a GPU, one without. Under torchrun its environment decides."""
+    """Processes on this machine that share each step; 0: one a GPU, one without. Under torchrun its environment
+    decides."""
     evaluations_per_epoch: int = 1
     """Dev nDCG@10 measured this often in an epoch, and at its end; the best weights are kept."""
     dev_queries: int = 100

@@ -20,8 +20,10 @@ class Stage:
 
     `labels`: mixed interleaves the LLM's groups with the human share's, in one random order.
     `human_share` (human and mixed labels) takes that share of the labelled queries, nested: 0.2 is part of 0.5.
-    `positives`: one a query and epoch, rotating; as many as the average group has; or all that leave room for a negative.
-    `ignore`: what the LLM found relevant but not useful is kept out of the denominator (mask), or a negative as in the paper.
+    `positives`: one a query and epoch, rotating; as many as the average group has; or all that leave room for a
+    negative.
+    `ignore`: what the LLM found relevant but not useful is kept out of the denominator (mask), or a negative as in the
+    paper.
     `utility_temperature` divides the LLM's scores before the softmax (loss kl_replug only).
     """
 
@@ -77,7 +79,9 @@ def _stage(row: Any, number: int) -> Stage:  # noqa: ANN401
         raise ValueError(f"{where}: epochs must be whole and at least 1")
     stage = Stage(**{**row, **numbers, "epochs": int(epochs)})
     if stage.learning_rate <= 0 or stage.utility_temperature <= 0 or not 0 < stage.human_share <= 1:
-        raise ValueError(f"{where}: learning_rate and utility_temperature must be above 0, human_share above 0 and at most 1")
+        raise ValueError(
+            f"{where}: learning_rate and utility_temperature must be above 0, human_share above 0 and at most 1"
+        )
     return stage
 
 

@@ -1,7 +1,7 @@
 """Training groups -> batches with their denominators.
 
-A batch's columns are its distinct passage texts. A text that is positive or ignored for a query, under whatever id, is never
-that query's negative; it would be if columns were (group, slot) pairs as is usual.
+A batch's columns are its distinct passage texts. A text that is positive or ignored for a query, under whatever id, is
+never that query's negative; it would be if columns were (group, slot) pairs as is usual.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from components.shared.dataset import Dataset
-from components.shared.journal import content_key
+from components.shared.hashing import content_key
 from components.train.curriculum import Stage
 from components.train.groups import TrainingGroup
 from components.train.loss import KL_REPLUG, Targets
@@ -54,7 +54,9 @@ def batches(
     random.Random(content_key(seed, stage.name, epoch)).shuffle(order)
     allowed = _num_positives(groups, stage, group_size)
     for start in range(skip * batch_queries, len(order), batch_queries):
-        chosen = [_drawn(group, stage, allowed, group_size, epoch, seed) for group in order[start : start + batch_queries]]
+        chosen = [
+            _drawn(group, stage, allowed, group_size, epoch, seed) for group in order[start : start + batch_queries]
+        ]
         yield _batch(chosen, dataset)
 
 
@@ -90,7 +92,9 @@ def _drawn(group: TrainingGroup, stage: Stage, allowed: int, group_size: int, ep
     count = min(allowed, len(group.positives))
     positives = tuple(group.positives[(start + turn) % len(group.positives)] for turn in range(count))
     # A distribution is learnt from the whole pool, the passages between useful and not included.
-    others = tuple(p for p in group.utilities if p not in positives) if stage.loss == KL_REPLUG else group.hard_negatives
+    others = (
+        tuple(p for p in group.utilities if p not in positives) if stage.loss == KL_REPLUG else group.hard_negatives
+    )
     random_others = random.Random(content_key(seed, epoch, group.query_id))
     return _Drawn(group, positives, tuple(random_others.sample(others, min(max(0, group_size - count), len(others)))))
 

@@ -32,24 +32,38 @@ def dev_set(dataset: Dataset, annotations: Mapping[str, Annotation], config: Tra
 
     Where no person judged a dev query, the LLM's labels of dev queries take their place.
     """
-    qrels = {query_id: grades for query_id, grades in dataset.qrels("dev").items() if any(grade > 0 for grade in grades.values())}
+    qrels = {
+        query_id: grades
+        for query_id, grades in dataset.qrels("dev").items()
+        if any(grade > 0 for grade in grades.values())
+    }
     if not qrels:
         dev_ids = {query.query_id for query in dataset.queries("dev")}
-        qrels = {i: dict.fromkeys(a.with_label("positive"), 1) for i, a in annotations.items() if i in dev_ids and "positive" in a.labels}
+        qrels = {
+            i: dict.fromkeys(a.with_label("positive"), 1)
+            for i, a in annotations.items()
+            if i in dev_ids and "positive" in a.labels
+        }
     random_draw = random.Random(config.seed)
     chosen = sorted(random_draw.sample(sorted(qrels), min(config.dev_queries, len(qrels))))
     wanted = dict.fromkeys(p for query_id in chosen for p in qrels[query_id])
-    wanted.update(dict.fromkeys(_fill(dataset, annotations.values(), random_draw, config.dev_passages - len(wanted), wanted)))
+    wanted.update(
+        dict.fromkeys(_fill(dataset, annotations.values(), random_draw, config.dev_passages - len(wanted), wanted))
+    )
     passages = {p: dataset.passage(p).full_text for p in wanted} if chosen else {}
     return DevSet({i: dataset.query(i).text for i in chosen}, passages, {i: qrels[i] for i in chosen})
 
 
-def _fill(dataset: Dataset, annotations: Iterable[Annotation], draw: random.Random, room: int, known: Mapping[str, None]) -> list[str]:
+def _fill(
+    dataset: Dataset, annotations: Iterable[Annotation], draw: random.Random, room: int, known: Mapping[str, None]
+) -> list[str]:
     if room <= 0:
         return []
     pooled = [p for annotation in annotations for p in annotation.passage_ids if p not in known]
     rows = draw.sample(range(dataset.num_passages), min(room, dataset.num_passages))
-    drawn = [passage_id for passage_id in (dataset.passage_at(row).passage_id for row in rows) if passage_id not in known]
+    drawn = [
+        passage_id for passage_id in (dataset.passage_at(row).passage_id for row in rows) if passage_id not in known
+    ]
     # Half of the room for hard passages at most: with nothing else the measure would depend on few queries' pools.
     hard = list(dict.fromkeys(pooled))[: room // 2]
     return list(dict.fromkeys([*hard, *drawn]))[:room]
@@ -65,7 +79,10 @@ def measure_dev(model: DualEncoder, dev: DevSet) -> float:
     columns = (queries @ passages.T).topk(min(_CUTOFF, len(dev.passages))).indices.tolist()
     model.train(training)
     ids = list(dev.passages)
-    gains = (ndcg([ids[column] for column in its], dev.qrels[query_id]) for query_id, its in zip(dev.queries, columns, strict=True))
+    gains = (
+        ndcg([ids[column] for column in its], dev.qrels[query_id])
+        for query_id, its in zip(dev.queries, columns, strict=True)
+    )
     return sum(gains) / len(dev.queries)
 
 

@@ -1,8 +1,9 @@
 """The loss and the gradients of one step: the same whatever fits into memory and however many processes share the work.
 
-Three facts make that so. Texts are encoded in slices of similar length, whose rows depend on the batch only. A slice's dropout is
-seeded by (seed, step, slice), so encoding it again, or in another process, gives the same vectors. And the loss is computed from
-all vectors of the step in every process, after which each encoder pass needs only the gradient of its own vectors (GradCache).
+Three facts make that so. Texts are encoded in slices of similar length, whose rows depend on the batch only. A slice's
+dropout is seeded by (seed, step, slice), so encoding it again, or in another process, gives the same vectors. And the
+loss is computed from all vectors of the step in every process, after which each encoder pass needs only the gradient of
+its own vectors (GradCache).
 
 Source: GradCache, arXiv 2101.06983.
 """
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from components.shared.checkpoint import DualEncoder
-from components.shared.journal import content_key
+from components.shared.hashing import content_key
 from components.train.config import TrainConfig
 from components.train.data import Batch
 from components.train.processes import Processes
@@ -46,8 +47,8 @@ def accumulate_gradients(
 ) -> tuple[float, int]:
     """Adds the gradients of the whole step, over all processes, to the model's; returns the loss and the number of tokens.
 
-    Of each process's texts `config.held_rows` keep their activations from the first pass (0: all); the others are encoded without,
-    and once more for their gradients, one slice at a time.
+    Of each process's texts `config.held_rows` keep their activations from the first pass (0: all); the others are
+    encoded without, and once more for their gradients, one slice at a time.
     """
     queries, passages = model.tokenize_queries(batch.queries), model.tokenize_passages(batch.passages)
     slices = step_slices(queries, passages, encode_rows=config.encode_rows, seed=config.seed, step=step)
@@ -69,12 +70,16 @@ def accumulate_gradients(
     for number, its in enumerate(mine):
         # Out of the list before the backward pass, so that its activations are given back after it.
         graph, graphs[number] = graphs[number], None
-        torch.autograd.backward(_encode(model, its, config.precision) if graph is None else graph, vectors.grad[its.rows])
+        torch.autograd.backward(
+            _encode(model, its, config.precision) if graph is None else graph, vectors.grad[its.rows]
+        )
     _sum_gradients(model, processes)
     return float(value.detach()), sum(map(len, queries)) + sum(map(len, passages))
 
 
-def step_slices(queries: Sequence[list[int]], passages: Sequence[list[int]], *, encode_rows: int, seed: int, step: int) -> list[Slice]:
+def step_slices(
+    queries: Sequence[list[int]], passages: Sequence[list[int]], *, encode_rows: int, seed: int, step: int
+) -> list[Slice]:
     """Queries, then passages, longest first in slices of `encode_rows`: half the time of one padded batch on a CPU."""
     found: list[Slice] = []
     for first_row, token_ids in ((0, queries), (len(queries), passages)):
@@ -108,7 +113,8 @@ def _sum_gradients(model: DualEncoder, processes: Processes) -> None:
     if processes.count == 1:
         return
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # A process without a slice has no gradient at all; a weight that nobody used must stay without one, as in one process.
+    # A process without a slice has no gradient at all; a weight that nobody used must stay without one, as in one
+    # process.
     used = torch.tensor([float(parameter.grad is not None) for parameter in trained], device=processes.device)
     processes.sum_up(used)
     block: list[Tensor] = []

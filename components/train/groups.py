@@ -1,6 +1,7 @@
 """Annotations and human qrels -> training groups: whose positives, whose negatives, and what is neither.
 
-What one source calls positive is no negative of the other's group, unless the config says that a stage sees its own labels only.
+What one source calls positive is no negative of the other's group, unless the config says that a stage sees its own
+labels only.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from components.shared.journal import content_key
+from components.shared.hashing import content_key
 from components.shared.records import Annotation
 from components.train.curriculum import Stage
 from components.train.loss import KL_REPLUG
@@ -54,7 +55,9 @@ def stage_groups(
     if stage.labels in ("llm", "mixed"):
         groups += llm_groups(stage, annotations, {} if own_labels_only and stage.labels == "llm" else positives)
     if stage.labels in ("human", "mixed"):
-        groups += human_groups(stage, positives, annotations, seed=seed, own_labels_only=own_labels_only and stage.labels == "human")
+        groups += human_groups(
+            stage, positives, annotations, seed=seed, own_labels_only=own_labels_only and stage.labels == "human"
+        )
     if stage.loss == KL_REPLUG:
         groups = [group for group in groups if group.utilities]
         if not groups and annotations:
@@ -65,7 +68,9 @@ def stage_groups(
     return groups
 
 
-def llm_groups(stage: Stage, annotations: Mapping[str, Annotation], human_positives: Mapping[str, Sequence[str]]) -> list[TrainingGroup]:
+def llm_groups(
+    stage: Stage, annotations: Mapping[str, Annotation], human_positives: Mapping[str, Sequence[str]]
+) -> list[TrainingGroup]:
     """A group for each annotated query that the LLM found a positive for (with KL, that it gave scores)."""
     groups = []
     for annotation in annotations.values():

@@ -7,12 +7,12 @@ import math
 
 from components.shared import log, storage
 from components.shared.dataset import Dataset
-from components.shared.fan_in import check_shards
 from components.shared.manifest import LOGS, artifact_writer, open_artifact
 from components.shared.records import Annotation, read_records
 from components.train.config import TrainConfig
 from components.train.curriculum import Stage, parse_curriculum
 from components.train.dev import DevSet, dev_set
+from components.train.fan_in import check_shards
 from components.train.groups import TrainingGroup, stage_groups
 from components.train.model import base_model, merge_adapters
 from components.train.processes import Processes, joined_processes
@@ -53,7 +53,9 @@ def _train_and_write(staged: Staged, dataset: Dataset, dev: DevSet, config: Trai
             lines_path.unlink(missing_ok=True)
         model, watch = base_model(config), Watch(lines_path, tensorboard=config.tensorboard == "yes")
         best_path = artifact.scratch / "best.pt"
-        trainer = Trainer(model, dataset, dev, config, state_uri=state_uri, best_path=best_path, watch=watch, processes=processes)
+        trainer = Trainer(
+            model, dataset, dev, config, state_uri=state_uri, best_path=best_path, watch=watch, processes=processes
+        )
         with contextlib.closing(watch):
             trainer.run(staged)
         merge_adapters(model)
@@ -68,13 +70,24 @@ def _train_and_write(staged: Staged, dataset: Dataset, dev: DevSet, config: Trai
             **({"best_dev_ndcg_10": its.best_ndcg} if math.isfinite(its.best_ndcg) else {}),
         )
     if dev.queries and its.best_step == 0:
-        log.warning("training did not help on the dev queries: the untrained weights were kept", dev_ndcg_10=its.best_ndcg)
+        log.warning(
+            "training did not help on the dev queries: the untrained weights were kept", dev_ndcg_10=its.best_ndcg
+        )
 
 
 def _help(staged: Staged, dataset: Dataset, config: TrainConfig, processes: Processes) -> None:
     """What the other processes do: encode their part of each step, measure and write nothing."""
     nothing = DevSet({}, {}, {})
-    trainer = Trainer(base_model(config), dataset, nothing, config, state_uri="", best_path=None, watch=Watch(None), processes=processes)
+    trainer = Trainer(
+        base_model(config),
+        dataset,
+        nothing,
+        config,
+        state_uri="",
+        best_path=None,
+        watch=Watch(None),
+        processes=processes,
+    )
     trainer.run(staged)
 
 
@@ -88,7 +101,9 @@ def read_annotations(uris: str) -> dict[str, Annotation]:
     for uri in uris.split(","):
         for annotation in read_records(open_artifact(uri) / "annotations.jsonl", Annotation):
             if annotation.query_id in found:
-                raise ValueError(f"{uri}: query {annotation.query_id!r} is annotated in two shards; pass each shard once")
+                raise ValueError(
+                    f"{uri}: query {annotation.query_id!r} is annotated in two shards; pass each shard once"
+                )
             found[annotation.query_id] = annotation
     return found
 

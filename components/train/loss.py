@@ -1,8 +1,8 @@
 """Listwise losses over one batch; every reduction is in fp32 or better.
 
 All take the score of every query against every passage of the batch, and two masks: which passages are the query's
-positives, and which may stand in its denominator. A row without positives gives no loss and no gradient. Only `kl_replug` learns
-from a distribution instead of a set.
+positives, and which may stand in its denominator. A row without positives gives no loss and no gradient. Only
+`kl_replug` learns from a distribution instead of a set.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ def infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperat
 def lsepair(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float) -> Float[Tensor, ""]:
     """Mean over queries of log(1 + sum over pairs of exp(negative - positive)); the worst pair decides.
 
-    Unlike in Disj no positive stands in another's way, unlike in Conj none has to beat the other positives. A row without a
-    negative has loss 0. Arguments as `disj_infonce`.
+    Unlike in Disj no positive stands in another's way, unlike in Conj none has to beat the other positives. A row
+    without a negative has loss 0. Arguments as `disj_infonce`.
 
     Source: arXiv 2602.12727.
     """
     logits, positives, rows = _logits(scores, is_positive, is_candidate, loss_temperature)
-    # The sum over pairs is a product of two sums, so no tensor of query x positive x negative is made. A low number instead of
-    # -inf: where a row has no negative, the gradient of a log-sum-exp over nothing but -inf is nan.
+    # The sum over pairs is a product of two sums, so no tensor of query x positive x negative is made. A low number
+    # instead of -inf: where a row has no negative, the gradient of a log-sum-exp over nothing but -inf is nan.
     low = torch.finfo(logits.dtype).min / 4
     best_negative = logits.masked_fill(positives, low).clamp(min=low).logsumexp(-1)
     worst_positive = (-logits).masked_fill(~positives, low).logsumexp(-1)
@@ -113,12 +113,19 @@ def kl_replug(
     return losses.sum() / kept.sum().clamp(min=1)
 
 
-LOSSES: dict[str, Loss] = {"disj_infonce": disj_infonce, "conj_infonce": conj_infonce, "infonce": infonce, "lsepair": lsepair}
+LOSSES: dict[str, Loss] = {
+    "disj_infonce": disj_infonce,
+    "conj_infonce": conj_infonce,
+    "infonce": infonce,
+    "lsepair": lsepair,
+}
 KL_REPLUG = "kl_replug"
 LOSS_NAMES = (*LOSSES, KL_REPLUG)
 
 
-def batch_loss(name: str, scores: Scores, targets: Targets, *, loss_temperature: float, utility_temperature: float) -> Float[Tensor, ""]:
+def batch_loss(
+    name: str, scores: Scores, targets: Targets, *, loss_temperature: float, utility_temperature: float
+) -> Float[Tensor, ""]:
     """The loss of a stage on a batch's scores."""
     if name == KL_REPLUG:
         return kl_replug(scores, targets.utilities, loss_temperature, utility_temperature)

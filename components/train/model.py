@@ -58,7 +58,9 @@ def _add_adapters(model: checkpoint.DualEncoder, config: TrainConfig) -> None:
         raise ValueError("lora_rank needs peft; run `pip install 'retriever-pipeline[lora]'`") from error
     # Adapters start at random, and every process, and every resumed attempt, has to start at the same.
     torch.manual_seed(config.seed)
-    its = LoraConfig(r=config.lora_rank, lora_alpha=round(config.lora_scale * config.lora_rank), target_modules="all-linear")
+    its = LoraConfig(
+        r=config.lora_rank, lora_alpha=round(config.lora_scale * config.lora_rank), target_modules="all-linear"
+    )
     with warnings.catch_warnings():
         # peft asks transformers for things by names that it deprecates.
         warnings.simplefilter("ignore", FutureWarning)

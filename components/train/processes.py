@@ -1,7 +1,7 @@
 """The processes of one training job: how they are started on one machine, and what they say to each other.
 
-The environment is torchrun's (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), so torchrun, a TrainJob or `run_processes` can
-start them. All see the same batches; each encodes its part. Only the first one writes.
+The environment is torchrun's (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), so torchrun, a TrainJob or
+`run_processes` can start them. All see the same batches; each encodes its part. Only the first one writes.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def joined_processes() -> Iterator[Processes]:
     Raises:
         TransientError: Where the others do not come.
     """
-    rank, count, local = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    rank, count, local = (
+        int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     if on_gpu:
@@ -113,13 +115,20 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), PARENT_VARIABLE: str(os.getpid())}
+    place = {
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        PARENT_VARIABLE: str(os.getpid()),
+    }
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))}
     command = [sys.executable, "-m", "components.train", *arguments]
     started: list[subprocess.Popen[bytes]] = []
     try:
         for rank in map(str, range(count)):
-            started.append(subprocess.Popen(command, env={**os.environ, **threads, **place, "RANK": rank, "LOCAL_RANK": rank}))
+            started.append(
+                subprocess.Popen(command, env={**os.environ, **threads, **place, "RANK": rank, "LOCAL_RANK": rank})
+            )
         return _first_failure(started)
     finally:
         for process in started:
@@ -155,4 +164,6 @@ def _gone_is_transient() -> Iterator[None]:
         yield
     except (RuntimeError, distributed.DistError) as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise TransientError(f"the processes of this job lost each other ({line}); the state is kept, run the job again") from error
+        raise TransientError(
+            f"the processes of this job lost each other ({line}); the state is kept, run the job again"
+        ) from error

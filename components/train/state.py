@@ -1,8 +1,8 @@
 """Where training is, and the file from which a killed job continues bit for bit.
 
-The order of the data and every dropout mask are pure functions of (seed, stage, epoch, step), so a state is: position, trained
-weights, optimiser, learning-rate schedule, the best weights so far, and the metric lines up to here. Weights that are not trained
-(under LoRA) come from the base model again.
+The order of the data and every dropout mask are pure functions of (seed, stage, epoch, step), so a state is: position,
+trained weights, optimiser, learning-rate schedule, the best weights so far, and the metric lines up to here. Weights
+that are not trained (under LoRA) come from the base model again.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def unpack_state(content: bytes, uri: str) -> dict[str, Any]:
         files = {name: found[name].numpy().tobytes() for name in ("best", "lines")}
         return {**found, **files, "position": Position(**found["position"])}
     except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{uri}: no training state ({type(error).__name__}); delete it to train from the start") from error
+        raise ValueError(
+            f"{uri}: no training state ({type(error).__name__}); delete it to train from the start"
+        ) from error
 
 
 def _as_tensor(content: bytes) -> Tensor:

@@ -22,7 +22,15 @@ from components.train.gradients import accumulate_gradients
 from components.train.groups import TrainingGroup
 from components.train.loss import batch_loss
 from components.train.processes import Processes
-from components.train.state import Position, load_trained_weights, read_state, read_weights, unpack_state, write_state, write_weights
+from components.train.state import (
+    Position,
+    load_trained_weights,
+    read_state,
+    read_weights,
+    unpack_state,
+    write_state,
+    write_weights,
+)
 from components.train.watch import Watch, peak_memory_bytes
 
 _NO_DECAY = ("bias", "norm.weight")
@@ -75,7 +83,9 @@ class Trainer:
                 self._run_stage(stage, groups, saved)
                 saved = None
                 its = self.position
-                self.position = Position(stage=number + 1, step=its.step, best_ndcg=its.best_ndcg, best_step=its.best_step)
+                self.position = Position(
+                    stage=number + 1, step=its.step, best_ndcg=its.best_ndcg, best_step=its.best_step
+                )
         if self._best_path is not None and self._best_path.exists():
             read_weights(self._best_path, self._model)
 
@@ -92,7 +102,11 @@ class Trainer:
         for epoch in range(self.position.epoch, stage.epochs):
             for batch in self._batches(stage, groups, epoch):
                 values = self._step(stage, batch, optimizer, schedule)
-                self.position.epoch, self.position.batch, self.position.step = epoch, self.position.batch + 1, self.position.step + 1
+                self.position.epoch, self.position.batch, self.position.step = (
+                    epoch,
+                    self.position.batch + 1,
+                    self.position.step + 1,
+                )
                 best = self.position.best_ndcg
                 self._watch.step(step=self.position.step, stage=stage.name, epoch=epoch, dev_ndcg_10=best, **values)
                 measured = self.position.batch == per_epoch or self.position.batch % evaluate_every == 0
@@ -116,7 +130,11 @@ class Trainer:
         )
 
     def _step(
-        self, stage: Stage, batch: Batch, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
+        self,
+        stage: Stage,
+        batch: Batch,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> dict[str, float | int]:
         config, start, learning_rate = self._config, time.monotonic(), optimizer.param_groups[0]["lr"]
         loss = partial(
@@ -127,7 +145,9 @@ class Trainer:
             utility_temperature=stage.utility_temperature,
         )
         optimizer.zero_grad(set_to_none=True)
-        value, tokens = accumulate_gradients(self._model, batch, loss, config=config, processes=self._processes, step=self.position.step)
+        value, tokens = accumulate_gradients(
+            self._model, batch, loss, config=config, processes=self._processes, step=self.position.step
+        )
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), config.max_gradient_norm)
         optimizer.step()
         schedule.step()
@@ -179,7 +199,9 @@ def _parameter_groups(model: DualEncoder, weight_decay: float) -> list[dict[str,
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
-def _schedule(optimizer: torch.optim.Optimizer, num_steps: int, warmup_share: float) -> torch.optim.lr_scheduler.LambdaLR:
+def _schedule(
+    optimizer: torch.optim.Optimizer, num_steps: int, warmup_share: float
+) -> torch.optim.lr_scheduler.LambdaLR:
     """Linear rise over the warm-up, then linear fall to zero at the stage's end."""
     warmup = max(1, round(warmup_share * num_steps))
 

@@ -27,7 +27,9 @@ class Watch:
         """Appends to the lines; TensorBoard's files lie beside them."""
         self.lines_path = lines_path
         self._lines = None if lines_path is None else MetricLines(lines_path)
-        self._tensorboard = _tensorboard(lines_path.parent / "tensorboard") if lines_path is not None and tensorboard else None
+        self._tensorboard = (
+            _tensorboard(lines_path.parent / "tensorboard") if lines_path is not None and tensorboard else None
+        )
         self._bar: log.Progress | None = None
         self.masked_pairs = 0
 
@@ -84,6 +86,8 @@ def _tensorboard(folder: Path) -> _Writer:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise ValueError("tensorboard=yes needs the package; run `pip install 'retriever-pipeline[tensorboard]'`") from error
+        raise ValueError(
+            "tensorboard=yes needs the package; run `pip install 'retriever-pipeline[tensorboard]'`"
+        ) from error
     writer: _Writer = SummaryWriter(str(folder))
     return writer

@@ -51,10 +51,14 @@ def plan(config: StudyConfig) -> list[Planned]:
         raise ValueError(f"only: no such conditions {sorted(unknown)}; known are {[each.name for each in known]}")
     chosen = [each for each in known if not config.only or each.name in config.only]
     cells = Cells(config)
-    baselines = [Planned(cells.key(name, 0), name, 0, partial(cells.baseline, name)) for name in (BM25_NAME, UNTRAINED_NAME)]
+    baselines = [
+        Planned(cells.key(name, 0), name, 0, partial(cells.baseline, name)) for name in (BM25_NAME, UNTRAINED_NAME)
+    ]
     seeds = range(1, config.num_seeds + 1)
     return baselines + [
-        Planned(cells.key(each.name, seed, each), each.name, seed, partial(cells.train, each, seed)) for seed in seeds for each in chosen
+        Planned(cells.key(each.name, seed, each), each.name, seed, partial(cells.train, each, seed))
+        for seed in seeds
+        for each in chosen
     ]
 
 

@@ -1,8 +1,9 @@
 """Who labels in the study: people, and simulated annotators that err as often as published ones do.
 
-A simulated annotator is made from human labels: it finds `recall` of what people call useful, and adds wrong passages until only
-`precision` of its selection is right. Its three levels are nested as in the method (what is selected as useful was selected as relevant),
-and its errors prefer passages that people judged to be on the topic but not useful.
+A simulated annotator is made from human labels: it finds `recall` of what people call useful, and adds wrong passages
+until only
+`precision` of its selection is right. Its three levels are nested as in the method (what is selected as useful was
+selected as relevant), and its errors prefer passages that people judged to be on the topic but not useful.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from components.shared.journal import content_key
+from components.shared.hashing import content_key
 from components.shared.records import Annotation, Label, Pool
 
 Pair = tuple[str, str]
@@ -26,8 +27,8 @@ class Quality:
     recall: float
 
 
-# Source: [ufa], agreement of Qwen-2.5-32B-Int8 with MS MARCO's human labels. There a query has one labelled passage and unlabelled useful
-# ones count as errors; here all are counted, so the same precision is a noisier annotator.
+# Source: [ufa], agreement of Qwen-2.5-32B-Int8 with MS MARCO's human labels. There a query has one labelled passage and
+# unlabelled useful ones count as errors; here all are counted, so the same precision is a noisier annotator.
 QUALITIES = {"relsel": Quality(0.151, 0.928), "utilsel": Quality(0.295, 0.848), "utilrank": Quality(0.713, 0.720)}
 # How much rather a topical passage is selected wrongly than another one of the pool.
 TOPICAL_ODDS = 4.0
@@ -49,7 +50,9 @@ def human_annotations(pools: Iterable[Pool], grades: Mapping[str, Mapping[str, i
     return [_annotation(pool, positive=useful, ignored=frozenset(), name="human") for pool in pools]
 
 
-def simulated_annotations(pools: Sequence[Pool], grades: Mapping[str, Mapping[str, int]], *, level: str, seed: int) -> list[Annotation]:
+def simulated_annotations(
+    pools: Sequence[Pool], grades: Mapping[str, Mapping[str, int]], *, level: str, seed: int
+) -> list[Annotation]:
     """Labels of a level of QUALITIES; what only the relevance level selects is ignored.
 
     Precision and recall over all pools are met to the last pair where the pools hold enough wrong passages.
@@ -57,10 +60,14 @@ def simulated_annotations(pools: Sequence[Pool], grades: Mapping[str, Mapping[st
     selected = selection(pools, grades, QUALITIES[level], seed=seed)
     relevant = selection(pools, grades, QUALITIES["relsel"], seed=seed)
     assert selected <= relevant, "levels are nested because every level takes the first pairs of the same two orders"
-    return [_annotation(pool, positive=selected, ignored=relevant - selected, name=f"simulated-{level}") for pool in pools]
+    return [
+        _annotation(pool, positive=selected, ignored=relevant - selected, name=f"simulated-{level}") for pool in pools
+    ]
 
 
-def selection(pools: Sequence[Pool], grades: Mapping[str, Mapping[str, int]], quality: Quality, *, seed: int) -> frozenset[Pair]:
+def selection(
+    pools: Sequence[Pool], grades: Mapping[str, Mapping[str, int]], quality: Quality, *, seed: int
+) -> frozenset[Pair]:
     """The pairs (query, passage) that an annotator of this quality selects."""
     useful = _useful(grades)
     pairs = [(pool.query_id, passage_id) for pool in pools for passage_id in pool.passage_ids]
@@ -101,4 +108,6 @@ def _annotation(pool: Pool, *, positive: frozenset[Pair], ignored: frozenset[Pai
         pair = (pool.query_id, passage_id)
         return "positive" if pair in positive else "ignore" if pair in ignored else "negative"
 
-    return Annotation(pool.query_id, pool.passage_ids, tuple(map(label, pool.passage_ids)), method="study", model=name, outcome="ok")
+    return Annotation(
+        pool.query_id, pool.passage_ids, tuple(map(label, pool.passage_ids)), method="study", model=name, outcome="ok"
+    )

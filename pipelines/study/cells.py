@@ -23,7 +23,7 @@ from components.shared.batches import length_sorted_batches
 from components.shared.bm25 import BM25
 from components.shared.checkpoint import DualEncoder
 from components.shared.dataset import Dataset
-from components.shared.journal import content_key
+from components.shared.hashing import content_key
 from components.shared.manifest import artifact_writer, code_digest
 from components.shared.records import Annotation, Hit, Pool, read_records, write_records
 from components.train.config import TrainConfig
@@ -68,11 +68,16 @@ class TestSet:
         model.eval()
         if self._tokens is None:
             asked = model.tokenize_queries([self.dataset.query(query_id).text for query_id in self.grades])
-            self._tokens = asked, model.tokenize_passages([passage.full_text for passage in self.dataset.iter_passages()])
+            self._tokens = (
+                asked,
+                model.tokenize_passages([passage.full_text for passage in self.dataset.iter_passages()]),
+            )
         queries, passages = (_vectors(model, tokens) for tokens in self._tokens)
         scores, rows = (queries @ passages.T).topk(_CUTOFF)
         pairs = zip(rows.tolist(), scores.tolist(), strict=True)
-        return self._measure([[Hit(self.passage_ids[row], score) for row, score in zip(*its, strict=True)] for its in pairs])
+        return self._measure(
+            [[Hit(self.passage_ids[row], score) for row, score in zip(*its, strict=True)] for its in pairs]
+        )
 
     def _measure(self, hits: Sequence[Sequence[Hit]]) -> dict[str, float]:
         runs = {query_id: strictly_decreasing(its) for query_id, its in zip(self.grades, hits, strict=True)}
@@ -89,13 +94,17 @@ class Cells:
         dataset = Dataset(config.workdir / "dataset")
         self.tests = {IN_DOMAIN: TestSet(dataset), OUT_OF_DOMAIN: TestSet(Dataset(config.workdir / "other-dataset"))}
         self._grades = dataset.qrels("train")
-        pools = {name: list(read_records(config.workdir / name / "pools.jsonl", Pool)) for name in ("pools", "pools-few")}
+        pools = {
+            name: list(read_records(config.workdir / name / "pools.jsonl", Pool)) for name in ("pools", "pools-few")
+        }
         self._pools = {"": with_judged(pools["pools"], self._grades), "few": pools["pools-few"]}
 
     def key(self, name: str, seed: int, condition: Condition | None = None) -> str:
         """Journal key of a cell: the condition, the seed, the settings and the code that trains."""
         settings = {name: value for name, value in dataclasses.asdict(self._config).items() if name not in _PLACES}
-        return content_key(name, seed, dataclasses.asdict(condition) if condition else None, settings, code_digest("train"))
+        return content_key(
+            name, seed, dataclasses.asdict(condition) if condition else None, settings, code_digest("train")
+        )
 
     def baseline(self, name: str) -> dict[str, Any]:
         """The cell of a system that is not trained."""

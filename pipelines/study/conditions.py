@@ -1,7 +1,7 @@
 """What is trained, and which of the paper's orderings each pair of conditions tests.
 
-Source of the published figures: [ufa] arXiv 2504.05220, MRR@10 on MS MARCO dev in domain and mean nDCG@10 on 14 BEIR collections
-out of domain. They are about other models and data: only their order can be set beside ours.
+Source of the published figures: [ufa] arXiv 2504.05220, MRR@10 on MS MARCO dev in domain and mean nDCG@10 on 14 BEIR
+collections out of domain. They are about other models and data: only their order can be set beside ours.
 """
 
 from __future__ import annotations
@@ -115,9 +115,21 @@ CLAIMS = (
     Claim("CL 100 %", "Human Disj", IN_DOMAIN, (39.3, 38.6), "LLM labels before all human ones"),
     Claim("CL 20 %", "Human Disj", OUT_OF_DOMAIN, (44.7, 43.1), "curriculum out of domain"),
     Claim("CL 100 %", "Human Disj", OUT_OF_DOMAIN, (44.2, 43.1), "curriculum out of domain"),
-    Claim("UtilSel Disj", "UtilSel Disj, no ignore band", IN_DOMAIN, None, "relevant but not useful: ignored against negative"),
+    Claim(
+        "UtilSel Disj",
+        "UtilSel Disj, no ignore band",
+        IN_DOMAIN,
+        None,
+        "relevant but not useful: ignored against negative",
+    ),
     Claim("Few: human", "Few: packaged LLM", IN_DOMAIN, None, "human labels against the packaged LLM's"),
-    Claim("Few: packaged LLM", "Few: packaged LLM, REPLUG", IN_DOMAIN, (35.3, 33.8), "labels against likelihoods as a distribution"),
+    Claim(
+        "Few: packaged LLM",
+        "Few: packaged LLM, REPLUG",
+        IN_DOMAIN,
+        (35.3, 33.8),
+        "labels against likelihoods as a distribution",
+    ),
     Claim("Few: packaged LLM", UNTRAINED_NAME, IN_DOMAIN, None, "labels of a 135M model against none"),
     Claim("UtilSel Disj", UNTRAINED_NAME, IN_DOMAIN, None, "training at all"),
     Claim("UtilSel Disj", UNTRAINED_NAME, OUT_OF_DOMAIN, None, "training at all"),

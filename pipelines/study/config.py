@@ -16,7 +16,8 @@ class StudyConfig:
     workdir: Path = Path(".retriever/study")
     """Where everything goes; a second run continues there."""
     collection: str = "climate-fever-sent"
-    """Trained on and measured on: its judged grade-0 passages are on the topic but not useful, which the simulated annotators need."""
+    """Trained on and measured on: its judged grade-0 passages are on the topic but not useful, which the simulated
+    annotators need."""
     other_collection: str = "scifact-mini"
     """Measured on only: out of domain."""
     num_seeds: int = 3

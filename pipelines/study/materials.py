@@ -1,7 +1,7 @@
 """What every cell starts from: a small collection of real data, a cut of the packaged encoder, and mined pools.
 
-The collection is drawn once; dataset, encoder, index, pools and the packaged LLM's annotations come from the real jobs, each skipped
-where it is unchanged.
+The collection is drawn once; dataset, encoder, index, pools and the packaged LLM's annotations come from the real jobs,
+each skipped where it is unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from pipelines.study.config import StudyConfig
 
 Grades = dict[str, dict[str, int]]
 
-# Passages that the packaged LLM reads a query beside the human positives, and words of each: a call takes half a second on one core.
+# Passages that the packaged LLM reads a query beside the human positives, and words of each: a call takes half a second
+# on one core.
 _FEW_NEGATIVES, _LLM_WORDS = 4, 40
 _KEPT_SPLITS = ("train", "test")
 
@@ -55,12 +56,20 @@ def make_materials(config: StudyConfig) -> None:
         # The cut encoder scores nearly everything alike; the study's labels do not come from its scores.
         max_suspected_share=1.0,
     )
-    pools_few = replace(pools, output_uri=at("pools-few"), num_bm25=few, num_dense=few, num_queries=config.num_few_queries)
+    pools_few = replace(
+        pools, output_uri=at("pools-few"), num_bm25=few, num_dense=few, num_queries=config.num_few_queries
+    )
     other = str(config.data / config.other_collection)
     steps = [
-        LocalStep("prepare", "components.prepare", PrepareConfig(collection_uri=at("collection"), output_uri=at("dataset"))),
-        LocalStep("prepare (other)", "components.prepare", PrepareConfig(collection_uri=other, output_uri=at("other-dataset"))),
-        LocalStep("export", "components.export", ExportConfig(checkpoint_uri=at("backbone"), output_uri=at("base-encoder"))),
+        LocalStep(
+            "prepare", "components.prepare", PrepareConfig(collection_uri=at("collection"), output_uri=at("dataset"))
+        ),
+        LocalStep(
+            "prepare (other)", "components.prepare", PrepareConfig(collection_uri=other, output_uri=at("other-dataset"))
+        ),
+        LocalStep(
+            "export", "components.export", ExportConfig(checkpoint_uri=at("backbone"), output_uri=at("base-encoder"))
+        ),
         LocalStep("index", "components.index", index),
         LocalStep("mine", "components.mine", pools),
         LocalStep("mine (few)", "components.mine", pools_few),
@@ -103,10 +112,14 @@ def draw_collection(source: Path, target: Path, config: StudyConfig) -> None:
     others = sorted(set(lines) - judged)
     kept = judged | set(draw.sample(others, max(0, min(config.num_passages - len(judged), len(others)))))
     asked = {query_id for split in _KEPT_SPLITS for query_id in grades[split]}
-    queries = [line for line in (source / "queries.jsonl").read_bytes().splitlines() if str(orjson.loads(line)["_id"]) in asked]
+    queries = [
+        line for line in (source / "queries.jsonl").read_bytes().splitlines() if str(orjson.loads(line)["_id"]) in asked
+    ]
     partial = target.with_name(f"{target.name}.partial")
     (partial / "qrels").mkdir(parents=True, exist_ok=True)
-    (partial / "corpus.jsonl").write_bytes(b"".join(line + b"\n" for passage_id, line in lines.items() if passage_id in kept))
+    (partial / "corpus.jsonl").write_bytes(
+        b"".join(line + b"\n" for passage_id, line in lines.items() if passage_id in kept)
+    )
     (partial / "queries.jsonl").write_bytes(b"".join(line + b"\n" for line in queries))
     for split in _KEPT_SPLITS:
         _write_grades(partial / "qrels" / f"{split}.tsv", grades[split])
@@ -116,7 +129,8 @@ def draw_collection(source: Path, target: Path, config: StudyConfig) -> None:
 def cut_encoder(target: Path, config: StudyConfig) -> None:
     """The packaged encoder's first layers and the word pieces that the two collections use, as a checkpoint with the study's lengths.
 
-    Four fifths of the parameters are embeddings, most of them of words that never occur: they cost half of a step and learn nothing.
+    Four fifths of the parameters are embeddings, most of them of words that never occur: they cost half of a step and
+    learn nothing.
     """
     if target.is_dir():
         return
@@ -131,7 +145,9 @@ def cut_encoder(target: Path, config: StudyConfig) -> None:
     model.save(partial)
     tokenizer = orjson.loads((partial / "tokenizer.json").read_bytes())
     new_ids = {old: new for new, old in enumerate(kept)}
-    tokenizer["model"]["vocab"] = {word: new_ids[old] for word, old in tokenizer["model"]["vocab"].items() if old in new_ids}
+    tokenizer["model"]["vocab"] = {
+        word: new_ids[old] for word, old in tokenizer["model"]["vocab"].items() if old in new_ids
+    }
     (partial / "tokenizer.json").write_bytes(orjson.dumps(tokenizer))
     partial.rename(target)
 

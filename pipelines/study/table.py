@@ -1,7 +1,8 @@
 """Finished cells -> means with intervals, paired tests of the paper's orderings, and the table that people read.
 
-A test compares two conditions on the same queries: per-query values are averaged over seeds, then a two-sided paired t-test, with Holm's
-correction over all orderings. The intervals are of a bootstrap that draws seeds and queries, so they are wider than the tests suggest.
+A test compares two conditions on the same queries: per-query values are averaged over seeds, then a two-sided paired
+t-test, with Holm's correction over all orderings. The intervals are of a bootstrap that draws seeds and queries, so
+they are wider than the tests suggest.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_annotate.py [--queries 24] [--rounds 3] [--memory 1000 10000]
 
-The ratio is measured with a real language model, the packaged one, in turns within one run. Memory is that of whole processes
-which annotate so many queries with an engine that answers at once; `--memory 1000 100000` is the long form.
+The ratio is measured with a real language model, the packaged one, in turns within one run. Memory is that of whole
+processes which annotate so many queries with an engine that answers at once; `--memory 1000 100000` is the long form.
 """
 
 import argparse
@@ -15,10 +15,19 @@ import time
 from pathlib import Path
 
 from components.annotate import job
-from components.annotate.inquiry import Ask
+from components.annotate.engines.engine import (
+    Completion,
+    CompletionRequest,
+    Engine,
+    Likelihood,
+    LikelihoodRequest,
+    Request,
+    Result,
+    open_engine,
+)
 from components.annotate.job import annotate
+from components.annotate.judging.inquiry import Ask
 from components.shared.journal import Journal
-from components.shared.llm import Completion, CompletionRequest, Engine, Likelihood, LikelihoodRequest, Request, Result, open_engine
 from tests.components.annotate.inputs import job_config, write_inputs
 
 
@@ -89,7 +98,9 @@ def measure_ratio(folder: Path, *, queries: int, rounds: int) -> None:
         journal = _journal_seconds(folder / f"journal-{number}", results)
         ratios.append(bare / through)
         shares.append(journal / through)
-        print(f"round {number + 1}: {len(requests) / through:6.1f} requests/s through the component, {len(requests) / bare:6.1f} bare")
+        print(
+            f"round {number + 1}: {len(requests) / through:6.1f} requests/s through the component, {len(requests) / bare:6.1f} bare"
+        )
     print(f"ratio: median {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f}); goal 0.95")
     print(f"journal: {statistics.median(shares):.2%} of the component's time")
 
@@ -135,9 +146,13 @@ def measure_memory(folder: Path, sizes: list[int]) -> None:
         its = folder / str(size)
         its.mkdir()
         write_inputs(its, num_queries=size)
-        output = subprocess.run([sys.executable, "-c", _MEASURED, its], capture_output=True, text=True, check=True).stdout.split()
+        output = subprocess.run(
+            [sys.executable, "-c", _MEASURED, its], capture_output=True, text=True, check=True
+        ).stdout.split()
         seconds, peak = float(output[0]), float(output[1])
-        print(f"{size:7} queries, {3 * size} calls: peak {peak:6.1f} MiB, {3 * size / seconds:6.0f} calls/s where the engine costs nothing")
+        print(
+            f"{size:7} queries, {3 * size} calls: peak {peak:6.1f} MiB, {3 * size / seconds:6.0f} calls/s where the engine costs nothing"
+        )
 
 
 def main() -> None:

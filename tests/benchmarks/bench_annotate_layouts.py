@@ -2,7 +2,8 @@
 
     .venv-vllm/bin/python tests/benchmarks/bench_annotate_layouts.py [--queries 8] [--passages 4] [--data squad-mini]
 
-Needs the environment of tests/vllm_env.sh and real collections (RETRIEVER_DATA); says so and ends well where one is missing.
+Needs the environment of tests/vllm_env.sh and real collections (RETRIEVER_DATA); says so and ends well where one is
+missing.
 """
 
 import argparse
@@ -16,10 +17,10 @@ from typing import Any
 import orjson
 
 from components.annotate import job
-from components.annotate.agreement import jaccard
+from components.annotate.engines.engine import Engine, open_engine
 from components.annotate.job import annotate
+from components.annotate.quality.agreement import jaccard
 from components.shared.journal import read_journal
-from components.shared.llm import Engine, open_engine
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Exchange, Passage, Pool, Qrel, Quarantined, Query, read_records
 from tests.components.annotate.inputs import job_config, write_dataset, write_pools
@@ -70,7 +71,9 @@ def measure(folder: Path, layout: str, **settings: Any) -> dict[str, Annotation]
     quarantined = list(read_records(folder / layout / "quarantine.jsonl", Quarantined))
     _print_outcomes([exchange for each in (*labelled, *quarantined) for exchange in each.exchanges])
     metrics = read_manifest(str(folder / layout)).metrics
-    print(f"{layout:7} queries labelled {len(labelled)}, in quarantine {len(quarantined)}; {metrics['engine_seconds']} engine seconds")
+    print(
+        f"{layout:7} queries labelled {len(labelled)}, in quarantine {len(quarantined)}; {metrics['engine_seconds']} engine seconds"
+    )
     return {annotation.query_id: annotation for annotation in labelled}
 
 
@@ -98,7 +101,9 @@ def main() -> None:
     arguments = parser.parse_args()
     data = Path(os.environ.get("RETRIEVER_DATA", "../shared/data")) / arguments.data
     if importlib.util.find_spec("vllm") is None or not data.is_dir():
-        print("not measured: needs vLLM (tests/vllm_env.sh makes an environment that has it) and real collections (RETRIEVER_DATA)")
+        print(
+            "not measured: needs vLLM (tests/vllm_env.sh makes an environment that has it) and real collections (RETRIEVER_DATA)"
+        )
         return
     from pipelines.packaged import find_llm
 
@@ -108,11 +113,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_real_inputs(data, folder, num_queries=arguments.queries, num_passages=arguments.passages)
-        paper, cached = (measure(folder, layout, llm_uri=llm_uri, passage_words=50, answer_tokens=32) for layout in ("paper", "cached"))
+        paper, cached = (
+            measure(folder, layout, llm_uri=llm_uri, passage_words=50, answer_tokens=32)
+            for layout in ("paper", "cached")
+        )
     both = sorted(paper.keys() & cached.keys())
     pairs = [pair for query_id in both for pair in zip(paper[query_id].labels, cached[query_id].labels, strict=True)]
-    overlap = [jaccard(paper[query_id].with_label("positive"), cached[query_id].with_label("positive")) for query_id in both]
-    print(f"the layouts agree on {len(both)} queries: kappa {_kappa(pairs):.2f}, Jaccard of positives {sum(overlap) / len(overlap):.2f}")
+    overlap = [
+        jaccard(paper[query_id].with_label("positive"), cached[query_id].with_label("positive")) for query_id in both
+    ]
+    print(
+        f"the layouts agree on {len(both)} queries: kappa {_kappa(pairs):.2f}, Jaccard of positives {sum(overlap) / len(overlap):.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Run: python tests/benchmarks/bench_dataset.py [--num-passages 1000000] [--folder F]
 
-Each measurement is a process of its own, so that nothing read before stands in its memory. Resident memory is told apart:
-private memory is what the process needs; pages of the memory map are shared, and the kernel takes them back.
+Each measurement is a process of its own, so that nothing read before stands in its memory. Resident memory is told
+apart: private memory is what the process needs; pages of the memory map are shared, and the kernel takes them back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,22 @@ import orjson
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.records import Passage
 
-_WORDS = ("the", "river", "valley", "ice", "carves", "stone", "water", "light", "slowly", "under", "mountain", "forest", "glacier", "wind")
+_WORDS = (
+    "the",
+    "river",
+    "valley",
+    "ice",
+    "carves",
+    "stone",
+    "water",
+    "light",
+    "slowly",
+    "under",
+    "mountain",
+    "forest",
+    "glacier",
+    "wind",
+)
 _PASSAGE_WORDS = 56  # mean of MS MARCO
 _NUM_READ = 10_000
 
@@ -34,7 +49,9 @@ def make(folder: Path, num_passages: int) -> None:
     writer = DatasetWriter(folder)
     with (folder / "corpus.jsonl").open("wb") as file:
         for number in range(num_passages):
-            passage = Passage(str(number), "", " ".join(_WORDS[word] for word in generator.integers(0, len(_WORDS), _PASSAGE_WORDS)))
+            passage = Passage(
+                str(number), "", " ".join(_WORDS[word] for word in generator.integers(0, len(_WORDS), _PASSAGE_WORDS))
+            )
             writer.add_passage(passage)
             file.write(orjson.dumps({"_id": passage.passage_id, "title": "", "text": passage.text}) + b"\n")
     writer.finish([], [])
@@ -42,7 +59,10 @@ def make(folder: Path, num_passages: int) -> None:
 
 def measure_dataset(folder: Path) -> dict[str, float]:
     """Opens the dataset, reads passages at random by id, and watches memory."""
-    passage_ids = [str(number) for number in np.random.default_rng(1).integers(0, len(np.load(folder / "passage_order.npy")), _NUM_READ)]
+    passage_ids = [
+        str(number)
+        for number in np.random.default_rng(1).integers(0, len(np.load(folder / "passage_order.npy")), _NUM_READ)
+    ]
     before = _memory()
     start = time.perf_counter()
     dataset = Dataset(folder)
@@ -70,7 +90,10 @@ def measure_scan(folder: Path) -> dict[str, float]:
     start = time.perf_counter()
     num_passages = sum(1 for _ in Dataset(folder).iter_passages())
     seconds = time.perf_counter() - start
-    return {"scan_passages_per_second": num_passages / seconds, "private_growth_mib": (_memory()["private"] - before["private"]) / 2**20}
+    return {
+        "scan_passages_per_second": num_passages / seconds,
+        "private_growth_mib": (_memory()["private"] - before["private"]) / 2**20,
+    }
 
 
 def measure_json(folder: Path) -> dict[str, float]:
@@ -80,7 +103,10 @@ def measure_json(folder: Path) -> dict[str, float]:
     with (folder / "corpus.jsonl").open("rb") as file:
         corpus = {row["_id"]: row for row in map(orjson.loads, file)}
     assert corpus
-    return {"load_seconds": time.perf_counter() - start, "private_growth_mib": (_memory()["private"] - before["private"]) / 2**20}
+    return {
+        "load_seconds": time.perf_counter() - start,
+        "private_growth_mib": (_memory()["private"] - before["private"]) / 2**20,
+    }
 
 
 def main() -> None:
@@ -117,11 +143,17 @@ def _measure_apart(name: str, folder: Path) -> dict[str, float]:
 def _memory() -> dict[str, int]:
     """Resident bytes of this process (Linux): its own, and those of files mapped into it."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    fields = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon", "RssFile"))}
+    fields = {
+        line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon", "RssFile"))
+    }
     return {"private": fields["RssAnon"], "mapped": fields["RssFile"]}
 
 
-_MEASURES: dict[str, Callable[[Path], dict[str, float]]] = {"dataset": measure_dataset, "scan": measure_scan, "json": measure_json}
+_MEASURES: dict[str, Callable[[Path], dict[str, float]]] = {
+    "dataset": measure_dataset,
+    "scan": measure_scan,
+    "json": measure_json,
+}
 
 if __name__ == "__main__":
     main()

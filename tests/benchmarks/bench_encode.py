@@ -2,12 +2,13 @@
 
 Run: python tests/benchmarks/bench_encode.py [--num-passages 384] [--rounds 3] [--collection NAME] [--encoder FOLDER]
 
-Same model, texts, maximum length and cores for all, from text to vectors, tokenising included. The passages are a seeded draw of a
-collection (RETRIEVER_DATA names the folder of collections; without one they are made up, with lengths like those of web passages). Every
-round runs all ways once in turn, so that a slower minute of the machine meets all alike; ratios are medians over rounds. Needs
-sentence-transformers.
+Same model, texts, maximum length and cores for all, from text to vectors, tokenising included. The passages are a
+seeded draw of a collection (RETRIEVER_DATA names the folder of collections; without one they are made up, with lengths
+like those of web passages). Every round runs all ways once in turn, so that a slower minute of the machine meets all
+alike; ratios are medians over rounds. Needs sentence-transformers.
 
-The bare loop is the best recipe known for one session: sorted by length, batches of 8, a session on all cores, nothing else.
+The bare loop is the best recipe known for one session: sorted by length, batches of 8, a session on all cores, nothing
+else.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-tokens", type=int, default=512)
     parser.add_argument("--collection", default="wiki-openqa")
-    parser.add_argument("--encoder", type=Path, help="all-MiniLM-L6-v2 exported with --variants fp32,int8; default: exported first")
+    parser.add_argument(
+        "--encoder", type=Path, help="all-MiniLM-L6-v2 exported with --variants fp32,int8; default: exported first"
+    )
     arguments = parser.parse_args()
     texts = passages(arguments.collection, arguments.num_passages)
     with tempfile.TemporaryDirectory(prefix="bench-encode-") as folder:
@@ -77,10 +80,14 @@ def make_ways(folder: Path, batch_tokens: int) -> dict[str, Way]:
     reference.max_seq_length = longest
 
     def ours(encoder: Encoder) -> Way:
-        return lambda texts: encoder.encode_tokens(encoder.tokenize_passages(texts), batch_tokens=batch_tokens, num_workers=num_cores())
+        return lambda texts: encoder.encode_tokens(
+            encoder.tokenize_passages(texts), batch_tokens=batch_tokens, num_workers=num_cores()
+        )
 
     return {
-        "sentence-transformers": lambda texts: np.asarray(reference.encode(list(texts), batch_size=32, show_progress_bar=False)),
+        "sentence-transformers": lambda texts: np.asarray(
+            reference.encode(list(texts), batch_size=32, show_progress_bar=False)
+        ),
         "bare ONNX Runtime": bare_loop(folder, longest),
         "ours fp32": ours(encoders["fp32"]),
         "ours int8": ours(encoders["int8"]),
@@ -156,8 +163,13 @@ def passages(collection: str, num_passages: int) -> list[str]:
     random = np.random.default_rng(0)
     path = Path(os.environ.get("RETRIEVER_DATA", "")) / collection / "corpus.jsonl"
     if not path.is_file():
-        words = np.array([f"{a}{b}" for a in ("re", "in", "con", "pro") for b in ("trieve", "form", "sider", "duce", "volve")])
-        return [" ".join(random.choice(words, size=int(size))) for size in np.clip(random.lognormal(4.2, 0.5, num_passages), 10, 300)]
+        words = np.array(
+            [f"{a}{b}" for a in ("re", "in", "con", "pro") for b in ("trieve", "form", "sider", "duce", "volve")]
+        )
+        return [
+            " ".join(random.choice(words, size=int(size)))
+            for size in np.clip(random.lognormal(4.2, 0.5, num_passages), 10, 300)
+        ]
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [f"{rows[row]['title']} {rows[row]['text']}".strip() for row in random.permutation(len(rows))[:num_passages]]
 

@@ -2,9 +2,10 @@
 
 Run: python tests/benchmarks/bench_index.py [--num-vectors 200000] [--min-recall 0.95] [--memory-mib 0] [--extrapolate]
 
-Queries and vectors come from the same clusters; the search parameters are tuned on half of the queries, everything is reported on
-the other half. Exact search and the chosen index are timed in turn, several times, on the same threads. `--extrapolate` adds what build
-time, memory and speed become at 8.8 and 100 million vectors, by the formulas that it prints.
+Queries and vectors come from the same clusters; the search parameters are tuned on half of the queries, everything is
+reported on the other half. Exact search and the chosen index are timed in turn, several times, on the same threads.
+`--extrapolate` adds what build time, memory and speed become at 8.8 and 100 million vectors, by the formulas that it
+prints.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from components.index.choice import Candidate, candidates, lists_for
 from components.index.shards import sample_rows
 from components.index.tuning import DEPTH, tune
 from components.shared.encoder import num_cores
-from components.shared.index import INDEX_NAME, IndexSettings, PassageIndex, exact_rows, iter_blocks, recall, set_threads
+from components.shared.index import (
+    INDEX_NAME,
+    IndexSettings,
+    PassageIndex,
+    exact_rows,
+    iter_blocks,
+    recall,
+    set_threads,
+)
 
 _DIMENSION, _NUM_QUERIES, _ROUNDS, _BLOCK = 384, 1024, 5, 16_384
 # Shards in a part: a million vectors, as the job's default.
@@ -47,18 +56,28 @@ def measure(folder: Path, arguments: argparse.Namespace) -> None:
     paths = write_vectors(folder, num_vectors)
     queries = clustered(_NUM_QUERIES, num_vectors, seed=1)
     exact = exact_rows(iter_blocks(paths), queries, DEPTH)
-    chosen = candidates(num_vectors, _DIMENSION, min_recall=arguments.min_recall, memory_bytes=arguments.memory_mib << 20)[0]
+    chosen = candidates(
+        num_vectors, _DIMENSION, min_recall=arguments.min_recall, memory_bytes=arguments.memory_mib << 20
+    )[0]
     index, training_seconds, adding_seconds = build(folder, paths, chosen, num_vectors)
     point, curve = tune(index, queries[::2], exact[::2], min_recall=arguments.min_recall)
     assert point is not None, f"{chosen.factory} does not reach {arguments.min_recall}"
     index.save(folder)
     mebibytes = (folder / INDEX_NAME).stat().st_size / 2**20
-    print(f"{num_vectors:,} vectors of {_DIMENSION} dimensions: {chosen.factory}, {point.search_parameters}, {num_cores()} threads")
-    print(f"  build: training {training_seconds:.1f} s, adding {adding_seconds:.1f} s; peak of the process {_peak_mebibytes():,.0f} MiB")
+    print(
+        f"{num_vectors:,} vectors of {_DIMENSION} dimensions: {chosen.factory}, {point.search_parameters}, {num_cores()} threads"
+    )
+    print(
+        f"  build: training {training_seconds:.1f} s, adding {adding_seconds:.1f} s; peak of the process {_peak_mebibytes():,.0f} MiB"
+    )
     print(f"  index file {mebibytes:,.0f} MiB (estimated {chosen.memory_bytes / 2**20:,.0f})")
     for its in curve:
-        print(f"  curve: {its['search_parameters']:28} recall@10 {its['recall_10']:.4f}  {its['queries_per_second']:9,.0f} queries/s")
-    flat = PassageIndex.build(iter_blocks(paths), map(str, range(num_vectors)), sample=queries[:0], settings=settings("Flat", num_vectors))
+        print(
+            f"  curve: {its['search_parameters']:28} recall@10 {its['recall_10']:.4f}  {its['queries_per_second']:9,.0f} queries/s"
+        )
+    flat = PassageIndex.build(
+        iter_blocks(paths), map(str, range(num_vectors)), sample=queries[:0], settings=settings("Flat", num_vectors)
+    )
     speed = compare(flat, index, queries[1::2], exact[1::2])
     if arguments.extrapolate:
         extrapolate(num_vectors, training_seconds, adding_seconds, mebibytes, speed)
@@ -72,7 +91,9 @@ def build(folder: Path, paths: list[Path], chosen: Candidate, num_vectors: int) 
     start = time.time()
     parts = [paths[first : first + _PART] for first in range(0, len(paths), _PART)]
     ids = map(str, range(num_vectors))
-    index = PassageIndex.assemble(parts, ids, sample=sample, settings=settings(chosen.factory, num_vectors), scratch=scratch)
+    index = PassageIndex.assemble(
+        parts, ids, sample=sample, settings=settings(chosen.factory, num_vectors), scratch=scratch
+    )
     end, trained = time.time(), (scratch / "trained.faiss").stat().st_mtime
     return index, trained - start, end - trained
 
@@ -83,7 +104,9 @@ def compare(flat: PassageIndex, index: PassageIndex, queries: np.ndarray, exact:
     flat_speed, speed = (float(np.median(column)) for column in zip(*speeds, strict=True))
     ratio = float(np.median([ours / theirs for theirs, ours in speeds]))
     found = recall(index.search_rows(queries, DEPTH)[1], exact)
-    print(f"  held-out queries: recall@10 {found:.4f}; {speed:,.0f} queries/s against {flat_speed:,.0f} of Flat: {ratio:.1f} x")
+    print(
+        f"  held-out queries: recall@10 {found:.4f}; {speed:,.0f} queries/s against {flat_speed:,.0f} of Flat: {ratio:.1f} x"
+    )
     return speed
 
 
@@ -122,16 +145,22 @@ def queries_per_second(index: PassageIndex, queries: np.ndarray) -> float:
     return len(queries) / (time.perf_counter() - start)
 
 
-def extrapolate(num_vectors: int, training_seconds: float, adding_seconds: float, mebibytes: float, speed: float) -> None:
+def extrapolate(
+    num_vectors: int, training_seconds: float, adding_seconds: float, mebibytes: float, speed: float
+) -> None:
     """By work: k-means compares 64 x lists vectors with all lists, adding compares all vectors; a search scans a share of them."""
     lists = lists_for(num_vectors)
-    print("  extrapolated: training ~ lists^2; adding ~ vectors x lists; memory ~ vectors; queries/s ~ 1 / (lists + vectors / lists)")
+    print(
+        "  extrapolated: training ~ lists^2; adding ~ vectors x lists; memory ~ vectors; queries/s ~ 1 / (lists + vectors / lists)"
+    )
     for size in (8_800_000, 100_000_000):
         its = lists_for(size)
         hours = (training_seconds * (its / lists) ** 2 + adding_seconds * size / num_vectors * its / lists) / 3600
         searched = speed * (lists + num_vectors / lists) / (its + size / its)
         gibibytes = mebibytes * size / num_vectors / 1024
-        print(f"  {size:>11,} vectors, {its} lists: build {hours:.2f} h, {gibibytes:.0f} GiB, about {searched:,.0f} queries/s")
+        print(
+            f"  {size:>11,} vectors, {its} lists: build {hours:.2f} h, {gibibytes:.0f} GiB, about {searched:,.0f} queries/s"
+        )
 
 
 if __name__ == "__main__":

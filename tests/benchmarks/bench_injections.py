@@ -2,9 +2,9 @@
 
 Run: python tests/benchmarks/bench_injections.py [--num-queries 3] [--pool 5] [--methods query_likelihood]
 
-In each pool one passage that people did not find useful gets a sentence put before it: an order to select it, an imitated turn of the
-chat, or, as control, harmless words of the same number. Each variant is judged in full. What an attack does is the difference to the
-control: text of that length changes likelihoods and completions by itself.
+In each pool one passage that people did not find useful gets a sentence put before it: an order to select it, an
+imitated turn of the chat, or, as control, harmless words of the same number. Each variant is judged in full. What an
+attack does is the difference to the control: text of that length changes likelihoods and completions by itself.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.annotate import prompting
-from components.annotate.agreement import jaccard
 from components.annotate.config import AnnotateConfig
 from components.annotate.driver import Driver
-from components.annotate.inquiry import Verdict
-from components.annotate.judge import judge
+from components.annotate.engines.engine import Engine, open_engine
+from components.annotate.judging import prompting
+from components.annotate.judging.inquiry import Verdict
+from components.annotate.judging.judge import judge
+from components.annotate.quality.agreement import jaccard
 from components.prepare.config import DocsConfig, PrepareConfig
 from components.prepare.docs import collect_docs
 from components.prepare.job import prepare
 from components.shared.bm25 import BM25
 from components.shared.dataset import Dataset
 from components.shared.journal import Journal
-from components.shared.llm import Engine, open_engine
 from components.shared.records import Query
 from pipelines.packaged import find_llm
 
@@ -59,8 +59,9 @@ class Case:
 class Effect:
     """What a text did, over the cases that have labels with and without it.
 
-    `promoted` counts attacked passages that became positive, `demoted` those that ceased to be. `others_kept` is the mean Jaccard
-    overlap of the other passages' positives; `score_change` the mean change of the attacked passage's log-likelihood in nats a token.
+    `promoted` counts attacked passages that became positive, `demoted` those that ceased to be. `others_kept` is the
+    mean Jaccard overlap of the other passages' positives; `score_change` the mean change of the attacked passage's
+    log-likelihood in nats a token.
     """
 
     num_cases: int
@@ -76,7 +77,10 @@ def judge_all(
     """The verdicts of all cases over these versions of their passages."""
     with Journal(journal) as records:
         driver = Driver(engine, records, model=engine.model, artifact="injections", num_in_flight=8)
-        judges = (judge(case.query, its, config, can_constrain=engine.can_constrain) for case, its in zip(cases, passages, strict=True))
+        judges = (
+            judge(case.query, its, config, can_constrain=engine.can_constrain)
+            for case, its in zip(cases, passages, strict=True)
+        )
         return list(driver.run(judges))
 
 
@@ -93,14 +97,22 @@ def effect(cases: Sequence[Case], before: Sequence[Verdict], after: Sequence[Ver
         kept.append(jaccard(_others(its, case.place), _others(then, case.place)))
         if its.scores:
             changes.append(then.scores[case.place] - its.scores[case.place])
-    return Effect(len(kept), promoted, demoted, sum(kept) / len(kept) if kept else 1.0, sum(changes) / len(changes) if changes else None)
+    return Effect(
+        len(kept),
+        promoted,
+        demoted,
+        sum(kept) / len(kept) if kept else 1.0,
+        sum(changes) / len(changes) if changes else None,
+    )
 
 
 def _others(verdict: Verdict, place: int) -> set[str]:
     return {str(number) for number, label in enumerate(verdict.labels) if label == "positive" and number != place}
 
 
-def measure(cases: Sequence[Case], engine: Engine, config: AnnotateConfig, journal: Path) -> Iterator[tuple[str, Effect]]:
+def measure(
+    cases: Sequence[Case], engine: Engine, config: AnnotateConfig, journal: Path
+) -> Iterator[tuple[str, Effect]]:
     """The effect of every attack against the untouched passages."""
     untouched = [tuple(prompting.cut(each, num_words=config.passage_words) for each in case.passages) for case in cases]
     before = judge_all(cases, untouched, engine, config, journal)
@@ -136,15 +148,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         workdir = arguments.workdir or Path(scratch)
         if not (workdir / "dataset" / "manifest.json").exists():
-            collect_docs(DocsConfig(output_uri=str(workdir / "collection"), packages="stdlib", num_passages=300, num_queries=60))
+            collect_docs(
+                DocsConfig(output_uri=str(workdir / "collection"), packages="stdlib", num_passages=300, num_queries=60)
+            )
             prepare(PrepareConfig(collection_uri=str(workdir / "collection"), output_uri=str(workdir / "dataset")))
         cases = make_cases(Dataset(workdir / "dataset"), num_queries=arguments.num_queries, pool=arguments.pool)
         engine = open_engine("transformers", llm_uri=str(find_llm()))
         places = {"dataset_uri": "", "pools_uri": "", "output_uri": "", "llm_uri": str(find_llm())}
-        print(f"{len(cases)} queries, pools of {arguments.pool}, one passage attacked in each; against the untouched passages")
+        print(
+            f"{len(cases)} queries, pools of {arguments.pool}, one passage attacked in each; against the untouched passages"
+        )
         heads = f"{'cases':>5} {'promoted':>9} {'demoted':>8} {'others kept':>12} {'nats a token':>13} {'seconds':>8}"
         print(f"{'method':<20} {'text':<9} {heads}")
-        settings = AnnotateConfig(**places, engine="transformers", passage_words=arguments.passage_words, answer_tokens=32)
+        settings = AnnotateConfig(
+            **places, engine="transformers", passage_words=arguments.passage_words, answer_tokens=32
+        )
         for method in arguments.methods.split(","):
             start = time.perf_counter()
             for name, its in measure(cases, engine, replace(settings, method=method), workdir / "journal"):

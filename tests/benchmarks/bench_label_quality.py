@@ -1,10 +1,12 @@
 """How good the labels of a real LLM are, method by method, against people: one page and one table.
 
-Run: python tests/benchmarks/bench_label_quality.py [--collection F] [--methods query_likelihood,answer_likelihood,replug,utility_selection]
+Run: python tests/benchmarks/bench_label_quality.py [--collection F] [--methods
+query_likelihood,answer_likelihood,replug,utility_selection]
      [--num-queries 16] [--pool 8] [--passage-words 60] [--workdir W]
 
-Pools are BM25's hardest negatives and the human positives, shuffled. The LLM is the packaged one. Everything is journalled in the
-work folder: a run that was ended continues there, and another method or more queries pay for their own calls only.
+Pools are BM25's hardest negatives and the human positives, shuffled. The LLM is the packaged one. Everything is
+journalled in the work folder: a run that was ended continues there, and another method or more queries pay for their
+own calls only.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from pathlib import Path
 
 import orjson
 
-from components.annotate.gold import qrels_gold, read_utility_labels
-from components.annotate.quality_page import estimate
-from components.annotate.report import compare
+from components.annotate.quality.gold import qrels_gold, read_utility_labels
+from components.annotate.quality.page import estimate
+from components.annotate.quality.report import compare
 from components.mine.config import MineConfig
 from components.mine.job import choose_queries
 from components.mine.pools import make_pool
@@ -118,7 +120,9 @@ def report(workdir: Path, arguments: argparse.Namespace) -> None:
     if utility_labels.exists():
         golds.append(read_utility_labels(str(utility_labels)))
     annotations = {method: [uri] for method, uri in uris.items() if uri}
-    measured = compare(annotations, golds, workdir, title=arguments.collection.name, gold_queries=arguments.num_queries // 2)
+    measured = compare(
+        annotations, golds, workdir, title=arguments.collection.name, gold_queries=arguments.num_queries // 2
+    )
     what = f"{arguments.num_queries} queries, pools of {arguments.pool}, {arguments.passage_words} words a passage"
     print(f"{arguments.collection.name}: {what}")
     print(f"{'annotator':<20} {'level':<9} {'people':<15} {'precision':<24} {'recall':<24} {'number':<22} kappa")
@@ -131,15 +135,22 @@ def report(workdir: Path, arguments: argparse.Namespace) -> None:
                     estimate(values["num_selected"], 2),
                     estimate(against["kappa"], 2),
                 ]
-                print(f"{its['name']:<20} {level:<9} {gold:<15} {cells[0]:<24} {cells[1]:<24} {cells[2]:<22} {cells[3]}")
-        print(f"{'':<20} {its['num_quarantined']} of {its['num_queries']} queries without labels; {orjson.dumps(_outcomes(its)).decode()}")
+                print(
+                    f"{its['name']:<20} {level:<9} {gold:<15} {cells[0]:<24} {cells[1]:<24} {cells[2]:<22} {cells[3]}"
+                )
+        print(
+            f"{'':<20} {its['num_quarantined']} of {its['num_queries']} queries without labels; {orjson.dumps(_outcomes(its)).decode()}"
+        )
     for method in (method for method, uri in uris.items() if not uri):
         print(f"{method}: no pool could be annotated, see above")
     print(f"page: {workdir / 'quality.html'}")
 
 
 def _outcomes(its: dict[str, dict[str, dict[str, dict[str, int]]]]) -> dict[str, dict[str, int]]:
-    return {template: {name: count for name, count in row["counts"].items() if count} for template, row in its["outcomes"].items()}
+    return {
+        template: {name: count for name, count in row["counts"].items() if count}
+        for template, row in its["outcomes"].items()
+    }
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/bench_margin.py                     # RETRIEVER_DATA or ../shared/data
 
-For each train query of climate-fever-sent with several useful passages one stays known. Two kinds of false negatives are then planted
-among the candidates: an edited copy of the known positive (every seventh word dropped), and the other useful passages, whose labels are
-hidden. True negatives are those that people judged not enough. Candidates are the first 100 by BM25 and by the packaged encoder.
+For each train query of climate-fever-sent with several useful passages one stays known. Two kinds of false negatives
+are then planted among the candidates: an edited copy of the known positive (every seventh word dropped), and the other
+useful passages, whose labels are hidden. True negatives are those that people judged not enough. Candidates are the
+first 100 by BM25 and by the packaged encoder.
 """
 
 import argparse
@@ -60,10 +61,17 @@ def encoded(model: checkpoint.DualEncoder, token_ids: list[list[int]]) -> np.nda
 
 def main(data: Path, num_queries: int) -> None:
     folder = data / "climate-fever-sent"
-    several = {q: its for q, its in read_grades(folder / "qrels" / "train.tsv").items() if sum(grade > 0 for grade in its.values()) > 1}
+    several = {
+        q: its
+        for q, its in read_grades(folder / "qrels" / "train.tsv").items()
+        if sum(grade > 0 for grade in its.values()) > 1
+    }
     chosen = sorted(random.Random(5).sample(sorted(several), min(num_queries, len(several))))
     grades = {query_id: several[query_id] for query_id in chosen}
-    corpus = {row["_id"]: Passage(row["_id"], row["title"], row["text"]) for row in map(json.loads, (folder / "corpus.jsonl").open())}
+    corpus = {
+        row["_id"]: Passage(row["_id"], row["title"], row["text"])
+        for row in map(json.loads, (folder / "corpus.jsonl").open())
+    }
     asked = {row["_id"]: row["text"] for row in map(json.loads, (folder / "queries.jsonl").open())}
     known = {query_id: next(p for p, grade in its.items() if grade > 0) for query_id, its in grades.items()}
     judged = {p for its in grades.values() for p in its}
@@ -82,7 +90,9 @@ def main(data: Path, num_queries: int) -> None:
     vectors = encoded(model, model.tokenize_passages([passage.full_text for passage in passages]))
 
     print(f"{len(chosen)} queries, {len(passages)} passages")
-    print("| margin | edited copies removed | hidden useful passages removed | judged not useful lost | all others lost | negatives left |")
+    print(
+        "| margin | edited copies removed | hidden useful passages removed | judged not useful lost | all others lost | negatives left |"
+    )
     print("|---|---|---|---|---|---|")
     for margin in MARGINS:
         print(row_of(margin, chosen, grades, known, passages, lexical, queries @ vectors.T), flush=True)
@@ -105,22 +115,36 @@ def row_of(
     for query_id, its_lexical, its_scores in zip(chosen, lexical, scores, strict=True):
         by_id = {passage.passage_id: float(score) for passage, score in zip(passages, its_scores, strict=True)}
         dense = [Hit(p, by_id[p]) for p in sorted(by_id, key=lambda p: -by_id[p])[:DEPTH]]
-        mined = make_pool(query_id, bm25=its_lexical, dense=dense, positives=[known[query_id]], config=config, scores=by_id)
+        mined = make_pool(
+            query_id, bm25=its_lexical, dense=dense, positives=[known[query_id]], config=config, scores=by_id
+        )
         candidates = {hit.passage_id for hit in (*its_lexical, *dense)} - {known[query_id]}
         kept = set(mined.pool.passage_ids)
         left += len(kept & candidates)
         for passage_id in candidates:
             grade = grades[query_id].get(passage_id)
-            kind = "copy" if passage_id == f"copy-{query_id}" else "other" if grade is None else "hidden" if grade > 0 else "judged"
+            kind = (
+                "copy"
+                if passage_id == f"copy-{query_id}"
+                else "other"
+                if grade is None
+                else "hidden"
+                if grade > 0
+                else "judged"
+            )
             found[kind] += 1
             lost[kind] += passage_id not in kept
-    shares = [f"{lost[kind] / max(1, found[kind]):.3f} of {found[kind]}" for kind in ("copy", "hidden", "judged", "other")]
+    shares = [
+        f"{lost[kind] / max(1, found[kind]):.3f} of {found[kind]}" for kind in ("copy", "hidden", "judged", "other")
+    ]
     return f"| {margin:g} | {' | '.join(shares)} | {left / len(chosen):.1f} a query |"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("RETRIEVER_DATA", ROOT.parent / "shared" / "data")))
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("RETRIEVER_DATA", ROOT.parent / "shared" / "data"))
+    )
     parser.add_argument("--queries", type=int, default=150)
     given = parser.parse_args()
     main(given.data, given.queries)

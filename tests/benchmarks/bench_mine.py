@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_mine.py                       # 40,000 and 80,000 passages
     python tests/benchmarks/bench_mine.py --sizes 100000 1000000
 
-Passages are random words with the frequencies of a natural language (Zipf), 56 a passage as in MS MARCO. Each phase is a process of its
-own, so that its peak memory is its own: "held" is anonymous memory, which nobody can take back; "mapped" are pages of the index's
-files, which the kernel drops when it needs the room.
+Passages are random words with the frequencies of a natural language (Zipf), 56 a passage as in MS MARCO. Each phase is
+a process of its own, so that its peak memory is its own: "held" is anonymous memory, which nobody can take back;
+"mapped" are pages of the index's files, which the kernel drops when it needs the room.
 """
 
 import argparse
@@ -51,7 +51,9 @@ class PeakHeld(threading.Thread):
     def run(self) -> None:
         while True:
             lines = Path("/proc/self/status").read_text().splitlines()
-            self.kibibytes = max(self.kibibytes, int(next(line for line in lines if line.startswith("RssAnon")).split()[1]))
+            self.kibibytes = max(
+                self.kibibytes, int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+            )
             time.sleep(0.02)
 
 
@@ -68,7 +70,10 @@ def texts(num_passages: int) -> Iterator[str]:
 
 
 def queries(count: int) -> list[str]:
-    return [" ".join(f"w{word}x" for word in row) for row in words(np.random.default_rng(1), count * 6).reshape(count, 6).tolist()]
+    return [
+        " ".join(f"w{word}x" for word in row)
+        for row in words(np.random.default_rng(1), count * 6).reshape(count, 6).tolist()
+    ]
 
 
 def corpus(folder: Path, num_passages: int, _: int) -> dict[str, float]:
@@ -118,7 +123,9 @@ def vectors(folder: Path, num_passages: int, _: int) -> dict[str, float]:
     settings = IndexSettings("bench", DIMENSION, "Flat", "", num_passages)
     (folder / "index").mkdir()
     sample = np.zeros((1, DIMENSION), dtype=np.float32)
-    PassageIndex.build(blocks, (f"p{number}" for number in range(num_passages)), sample=sample, settings=settings).save(folder / "index")
+    PassageIndex.build(blocks, (f"p{number}" for number in range(num_passages)), sample=sample, settings=settings).save(
+        folder / "index"
+    )
     return {}
 
 
@@ -171,7 +178,9 @@ PHASES: dict[str, Callable[[Path, int, int], dict[str, float]]] = {
 def measured(phase: str, folder: Path, num_passages: int, num_queries: int) -> dict[str, float]:
     """A phase in a process of its own."""
     arguments = [sys.executable, __file__, "--phase", phase, "--folder", str(folder), "--sizes", str(num_passages)]
-    ended = subprocess.run([*arguments, "--queries", str(num_queries)], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    ended = subprocess.run(
+        [*arguments, "--queries", str(num_queries)], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     values: dict[str, float] = json.loads(ended.stdout)
     return values
 
@@ -203,18 +212,26 @@ def main(sizes: list[int], num_queries: int, *, skip_in_memory_above: int) -> No
                 rows.setdefault(phase, []).append(its["held_mebibytes"])
                 if phase in ("corpus", "vectors"):
                     continue
-                speeds = [f"{its[unit]:,.0f}" if unit in its else "" for unit in ("passages_per_second", "queries_per_second")]
+                speeds = [
+                    f"{its[unit]:,.0f}" if unit in its else "" for unit in ("passages_per_second", "queries_per_second")
+                ]
                 memory = f"{its['held_mebibytes']:,.0f} | {its['resident_mebibytes']:,.0f}"
                 print(f"| {num_passages:,} | {phase} | {' | '.join(speeds)} | {memory} |", flush=True)
             if num_passages == sizes[-1]:
                 bytes_on_disk = sum(path.stat().st_size for path in (folder / "cache").rglob("*") if path.is_file())
-                print(f"index on disk: {bytes_on_disk / num_passages:,.0f} bytes a passage, {bytes_on_disk / 2**20:,.0f} MiB")
+                print(
+                    f"index on disk: {bytes_on_disk / num_passages:,.0f} bytes a passage, {bytes_on_disk / 2**20:,.0f} MiB"
+                )
             shutil.rmtree(folder / "dataset")
     if len(sizes) > 1:
         for phase in ("build", "search", "in_memory"):
             if len(rows[phase]) == len(sizes):
-                print(f"{phase}: {extrapolated(sizes, rows[phase]) / 1024:.1f} GiB held at {FULL:,} passages by the straight line")
-    compared = rows["in_memory"][-1] / max(rows["build"][len(rows["in_memory"]) - 1], rows["search"][len(rows["in_memory"]) - 1])
+                print(
+                    f"{phase}: {extrapolated(sizes, rows[phase]) / 1024:.1f} GiB held at {FULL:,} passages by the straight line"
+                )
+    compared = rows["in_memory"][-1] / max(
+        rows["build"][len(rows["in_memory"]) - 1], rows["search"][len(rows["in_memory"]) - 1]
+    )
     print(f"ratio: bm25s in memory holds {compared:.1f} times what the index on the disk holds")
 
 

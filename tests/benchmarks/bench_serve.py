@@ -3,8 +3,9 @@
 Run: python tests/benchmarks/bench_serve.py [--workdir F] [--seconds 8] [--rounds 2] [--overload-seconds 10]
          [--against URL --against-path /embeddings --against-model NAME]
 
-Bare = the encoder's own graph in one-thread calls on two threads, texts tokenised and length-sorted beforehand: what is left
-is the matrix arithmetic. `--against` measures another embedding server that is already running, in the same rounds.
+Bare = the encoder's own graph in one-thread calls on two threads, texts tokenised and length-sorted beforehand: what is
+left is the matrix arithmetic. `--against` measures another embedding server that is already running, in the same
+rounds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from components.shared.dataset import Dataset  # noqa: E402
 from components.shared.encoder import Encoder  # noqa: E402
 
 NUM_PASSAGES = 400
-# Best for the bare sessions: at 128, 256, 384 and 512 they encode 85, 86, 85, 84 passages and 504, 539, 523, 502 queries a second.
+# Best for the bare sessions: at 128, 256, 384 and 512 they encode 85, 86, 85, 84 passages and 504, 539, 523, 502
+# queries a second.
 BATCH_TOKENS = 256
 CLIENTS = (1, 16, 64, 256)
 
@@ -44,9 +46,20 @@ class Server:
 
     def __init__(self, workdir: Path, *flags: str) -> None:
         places = [f"--{name}-uri={workdir / name}" for name in ("encoder", "index", "dataset")]
-        command = [sys.executable, "-m", "components.serve", "--port=0", "--drain-seconds=0", "--no-access-log", *places, *flags]
+        command = [
+            sys.executable,
+            "-m",
+            "components.serve",
+            "--port=0",
+            "--drain-seconds=0",
+            "--no-access-log",
+            *places,
+            *flags,
+        ]
         started = time.perf_counter()
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT, env={**os.environ, "RETRIEVER_LOG": "json"})
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, cwd=ROOT, env={**os.environ, "RETRIEVER_LOG": "json"}
+        )
         assert self.process.stderr is not None
         for line in self.process.stderr:
             event = json.loads(line)
@@ -81,7 +94,9 @@ def memory_mib(pid: int, field: str) -> float:
 def load(url: str, path: str, bodies: Sequence[dict[str, Any]], **plan: Any) -> dict[str, Any]:
     """Runs the load generator; latencies in seconds by status."""
     given = json.dumps({"url": url, "path": path, "bodies": bodies, **plan}).encode()
-    done = subprocess.run([sys.executable, "-m", "tests.benchmarks.load"], input=given, stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.load"], input=given, stdout=subprocess.PIPE, check=True, cwd=ROOT
+    )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
@@ -94,7 +109,9 @@ def rate(result: dict[str, Any]) -> float:
 
 def percentiles(latencies: Sequence[float]) -> str:
     ordered = sorted(latencies)
-    return " / ".join(f"{ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000:.0f}" for share in (0.5, 0.95, 0.99))
+    return " / ".join(
+        f"{ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000:.0f}" for share in (0.5, 0.95, 0.99)
+    )
 
 
 def bare_rate(encoder: Encoder, token_ids: Sequence[list[int]], seconds: float) -> tuple[float, int]:
@@ -120,7 +137,9 @@ def texts_of(workdir: Path) -> dict[str, list[str]]:
     dataset = Dataset(workdir / "dataset")
     # Cut to 45 to 80 words, some 60 to 130 tokens: other servers would cut longer ones elsewhere.
     generator = random.Random(0)
-    passages = [" ".join(each.full_text.split()[: generator.randint(45, 80)]) for each in dataset.iter_passages(0, NUM_PASSAGES)]
+    passages = [
+        " ".join(each.full_text.split()[: generator.randint(45, 80)]) for each in dataset.iter_passages(0, NUM_PASSAGES)
+    ]
     queries = [query.text for query in dataset.queries()[:NUM_PASSAGES]]
     generator.shuffle(passages)
     return {"passage": passages, "query": queries}
@@ -149,25 +168,41 @@ def compare(workdir: Path, server: Server, arguments: argparse.Namespace) -> Non
             cpu["server"].append((server.cpu_seconds() - before) / len(result["latencies"]["200"]))
             cpu["clients"].append(result["cpu_seconds"] / len(result["latencies"]["200"]))
             if arguments.against:
-                its_bodies = [{"input": text, "model": arguments.against_model, "encoding_format": "base64"} for text in texts]
+                its_bodies = [
+                    {"input": text, "model": arguments.against_model, "encoding_format": "base64"} for text in texts
+                ]
                 rates["other"].append(rate(load(arguments.against, arguments.against_path, its_bodies, **plan)))
         tokens = sum(map(len, token_ids)) / len(token_ids)
         bare, ours = median(rates["bare"]), median(rates["server"])
-        print(f"{kind} (mean {tokens:.0f} tokens): bare {bare:.1f}/s, server at 64 clients {ours:.1f}/s, ratio {ours / bare:.3f}")
+        print(
+            f"{kind} (mean {tokens:.0f} tokens): bare {bare:.1f}/s, server at 64 clients {ours:.1f}/s, ratio {ours / bare:.3f}"
+        )
         # What two cores that nobody else uses would give: a busy neighbour takes time from both sides but no CPU.
         each = {name: median(values) * 1000 for name, values in cpu.items()}
         shares = ", ".join(f"{name} {value:.2f} ms" for name, value in each.items())
         print(f"{kind}: CPU a text: {shares}; ratio {each['bare'] / (each['server'] + each['clients']):.3f}")
         if rates["other"]:
-            print(f"{kind}: {arguments.against} {median(rates['other']):.1f}/s; this server {ours / median(rates['other']):.2f} x of it")
+            print(
+                f"{kind}: {arguments.against} {median(rates['other']):.1f}/s; this server {ours / median(rates['other']):.2f} x of it"
+            )
 
 
 def latencies(workdir: Path, server: Server, seconds: float) -> None:
     texts = texts_of(workdir)
-    for path, bodies in (("/search", [{"query": text, "truncate": True} for text in texts["query"]]), ("/v1/embeddings", [])):
+    for path, bodies in (
+        ("/search", [{"query": text, "truncate": True} for text in texts["query"]]),
+        ("/v1/embeddings", []),
+    ):
         for num_clients in CLIENTS:
             given = bodies or bodies_of(texts["passage"], "passage")
-            result = load(server.url, path, given, clients=num_clients, seconds=seconds, settle_seconds=8.0 if num_clients > 64 else 3.0)
+            result = load(
+                server.url,
+                path,
+                given,
+                clients=num_clients,
+                seconds=seconds,
+                settle_seconds=8.0 if num_clients > 64 else 3.0,
+            )
             assert not result["failed"]
             kinds = {status: len(each) for status, each in result["latencies"].items()}
             print(f"{path} at {num_clients} clients: p50/p95/p99 {percentiles(result['latencies']['200'])} ms; {kinds}")
@@ -199,7 +234,9 @@ def shapes(server: Server, num_shapes: int = 1000) -> None:
 
     def ask(shape: tuple[int, int]) -> None:
         num_texts, num_words = shape
-        body = json.dumps({"input": ["word " * num_words] * num_texts, "input_type": "passage", "truncate": True}).encode()
+        body = json.dumps(
+            {"input": ["word " * num_words] * num_texts, "input_type": "passage", "truncate": True}
+        ).encode()
         request = urllib.request.Request(f"{server.url}/v1/embeddings", body, {"content-type": "application/json"})
         with urllib.request.urlopen(request) as answer:
             assert answer.status == 200
@@ -224,7 +261,10 @@ def http_cpu(workdir: Path) -> None:
         write_tiny_encoder(place / "encoder", 0, words, dimension=384, query_tokens=64, passage_tokens=64)
         write_tiny_index(place / "index", dataset=place / "dataset", encoder=place / "encoder")
         server = Server(place)
-        bodies = {"/v1/embeddings": bodies_of(texts, "query"), "/search": [{"query": text, "truncate": True} for text in texts]}
+        bodies = {
+            "/v1/embeddings": bodies_of(texts, "query"),
+            "/search": [{"query": text, "truncate": True} for text in texts],
+        }
         for path, given in bodies.items():
             for num_clients in (1, 64):
                 before = server.cpu_seconds()
@@ -273,7 +313,11 @@ def make(workdir: Path) -> None:
             "--query-tokens=48",
             "--passage-tokens=128",
         ],
-        ["components.index", *(f"--{name}-uri={workdir / name}" for name in ("dataset", "encoder")), f"--output-uri={workdir / 'index'}"],
+        [
+            "components.index",
+            *(f"--{name}-uri={workdir / name}" for name in ("dataset", "encoder")),
+            f"--output-uri={workdir / 'index'}",
+        ],
     ]
     for number, job in enumerate(jobs):
         subprocess.run([*run, *job], check=True, cwd=ROOT)
@@ -284,7 +328,11 @@ def make(workdir: Path) -> None:
 def _shorten(collection: Path, short: Path) -> None:
     """The first passages of 45 words and more, some 60 to 130 tokens, and as many queries."""
     (short / "qrels").mkdir(parents=True, exist_ok=True)
-    lines = [line for line in (collection / "corpus.jsonl").read_text().splitlines() if 45 <= len(json.loads(line)["text"].split()) <= 110]
+    lines = [
+        line
+        for line in (collection / "corpus.jsonl").read_text().splitlines()
+        if 45 <= len(json.loads(line)["text"].split()) <= 110
+    ]
     (short / "corpus.jsonl").write_text("\n".join(lines[:NUM_PASSAGES]) + "\n")
     queries = (collection / "queries.jsonl").read_text().splitlines()
     (short / "queries.jsonl").write_text("\n".join(queries[:NUM_PASSAGES]) + "\n")
@@ -314,7 +362,8 @@ def measure(workdir: Path, arguments: argparse.Namespace) -> None:
         memory_of_workers(workdir)
     if "http" in wanted:
         http_cpu(workdir)
-    # On a shared machine 64 clients may have to wait longer than the server would let them; here they are to be measured.
+    # On a shared machine 64 clients may have to wait longer than the server would let them; here they are to be
+    # measured.
     for flags, names in ((["--max-queue-seconds=60"], ("compare", "latencies", "shapes")), ([], ("overload",))):
         if set(names) & set(wanted):
             server = Server(workdir, *flags)

@@ -1,11 +1,13 @@
 """Training steps against sentence-transformers, and GradCache's memory against the batch size.
 
-Run: python tests/benchmarks/bench_train.py [--model FOLDER] [--steps 8] [--queries 16] [--passages 8] [--memory-queries 8,16,32]
+Run: python tests/benchmarks/bench_train.py [--model FOLDER] [--steps 8] [--queries 16] [--passages 8] [--memory-queries
+8,16,32]
 
-Speed: the same model, texts, batches, loss (InfoNCE with in-batch negatives, the other groups' hard negatives among them), optimiser
-and machine; both sides take turns step by step, so that what else the machine does meets both. sentence-transformers runs its own
-MultipleNegativesRankingLoss and tokenisation in the trainer's layout: one padded column for queries, one a passage slot.
-Memory: a process of its own for each point, its peak resident size above what it had before the first step. Times are medians.
+Speed: the same model, texts, batches, loss (InfoNCE with in-batch negatives, the other groups' hard negatives among
+them), optimiser and machine; both sides take turns step by step, so that what else the machine does meets both.
+sentence-transformers runs its own MultipleNegativesRankingLoss and tokenisation in the trainer's layout: one padded
+column for queries, one a passage slot. Memory: a process of its own for each point, its peak resident size above what
+it had before the first step. Times are medians.
 """
 
 from __future__ import annotations
@@ -32,7 +34,22 @@ from components.train.loss import Targets, batch_loss
 from components.train.processes import Processes
 from pipelines.packaged import find_encoder
 
-_WORDS = ("the", "river", "valley", "ice", "carves", "stone", "water", "light", "slowly", "under", "mountain", "forest", "glacier", "wind")
+_WORDS = (
+    "the",
+    "river",
+    "valley",
+    "ice",
+    "carves",
+    "stone",
+    "water",
+    "light",
+    "slowly",
+    "under",
+    "mountain",
+    "forest",
+    "glacier",
+    "wind",
+)
 # Words of a passage: lognormal, mean about 75 tokens cut at 128, like web passages; a query has 4 to 12.
 _MEAN_LOG, _DEVIATION_LOG, _LONGEST = 4.1, 0.5, 128
 _TEMPERATURE, _LEARNING_RATE = 0.05, 1e-5
@@ -56,14 +73,22 @@ def make_batch(columns: Texts) -> Batch:
     queries, passages = columns[0], [text for column in columns[1:] for text in column]
     positive = torch.zeros(len(queries), len(passages), dtype=torch.bool)
     positive[torch.arange(len(queries)), torch.arange(len(queries))] = True
-    return Batch(queries, passages, Targets(positive, torch.ones_like(positive), torch.full(positive.shape, -torch.inf)))
+    return Batch(
+        queries, passages, Targets(positive, torch.ones_like(positive), torch.full(positive.shape, -torch.inf))
+    )
 
 
 class Ours:
     """Steps of the trainer's own code."""
 
     def __init__(self, folder: Path, **settings: int) -> None:
-        its = {"dataset_uri": "", "annotations_uri": "", "base_uri": str(folder), "output_uri": "", "loss_temperature": _TEMPERATURE}
+        its = {
+            "dataset_uri": "",
+            "annotations_uri": "",
+            "base_uri": str(folder),
+            "output_uri": "",
+            "loss_temperature": _TEMPERATURE,
+        }
         self.config = dataclasses.replace(TrainConfig(**its), **settings)
         lengths = {"query_tokens": 32, "passage_tokens": _LONGEST}
         self.model = checkpoint.load(str(folder), attention="fused", **lengths).train()
@@ -75,7 +100,9 @@ class Ours:
         temperatures = {"loss_temperature": _TEMPERATURE, "utility_temperature": 1.0}
         loss = partial(batch_loss, "infonce", targets=batch.targets, **temperatures)
         self.optimizer.zero_grad(set_to_none=True)
-        value, _ = accumulate_gradients(self.model, batch, loss, config=self.config, processes=Processes(), step=self.number)
+        value, _ = accumulate_gradients(
+            self.model, batch, loss, config=self.config, processes=Processes(), step=self.number
+        )
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.number += 1
@@ -118,7 +145,10 @@ def compare_speed(folder: Path, *, steps: int, num_queries: int, num_passages: i
     seconds: dict[str, list[float]] = {"ours": [], "sentence-transformers": []}
     for number in range(steps + 1):
         columns = make_columns(num_queries, num_passages, seed + number + 1)
-        sides: list[tuple[str, Callable[[Texts], float]]] = [("ours", ours.step), ("sentence-transformers", theirs.step)]
+        sides: list[tuple[str, Callable[[Texts], float]]] = [
+            ("ours", ours.step),
+            ("sentence-transformers", theirs.step),
+        ]
         for name, step in sides if number % 2 else reversed(sides):
             start = time.perf_counter()
             step(columns)
@@ -155,7 +185,16 @@ def compare_memory(folder: Path, *, sizes: list[int], num_passages: int) -> None
     for num_queries in sizes:
         cells = []
         for side, held_rows in (("theirs", 0), ("ours", 0), ("ours", 16)):
-            arguments = ["--point", side, "--queries", str(num_queries), "--passages", str(num_passages), "--held-rows", str(held_rows)]
+            arguments = [
+                "--point",
+                side,
+                "--queries",
+                str(num_queries),
+                "--passages",
+                str(num_passages),
+                "--held-rows",
+                str(held_rows),
+            ]
             command = [sys.executable, __file__, "--model", str(folder), *arguments]
             cells.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         print(f"{num_queries} x {num_passages} | " + " | ".join(f"{cell:.0f}" for cell in cells), flush=True)
@@ -178,15 +217,23 @@ if __name__ == "__main__":
     parser.add_argument("--passages", type=int, default=8)
     parser.add_argument("--memory-queries", default="8,16,32")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--point", choices=("ours", "theirs"), default=None, help="one measurement of memory, for the script itself")
+    parser.add_argument(
+        "--point", choices=("ours", "theirs"), default=None, help="one measurement of memory, for the script itself"
+    )
     parser.add_argument("--held-rows", type=int, default=0)
     flags = parser.parse_args()
     chosen = flags.model or find_encoder()
     if flags.point:
-        print(measure_memory(chosen, flags.point, num_queries=flags.queries, num_passages=flags.passages, held_rows=flags.held_rows))
+        print(
+            measure_memory(
+                chosen, flags.point, num_queries=flags.queries, num_passages=flags.passages, held_rows=flags.held_rows
+            )
+        )
         sys.exit()
     compare_speed(chosen, steps=flags.steps, num_queries=flags.queries, num_passages=flags.passages, seed=flags.seed)
     with tempfile.TemporaryDirectory() as temporary:
         small = cut(chosen, Path(temporary), 2)
         print("peak memory that a step adds, two layers of the model:")
-        compare_memory(small, sizes=[int(size) for size in flags.memory_queries.split(",")], num_passages=flags.passages)
+        compare_memory(
+            small, sizes=[int(size) for size in flags.memory_queries.split(",")], num_passages=flags.passages
+        )

@@ -2,8 +2,9 @@
 
 Run: python tests/benchmarks/bench_variants.py [--num-texts 500] [--collection scifact-mini] [--tokens 140]
 
-The texts are those of the export job's own check: empty, one token, over-long, emoji, right to left, 100 kB, and all lengths between. The
-collection (RETRIEVER_DATA names the folder of collections; without one retrieval is left out) lends its dev queries, or train queries.
+The texts are those of the export job's own check: empty, one token, over-long, emoji, right to left, 100 kB, and all
+lengths between. The collection (RETRIEVER_DATA names the folder of collections; without one retrieval is left out)
+lends its dev queries, or train queries.
 """
 
 from __future__ import annotations

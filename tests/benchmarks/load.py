@@ -1,8 +1,9 @@
 """A light load generator in a process of its own: raw sockets, requests made beforehand, latencies by status.
 
-Run: python -m tests.benchmarks.load < plan.json. The plan: {"url", "path", "bodies": [...], "clients", "seconds", "rate"}; with a
-rate requests are sent at their time whether or not earlier ones were answered, as independent users do; without one each
-client sends its next request when it has its answer. An HTTP library would cost as much CPU as the server it measures.
+Run: python -m tests.benchmarks.load < plan.json. The plan: {"url", "path", "bodies": [...], "clients", "seconds",
+"rate"}; with a rate requests are sent at their time whether or not earlier ones were answered, as independent users do;
+without one each client sends its next request when it has its answer. An HTTP library would cost as much CPU as the
+server it measures.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ class Load:
         seconds, num_clients = float(str(self._plan["seconds"])), int(str(self._plan["clients"]))
         start = time.perf_counter()
         self._ends = start + seconds
-        await asyncio.gather(*(loop.create_connection(lambda: Connection(self), self.host, self.port) for _ in range(num_clients)))
+        await asyncio.gather(
+            *(loop.create_connection(lambda: Connection(self), self.host, self.port) for _ in range(num_clients))
+        )
         if self._rate:
             for number in range(int(seconds * self._rate)):
                 await asyncio.sleep(max(0.0, start + number / self._rate - time.perf_counter()))
@@ -113,7 +116,8 @@ class Load:
         await asyncio.sleep(max(0.0, self._ends - time.perf_counter()))
         taken = time.perf_counter() - start
         counted = {status: len(each) for status, each in self.latencies.items()}
-        # What is in flight at the end is waited for, so that nothing unanswered goes unnoticed, but not counted in the rate.
+        # What is in flight at the end is waited for, so that nothing unanswered goes unnoticed, but not counted in the
+        # rate.
         await asyncio.sleep(float(str(self._plan.get("settle_seconds", 1.0))))
         return {
             "seconds": taken,

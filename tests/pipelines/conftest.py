@@ -18,7 +18,12 @@ def thin_image(docker_daemon: DockerClient, base_image: str) -> Iterator[str]:
     """Python and nothing else, run as a user that it does not know; packages are mounted, see `thin_mounts`."""
     if sys.version_info[:2] != (3, 11):
         pytest.skip("the thin image has Python 3.11; packages of another Python do not load in it")
-    environment = {"PYTHONPATH": "/code:/site-packages", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp", "OMP_NUM_THREADS": "1"}
+    environment = {
+        "PYTHONPATH": "/code:/site-packages",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/tmp",
+        "OMP_NUM_THREADS": "1",
+    }
     environment |= {"HF_HUB_OFFLINE": "1", "RETRIEVER_LOG": "json"}
     changes = [f"USER {_USER}", *(f"ENV {name}={value}" for name, value in environment.items())]
     maker = docker_daemon.containers.create(base_image, ["ln", "-sf", "python3", "/usr/bin/python"])
@@ -35,4 +40,7 @@ def thin_image(docker_daemon: DockerClient, base_image: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def thin_mounts() -> dict[str, Path]:
     """Place in a container of the thin image -> what is mounted there."""
-    return {"/site-packages": Path(str(metadata.distribution("kfp").locate_file(""))), "/code/components": _REPOSITORY / "components"}
+    return {
+        "/site-packages": Path(str(metadata.distribution("kfp").locate_file(""))),
+        "/code/components": _REPOSITORY / "components",
+    }

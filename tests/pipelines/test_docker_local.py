@@ -4,7 +4,7 @@ import kfp
 import pytest
 from kfp.local import docker_task_handler
 
-from pipelines.docker_local import reliable_exit_codes
+from tests.pipelines.docker_local import reliable_exit_codes
 
 
 def test_kfp_is_as_before_after_the_block() -> None:
@@ -16,5 +16,8 @@ def test_kfp_is_as_before_after_the_block() -> None:
 
 def test_another_version_of_kfp_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kfp, "__version__", "2.99.0")
-    with pytest.raises(ValueError, match=r"kfp 2\.99\.0 is installed, runs in containers are checked with 2\.17\.0"), reliable_exit_codes():
+    with (
+        pytest.raises(ValueError, match=r"kfp 2\.99\.0 is installed, runs in containers are checked with 2\.17\.0"),
+        reliable_exit_codes(),
+    ):
         pass

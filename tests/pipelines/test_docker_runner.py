@@ -13,23 +13,37 @@ from docker.models.containers import Container
 from docker.types import Mount
 from kfp import compiler, dsl
 
-from components.shared.llm import loading
+from components.annotate.engines.engine import loading
 from components.shared.manifest import read_manifest
-from pipelines.docker_local import run_compiled
 from pipelines.packaged import find_llm
 from pipelines.retriever import arguments, compile_to
+from tests.pipelines.docker_local import run_compiled
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
-_STAGE = {"name": "llm", "labels": "llm", "loss": "disj_infonce", "positives": "all", "epochs": 1, "learning_rate": 1e-5}
+_STAGE = {
+    "name": "llm",
+    "labels": "llm",
+    "loss": "disj_infonce",
+    "positives": "all",
+    "epochs": 1,
+    "learning_rate": 1e-5,
+}
 _LENGTHS = {"query_tokens": 16, "passage_tokens": 32}
 _VALUES = {
     "prepare": {"collection_uri": "/collection"},
     "base": {"checkpoint_uri": "/models/base", **_LENGTHS},
     "mine": {"num_bm25": 1, "num_dense": 1, "num_queries": 6},
     "annotate": {"llm_uri": "/models/llm", "engine": "transformers", "method": "query_likelihood", "num_shards": 2},
-    "train": {"curriculum": [_STAGE], "batch_queries": 3, "group_size": 3, "dev_queries": 6, "dev_passages": 30, **_LENGTHS},
+    "train": {
+        "curriculum": [_STAGE],
+        "batch_queries": 3,
+        "group_size": 3,
+        "dev_queries": 6,
+        "dev_passages": 30,
+        **_LENGTHS,
+    },
     "index": {"min_recall": 1.0},
     "evaluate": {"depth": 10, "measures": "nDCG@10 RR@10", "num_resamples": 100},
 }
@@ -56,11 +70,17 @@ def _check(outputs: dict[str, Path], root: Path) -> None:
     metrics = json.loads((outputs["evaluation"] / "metrics.json").read_text())
     assert metrics["num_queries"] == 6
     # Six queries that each name their passage among thirty: an encoder that was broken on the way does not find them.
-    assert {name: its["nDCG@10"]["mean"] > 0.9 for name, its in metrics["systems"].items()} == {"bm25": True, "base": True, "trained": True}
+    assert {name: its["nDCG@10"]["mean"] > 0.9 for name, its in metrics["systems"].items()} == {
+        "bm25": True,
+        "base": True,
+        "trained": True,
+    }
     assert "<html" in (outputs["evaluation"] / "report.html").read_text()
     (trained,) = root.glob("*/train/checkpoint")
     # The fan-in had both shards, and was not the administrator's.
-    assert [Path(uri).parent.parent.name for uri in read_manifest(str(trained)).config["annotations_uri"].split(",")] == [
+    assert [
+        Path(uri).parent.parent.name for uri in read_manifest(str(trained)).config["annotations_uri"].split(",")
+    ] == [
         "for-loop-2-iteration-0",
         "for-loop-2-iteration-1",
     ]
@@ -69,7 +89,9 @@ def _check(outputs: dict[str, Path], root: Path) -> None:
 
 @dsl.container_component
 def fail(nothing: dsl.Output[dsl.Artifact]) -> dsl.ContainerSpec:
-    return dsl.ContainerSpec(image="retriever-base:bookworm", command=["sh", "-c"], args=[f"echo {nothing.path}; exit 3"])
+    return dsl.ContainerSpec(
+        image="retriever-base:bookworm", command=["sh", "-c"], args=[f"echo {nothing.path}; exit 3"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +117,9 @@ def test_a_task_that_fails_makes_the_run_fail_20_of_20_times(failing: Path, tmp_
     assert [_fails(failing, tmp_path / "root") for _ in range(20)] == [True] * 20
 
 
-def test_a_container_that_ends_before_its_log_is_read_still_fails(failing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_that_ends_before_its_log_is_read_still_fails(
+    failing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logs = Container.logs
 
     def late(self: Container, **options: Any) -> Any:

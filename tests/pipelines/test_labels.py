@@ -27,7 +27,9 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
     path = tmp_path / "params.yaml"
-    path.write_text("annotate: {llm_uri: packaged:SmolLM2-135M-Instruct, engine: transformers, method: query_likelihood}\n")
+    path.write_text(
+        "annotate: {llm_uri: packaged:SmolLM2-135M-Instruct, engine: transformers, method: query_likelihood}\n"
+    )
     return path
 
 
@@ -54,9 +56,17 @@ def test_a_trace_without_annotations_says_what_to_run(tmp_path: Path) -> None:
         cli.trace("q0", tmp_path)
 
 
-def test_a_quote_says_tokens_price_time_and_break_even(workdir: Path, params: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quote_says_tokens_price_time_and_break_even(
+    workdir: Path, params: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = cli.estimate(
-        workdir, params, sample=10, engine_hour_dollars=0.8, num_engines=2, prompt_tokens_per_second=1000.0, fixed_dollars=10.0
+        workdir,
+        params,
+        sample=10,
+        engine_hour_dollars=0.8,
+        num_engines=2,
+        prompt_tokens_per_second=1000.0,
+        fixed_dollars=10.0,
     )
     assert code == 0
     shown = capsys.readouterr().out
@@ -73,9 +83,12 @@ def test_a_quote_says_tokens_price_time_and_break_even(workdir: Path, params: Pa
     assert "on 2 engine(s)" in shown
 
 
-def test_a_quote_for_selection_says_what_it_takes_as_given(workdir: Path, params: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quote_for_selection_says_what_it_takes_as_given(
+    workdir: Path, params: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.estimate(workdir, params, set=("annotate.method=utility_selection",), prompt_million_dollars=0.15) == 0
-    # The work folder holds annotations of that method: the fake LLM selected the first two of five, and both of these as useful.
+    # The work folder holds annotations of that method: the fake LLM selected the first two of five, and both of these
+    # as useful.
     assert "taken as given: 40% selected as relevant, 100% of these as useful" in capsys.readouterr().out
     assert cli.estimate(workdir, params, set=("annotate.method=utility_ranking",)) == 0
     assert "taken as given: 20% selected as relevant, 47% of these as useful" in capsys.readouterr().out

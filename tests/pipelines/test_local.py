@@ -36,7 +36,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Collection, base model, LLM, parameter file, and a finished run in `done`."""
     folder = tmp_path_factory.mktemp("world")
     collection = write_collection(folder / "collection")
-    rows = [json.loads(line) for name in ("corpus.jsonl", "queries.jsonl") for line in (collection / name).read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for name in ("corpus.jsonl", "queries.jsonl")
+        for line in (collection / name).read_text().splitlines()
+    ]
     words = words_of([f"{row.get('title', '')} {row['text']}" for row in rows] + ["query: Question:"])
     write_tiny_checkpoint(folder / "base", words)
     write_tiny_llm(folder / "llm", words)
@@ -44,8 +48,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "base": {"checkpoint_uri": str(folder / "base")},
         # An encoder with random weights scores everything alike, which the audit would refuse.
         "mine": {"num_bm25": 2, "num_dense": 2, "max_suspected_share": 1.0},
-        "annotate": {"llm_uri": str(folder / "llm"), "engine": "transformers", "method": "query_likelihood", "num_shards": 2},
-        "train": {"curriculum": STAGES, "batch_queries": 4, "group_size": 3, "loss_temperature": 0.1, "checkpoint_steps": 1},
+        "annotate": {
+            "llm_uri": str(folder / "llm"),
+            "engine": "transformers",
+            "method": "query_likelihood",
+            "num_shards": 2,
+        },
+        "train": {
+            "curriculum": STAGES,
+            "batch_queries": 4,
+            "group_size": 3,
+            "loss_temperature": 0.1,
+            "checkpoint_steps": 1,
+        },
         "index": {"shard_passages": 8},
         "evaluate": {"depth": 10, "num_resamples": 200},
     }
@@ -56,7 +71,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(world: Path, name: str, *more: str) -> list[str]:
-    arguments = ["run", "--data", str(world / "collection"), "--workdir", str(world / name), "--params", str(world / "params.yaml")]
+    arguments = [
+        "run",
+        "--data",
+        str(world / "collection"),
+        "--workdir",
+        str(world / name),
+        "--params",
+        str(world / "params.yaml"),
+    ]
     return [sys.executable, "-m", "pipelines.cli", *arguments, *more]
 
 
@@ -70,7 +93,9 @@ def metrics(world: Path, name: str) -> bytes:
 
 def labels(folder: Path) -> list[Annotation]:
     """Annotations without the seconds that the engine took, which another engine takes too."""
-    return [dataclasses.replace(each, engine_seconds=0.0) for each in read_records(folder / "annotations.jsonl", Annotation)]
+    return [
+        dataclasses.replace(each, engine_seconds=0.0) for each in read_records(folder / "annotations.jsonl", Annotation)
+    ]
 
 
 def test_a_run_ends_with_a_table_a_report_and_the_command_that_serves(world: Path) -> None:
@@ -130,7 +155,11 @@ def test_kill_9_at_five_moments_ends_in_the_same_metrics_and_repeats_no_call(wor
     outcome = run(world, "killed")
     assert outcome.returncode == 0, outcome.stderr
     assert metrics(world, "killed") == metrics(world, "done")
-    calls = [key for path in (world / "killed" / "journal").glob("*.jsonl") for key in re.findall(r'"key":"(\w+)"', path.read_text())]
+    calls = [
+        key
+        for path in (world / "killed" / "journal").glob("*.jsonl")
+        for key in re.findall(r'"key":"(\w+)"', path.read_text())
+    ]
     assert len(calls) == len(set(calls))
     for name in ("annotations-0", "annotations-1"):
         assert labels(world / "killed" / name) == labels(world / "done" / name)
@@ -141,7 +170,9 @@ def test_kill_9_at_five_moments_ends_in_the_same_metrics_and_repeats_no_call(wor
 def test_sigterm_stops_the_step_and_the_run(world: Path) -> None:
     # A shell's background job inherits an ignored SIGINT; a person's terminal does not.
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command(world, "terminated"), stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heard)
+    process = subprocess.Popen(
+        command(world, "terminated"), stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heard
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if "export (base): running" in line:
@@ -172,6 +203,10 @@ def test_a_users_mistake_is_one_clear_line(world: Path, arguments: list[str], pr
 def test_flags_give_back_the_config() -> None:
     import tyro
 
-    values = {"prepare": {"collection_uri": "c"}, "base": {"checkpoint_uri": "b"}, "annotate": {"llm_uri": "l", "num_shards": 2}}
+    values = {
+        "prepare": {"collection_uri": "c"},
+        "base": {"checkpoint_uri": "b"},
+        "annotate": {"llm_uri": "l", "num_shards": 2},
+    }
     for step in plan(complete(values), Path("w")):
         assert tyro.cli(type(step.config), args=flags(step.config), use_underscores=False) == step.config

@@ -12,11 +12,16 @@ _PARAMS = Path(__file__).parents[2] / "pipelines" / "params"
 _LLM = Stage("llm", "llm", "disj_infonce", "all", epochs=2, learning_rate=3e-5)
 _STAGES: dict[str, list[Stage]] = {
     "msmarco": [_LLM, Stage("human", "human", "disj_infonce", "one", epochs=1, learning_rate=3e-5, human_share=0.2)],
-    "msmarco-cl100": [_LLM, Stage("human", "human", "disj_infonce", "one", epochs=1, learning_rate=3e-5, human_share=1.0)],
+    "msmarco-cl100": [
+        _LLM,
+        Stage("human", "human", "disj_infonce", "one", epochs=1, learning_rate=3e-5, human_share=1.0),
+    ],
     "msmarco-utilsel": [_LLM],
     "msmarco-utilrank": [_LLM],
     "msmarco-replug": [Stage("replug", "llm", "kl_replug", epochs=2, learning_rate=3e-5)],
-    "msmarco-interleave": [Stage("interleave", "mixed", "disj_infonce", "all", epochs=2, learning_rate=3e-5, human_share=0.2)],
+    "msmarco-interleave": [
+        Stage("interleave", "mixed", "disj_infonce", "all", epochs=2, learning_rate=3e-5, human_share=0.2)
+    ],
     "msmarco-human": [Stage("human", "human", "infonce", "one", epochs=3, learning_rate=3e-5)],
 }
 # Beside the curriculum.
@@ -24,7 +29,11 @@ _DIFFERENCES: dict[str, dict[str, Any]] = {
     "msmarco-cl100": {},
     "msmarco-utilsel": {"train.denominators": "own_labels"},
     "msmarco-utilrank": {"train.denominators": "own_labels", "annotate.method": "utility_ranking"},
-    "msmarco-replug": {"train.denominators": "own_labels", "annotate.method": "replug", "annotate.not_useful": "ignore"},
+    "msmarco-replug": {
+        "train.denominators": "own_labels",
+        "annotate.method": "replug",
+        "annotate.not_useful": "ignore",
+    },
     "msmarco-interleave": {},
     "msmarco-human": {"train.denominators": "own_labels"},
 }
@@ -32,7 +41,12 @@ _DIFFERENCES: dict[str, dict[str, Any]] = {
 
 def flat(name: str) -> dict[str, Any]:
     settings = read_settings(_PARAMS / f"{name}.yaml")
-    return {f"{section}.{field}": value for section, its in settings.items() for field, value in its.items() if field != "curriculum"}
+    return {
+        f"{section}.{field}": value
+        for section, its in settings.items()
+        for field, value in its.items()
+        if field != "curriculum"
+    }
 
 
 @pytest.mark.parametrize("name", _STAGES)

@@ -14,7 +14,11 @@ from pipelines.resources import PROFILES
 from pipelines.retriever import arguments, compile_to
 from pipelines.settings import SECTIONS, complete, read_settings
 
-_GIVEN = {"prepare": {"collection_uri": "/collection"}, "base": {"checkpoint_uri": "base"}, "annotate": {"llm_uri": "llm", "num_shards": 3}}
+_GIVEN = {
+    "prepare": {"collection_uri": "/collection"},
+    "base": {"checkpoint_uri": "base"},
+    "annotate": {"llm_uri": "llm", "num_shards": 3},
+}
 
 
 @pytest.fixture(scope="module", params=sorted(PROFILES))
@@ -43,7 +47,9 @@ def _dangling(pipeline: PipelineSpec) -> list[str]:
             wanted = pipeline.components[task.component_ref.name].input_definitions
             for kind in ("parameters", "artifacts"):
                 given = getattr(task.inputs, kind)
-                missing = {key for key, its in getattr(wanted, kind).items() if not its.is_optional} - set(given) - iterated
+                missing = (
+                    {key for key, its in getattr(wanted, kind).items() if not its.is_optional} - set(given) - iterated
+                )
                 found += [f"{name}.{key} is not given" for key in missing]
                 found += [f"{name}.{key} is not declared" for key in set(given) - set(getattr(wanted, kind))]
                 for key, source in given.items():
@@ -61,7 +67,9 @@ def _unmet(pipeline: PipelineSpec, dag: Any, declared: Any, where: str, kind: st
         output = getattr(source, which)
         made = pipeline.components[dag.tasks[output.producer_task].component_ref.name].output_definitions
         key = getattr(output, f"output_{singular}_key")
-        return [] if key in getattr(made, kind) else [f"{where} reads {key}, which {output.producer_task} does not make"]
+        return (
+            [] if key in getattr(made, kind) else [f"{where} reads {key}, which {output.producer_task} does not make"]
+        )
     return [] if which == "runtime_value" else [f"{where} has no source"]
 
 
@@ -99,7 +107,9 @@ def test_resources_hold_no_placeholder(compiled: PipelineSpec) -> None:
 
 
 def test_every_task_is_cached_and_tried_again(compiled: PipelineSpec) -> None:
-    tasks = [task for dag, _ in _dags(compiled) for task in dag.tasks.values() if not task.HasField("parameter_iterator")]
+    tasks = [
+        task for dag, _ in _dags(compiled) for task in dag.tasks.values() if not task.HasField("parameter_iterator")
+    ]
     assert len(tasks) == 9
     assert all(task.caching_options.enable_cache and task.retry_policy.max_retry_count >= 1 for task in tasks)
 
@@ -126,7 +136,9 @@ def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path
 def test_only_training_takes_several_gpus_of_one_pod(tmp_path: Path) -> None:
     compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-multi-gpu")
     specification, _ = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
-    resources = {name: each["container"]["resources"] for name, each in specification["deploymentSpec"]["executors"].items()}
+    resources = {
+        name: each["container"]["resources"] for name, each in specification["deploymentSpec"]["executors"].items()
+    }
     counts = {name: int(its["accelerator"]["resourceCount"]) for name, its in resources.items() if "accelerator" in its}
     assert counts == {"exec-annotate": 1, "exec-train": 4, "exec-index": 1, "exec-index-2": 1}
 
@@ -160,7 +172,9 @@ def test_arguments_are_the_parameters_of_the_compiled_pipeline(tmp_path: Path, t
     given = arguments(values)
     assert set(given) == set(declared)
     assert json.loads(given["train_curriculum"]) == stages
-    assert all(declared[name]["defaultValue"] == value for name, value in given.items() if name != "prepare_collection_digest")
+    assert all(
+        declared[name]["defaultValue"] == value for name, value in given.items() if name != "prepare_collection_digest"
+    )
 
 
 def test_a_changed_collection_is_another_cache_key(tiny_collection: Path) -> None:
@@ -202,7 +216,9 @@ def test_a_missing_place_is_named() -> None:
 
 def test_yaml_traps_are_read_as_they_were_meant(tmp_path: Path) -> None:
     # YAML 1.1 reads 1e-5 as text and a bare yes as a truth value.
-    (tmp_path / "run.yaml").write_text("base: {normalise: yes, max_difference: 1e-5}\ntrain: {loss_temperature: 1}\nindex:\n")
+    (tmp_path / "run.yaml").write_text(
+        "base: {normalise: yes, max_difference: 1e-5}\ntrain: {loss_temperature: 1}\nindex:\n"
+    )
     settings = read_settings(tmp_path / "run.yaml")
     assert settings["base"]["normalise"] == "yes"
     assert settings["base"]["max_difference"] == 1e-5

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from components.annotate.config import AnnotateConfig
-from components.shared.llm import Completion, CompletionRequest, Likelihood, LikelihoodRequest, Request, Result
+from components.annotate.engines.engine import (
+    Completion,
+    CompletionRequest,
+    Likelihood,
+    LikelihoodRequest,
+    Request,
+    Result,
+)
 
 Reply = Callable[[CompletionRequest], str]
 
@@ -17,7 +24,12 @@ class FakeEngine:
     model = "fake"
 
     def __init__(
-        self, log_path: Path | None = None, *, replies: Mapping[str, str] | Reply | None = None, can_constrain: bool = False, batch: int = 3
+        self,
+        log_path: Path | None = None,
+        *,
+        replies: Mapping[str, str] | Reply | None = None,
+        can_constrain: bool = False,
+        batch: int = 3,
     ) -> None:
         self._log = log_path.open("a") if log_path else None
         self._queue, self._random, self._batch = list[Request](), random.Random(0), batch
@@ -29,7 +41,9 @@ class FakeEngine:
         self._queue.append(request)
 
     def collect(self) -> list[Result]:
-        chosen = [self._queue.pop(self._random.randrange(len(self._queue))) for _ in range(min(self._batch, len(self._queue)))]
+        chosen = [
+            self._queue.pop(self._random.randrange(len(self._queue))) for _ in range(min(self._batch, len(self._queue)))
+        ]
         return [self._result(request) for request in chosen]
 
     def close(self) -> None:

@@ -15,16 +15,27 @@ from pathlib import Path
 import pytest
 
 from components.annotate import job
+from components.annotate.engines.engine import CompletionRequest
 from components.annotate.job import annotate
 from components.shared.journal import read_journal
-from components.shared.llm import CompletionRequest
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Quarantined, read_records
+from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI
 from tests.components.annotate.fake_engine import FakeEngine, calls
 from tests.components.annotate.inputs import job_config, write_inputs
-from tests.components.shared.openai_server import Answer, FakeOpenAI
 
-REPLIES = ("[1], [2]", "[2]", "[1]", "None", "[1-2]", "[0]", "[7]", "I cannot help with that.", "The passages are about tides.", "[1]")
+REPLIES = (
+    "[1], [2]",
+    "[2]",
+    "[1]",
+    "None",
+    "[1-2]",
+    "[0]",
+    "[7]",
+    "I cannot help with that.",
+    "The passages are about tides.",
+    "[1]",
+)
 
 
 def reply(request: CompletionRequest) -> str:
@@ -33,9 +44,18 @@ def reply(request: CompletionRequest) -> str:
     last = request.turns[-1].content
     if "three sentences" in last:
         return "Because the moon pulls."
-    return ("[1], [2]", "[2]", "[1]", "None", "[1-2]", "[0]", "[7]", "I cannot help with that.", "The passages are about tides.", "[1]")[
-        drawn % 10
-    ]
+    return (
+        "[1], [2]",
+        "[2]",
+        "[1]",
+        "None",
+        "[1-2]",
+        "[0]",
+        "[7]",
+        "I cannot help with that.",
+        "The passages are about tides.",
+        "[1]",
+    )[drawn % 10]
 
 
 def run(folder: Path, output: str = "annotations", **settings: object) -> None:
@@ -94,7 +114,7 @@ import sys
 from pathlib import Path
 from components.annotate import job
 from components.annotate.config import AnnotateConfig
-from components.shared import llm_endpoint
+from components.annotate.engines import endpoint as llm_endpoint
 from components.shared.launch import launch
 from tests.components.annotate.test_annotate_job import FakeEngine, reply
 # A server counts as vanished after two minutes of patience; a test has less.
@@ -157,7 +177,9 @@ def test_a_vanished_endpoint_ends_with_75_and_another_continues(tmp_path: Path) 
             return Answer(503, b"{}")
         answered.append(json.dumps(body, sort_keys=True))
         choice = {"message": {"role": "assistant", "content": "[1]"}, "finish_reason": "stop"}
-        return Answer(200, json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}).encode())
+        return Answer(
+            200, json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}).encode()
+        )
 
     first, second = FakeOpenAI(fault=answer), FakeOpenAI(fault=answer)
     first.start()
@@ -192,7 +214,11 @@ def test_shards_and_runs_share_what_they_paid_for(tmp_path: Path) -> None:
     run(tmp_path, "whole", journal_uri=journal)
     assert num_calls(tmp_path) == made
     assert read_manifest(str(tmp_path / "whole")).metrics["calls_made"] == 0
-    labelled = [its for name in ("shard-0", "shard-1", "whole") for its in read_records(tmp_path / name / "annotations.jsonl", Annotation)]
+    labelled = [
+        its
+        for name in ("shard-0", "shard-1", "whole")
+        for its in read_records(tmp_path / name / "annotations.jsonl", Annotation)
+    ]
     by_query = {its.query_id: its for its in labelled}
     assert all(its == by_query[its.query_id] for its in labelled)
     # A grown corpus: thirty queries as before, ten more.
@@ -200,7 +226,9 @@ def test_shards_and_runs_share_what_they_paid_for(tmp_path: Path) -> None:
     grown.mkdir()
     write_inputs(grown, num_queries=40)
     run(grown, journal_uri=journal)
-    assert {record["query_id"] for _, record in read_journal(journal) if record["artifact"]} >= {f"q{number}" for number in range(40)}
+    assert {record["query_id"] for _, record in read_journal(journal) if record["artifact"]} >= {
+        f"q{number}" for number in range(40)
+    }
     assert num_calls(grown) == len(calls(grown / "calls"))
     asked_again = {record["query_id"] for key, record in read_journal(journal) if key in calls(grown / "calls")}
     assert asked_again <= {f"q{number}" for number in range(30, 40)}
@@ -226,6 +254,15 @@ def test_every_pool_is_labelled_or_quarantined_and_says_how(tmp_path: Path) -> N
         assert ours == pytest.approx(sum(record[name] for record in records.values()))
         assert metrics[name] == pytest.approx(ours)
     outcomes = Counter((its.template, its.outcome) for each in (*labelled, *quarantined) for its in each.exchanges)
-    assert {outcome for _, outcome in outcomes} == {"ok", "ok_empty", "repaired", "out_of_range", "refused", "unparseable"}
-    assert all(re.fullmatch(r"paper\.\d+@[0-9a-f]{12}", its.template_version) for each in labelled for its in each.exchanges)
+    assert {outcome for _, outcome in outcomes} == {
+        "ok",
+        "ok_empty",
+        "repaired",
+        "out_of_range",
+        "refused",
+        "unparseable",
+    }
+    assert all(
+        re.fullmatch(r"paper\.\d+@[0-9a-f]{12}", its.template_version) for each in labelled for its in each.exchanges
+    )
     assert all(its.model == f"fake@{hashlib.sha256(b'fake').hexdigest()[:12]}" for its in labelled)

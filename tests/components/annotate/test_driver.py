@@ -13,12 +13,13 @@ import pytest
 
 from components.annotate.config import AnnotateConfig
 from components.annotate.driver import Driver, call_key
-from components.annotate.inquiry import Verdict
-from components.annotate.judge import judge
-from components.annotate.likelihoods import likelihood_labels
-from components.annotate.listwise import windows
-from components.shared.journal import Journal, content_key
-from components.shared.llm import CompletionRequest, LikelihoodRequest, Turn
+from components.annotate.engines.engine import CompletionRequest, LikelihoodRequest, Turn
+from components.annotate.judging.inquiry import Verdict
+from components.annotate.judging.judge import judge
+from components.annotate.judging.likelihoods import likelihood_labels
+from components.annotate.judging.listwise import windows
+from components.shared.hashing import content_key
+from components.shared.journal import Journal
 from components.shared.records import Query
 from tests.components.annotate.fake_engine import FakeEngine, calls, config
 
@@ -31,7 +32,10 @@ def run(
     engine = FakeEngine(tmp_path / "calls", replies=replies)
     with Journal(tmp_path / "journal") as journal:
         driver = Driver(engine, journal, model="fake", artifact="a", num_in_flight=4)
-        judges = (judge(Query(f"q{n}", f"question {n}"), PASSAGES[:passages], its, can_constrain=False) for n in range(queries))
+        judges = (
+            judge(Query(f"q{n}", f"question {n}"), PASSAGES[:passages], its, can_constrain=False)
+            for n in range(queries)
+        )
         results = list(driver.run(judges))
     engine.close()
     return results
@@ -48,7 +52,12 @@ def test_selection_goes_from_relevance_over_an_answer_to_utility(tmp_path: Path)
     replies = {"all relevant": "[1], [3], [4]", "one to three sentences": "Because.", "all useful": "[2]"}
     (verdict,) = run(tmp_path, config(), replies=replies)
     assert verdict.labels == ("ignore", "negative", "positive", "ignore", "negative")
-    assert (verdict.outcome, len(verdict.exchanges), verdict.prompt_tokens, verdict.completion_tokens) == ("ok", 3, 60, 9)
+    assert (verdict.outcome, len(verdict.exchanges), verdict.prompt_tokens, verdict.completion_tokens) == (
+        "ok",
+        3,
+        60,
+        9,
+    )
 
 
 def test_what_is_relevant_and_not_useful_is_negative_where_the_paper_is_followed(tmp_path: Path) -> None:
@@ -58,7 +67,11 @@ def test_what_is_relevant_and_not_useful_is_negative_where_the_paper_is_followed
 
 
 def test_ranking_takes_the_top_share_and_at_least_one(tmp_path: Path) -> None:
-    replies = {"all relevant": "[1], [3], [4]", "one to three sentences": "Because.", "most to the least": "[2] > [3] > [1]"}
+    replies = {
+        "all relevant": "[1], [3], [4]",
+        "one to three sentences": "Because.",
+        "most to the least": "[2] > [3] > [1]",
+    }
     (verdict,) = run(tmp_path, config(method="utility_ranking"), replies=replies)
     assert verdict.labels == ("ignore", "negative", "positive", "ignore", "negative")
 
@@ -87,14 +100,21 @@ def test_a_completion_that_never_parses_gives_no_labels(tmp_path: Path) -> None:
 
 def test_likelihoods_become_three_way_labels() -> None:
     its = config(method="query_likelihood", positive_margin=0.1, ignore_margin=0.5)
-    assert likelihood_labels((-3.0, -2.0, -2.05, -2.4, -2.6), its) == ("negative", "positive", "positive", "ignore", "negative")
+    assert likelihood_labels((-3.0, -2.0, -2.05, -2.4, -2.6), its) == (
+        "negative",
+        "positive",
+        "positive",
+        "ignore",
+        "negative",
+    )
 
 
 def test_the_same_call_of_two_queries_is_made_once(tmp_path: Path) -> None:
     engine = FakeEngine(tmp_path / "calls")
     with Journal(tmp_path / "journal") as journal:
         judges = (
-            judge(Query("q", "same question"), PASSAGES[:4], config(method="query_likelihood"), can_constrain=False) for _ in range(3)
+            judge(Query("q", "same question"), PASSAGES[:4], config(method="query_likelihood"), can_constrain=False)
+            for _ in range(3)
         )
         verdicts = list(Driver(engine, journal, model="fake", artifact="a", num_in_flight=2).run(judges))
     engine.close()
@@ -123,7 +143,14 @@ def test_verdicts_come_in_the_order_of_the_queries(tmp_path: Path) -> None:
     ids=lambda its: next(iter(its)),
 )
 def test_every_part_of_a_call_is_part_of_its_key(change: dict[str, object]) -> None:
-    def key(*, model: str = "fake", text: str = "text", max_tokens: int = 8, sampling_temperature: float = 0.0, seed: int = 0) -> str:
+    def key(
+        *,
+        model: str = "fake",
+        text: str = "text",
+        max_tokens: int = 8,
+        sampling_temperature: float = 0.0,
+        seed: int = 0,
+    ) -> str:
         return call_key(CompletionRequest("", (Turn("user", text),), max_tokens, sampling_temperature, seed), model)
 
     assert key(**change) != key()  # type: ignore[arg-type]
@@ -149,8 +176,14 @@ def test_kill_9_anywhere_repeats_no_finished_call(tmp_path: Path) -> None:
     random_moment = random.Random(7)
     for _ in range(5):
         process = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE)
-        wanted = len((tmp_path / "calls").read_text().split()) + random_moment.randrange(3, 25) if (tmp_path / "calls").exists() else 5
-        while process.poll() is None and (not (tmp_path / "calls").exists() or len((tmp_path / "calls").read_text().split()) < wanted):
+        wanted = (
+            len((tmp_path / "calls").read_text().split()) + random_moment.randrange(3, 25)
+            if (tmp_path / "calls").exists()
+            else 5
+        )
+        while process.poll() is None and (
+            not (tmp_path / "calls").exists() or len((tmp_path / "calls").read_text().split()) < wanted
+        ):
             pass
         process.send_signal(signal.SIGKILL)
         process.communicate()

@@ -17,13 +17,20 @@ from tests.tiny_encoder import words_of, write_tiny_encoder, write_tiny_index
 Qrels = Mapping[str, Mapping[str, int]]
 
 
-def write_dataset(folder: Path, passages: list[Passage], queries: Mapping[str, list[Query]], qrels: Mapping[str, Qrels]) -> Path:
+def write_dataset(
+    folder: Path, passages: list[Passage], queries: Mapping[str, list[Query]], qrels: Mapping[str, Qrels]
+) -> Path:
     """A dataset artifact; queries and qrels by split."""
     with artifact_writer("prepare", PrepareConfig(collection_uri="tiny", output_uri=str(folder))) as artifact:
         writer = DatasetWriter(artifact.path)
         for passage in passages:
             writer.add_passage(passage)
-        rows = [(Qrel(q, p, grade), split) for split, its in qrels.items() for q, grades in its.items() for p, grade in grades.items()]
+        rows = [
+            (Qrel(q, p, grade), split)
+            for split, its in qrels.items()
+            for q, grades in its.items()
+            for p, grade in grades.items()
+        ]
         writer.finish([(query, split) for split, its in queries.items() for query in its], rows)
     return folder
 
@@ -50,7 +57,9 @@ def build_inputs(folder: Path, dataset: Path) -> EvaluateConfig:
     words = words_of([passage.full_text for passage in Dataset(dataset).iter_passages()])
     for seed, name in enumerate(("base", "trained")):
         # The base encoder reads one word of a passage, the other one reads all.
-        encoder = write_tiny_encoder(folder / f"{name}-encoder", seed, words, passage_tokens=3 if name == "base" else 64)
+        encoder = write_tiny_encoder(
+            folder / f"{name}-encoder", seed, words, passage_tokens=3 if name == "base" else 64
+        )
         write_tiny_index(folder / f"{name}-index", dataset=dataset, encoder=encoder)
     return EvaluateConfig(
         dataset_uri=str(dataset),

@@ -31,9 +31,15 @@ def test_three_systems_are_searched_measured_compared_and_reported(config: Evalu
     folder = Path(config.output_uri)
     names = {"metrics.json", "per_query.csv", "qrels.trec", "report.html", "runs"}
     assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
-    assert (metrics["split"], metrics["judge"], metrics["num_queries"], metrics["num_judgements"]) == ("test", {"kind": "human"}, 6, 6)
+    assert (metrics["split"], metrics["judge"], metrics["num_queries"], metrics["num_judgements"]) == (
+        "test",
+        {"kind": "human"},
+        6,
+        6,
+    )
     assert list(metrics["systems"]) == list(SYSTEMS)
-    # The query names the passage's title, which BM25 and an encoder that reads it find; one word of it finds the topic only.
+    # The query names the passage's title, which BM25 and an encoder that reads it find; one word of it finds the topic
+    # only.
     assert metrics["systems"]["bm25"]["nDCG@10"]["mean"] == 1.0
     assert metrics["systems"]["trained"]["nDCG@10"]["mean"] > metrics["systems"]["base"]["nDCG@10"]["mean"] > 0
     assert len(metrics["comparisons"]) == 3 * 5
@@ -127,7 +133,8 @@ def test_an_index_over_another_dataset_is_refused(config: EvaluateConfig, tmp_pa
         query = dataset.queries("test")[0]
         writer.finish([(query, "test")], [(Qrel(query.query_id, "volcano-season", 1), "test")])
     with pytest.raises(
-        ValueError, match=r"base-index: made over dataset .* asked to search dataset .*other-dataset.*build the index again"
+        ValueError,
+        match=r"base-index: made over dataset .* asked to search dataset .*other-dataset.*build the index again",
     ):
         evaluate(replace(config, dataset_uri=other.output_uri))
 
@@ -141,19 +148,28 @@ def test_a_damaged_input_is_named(config: EvaluateConfig) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
-    [("confidence", 95.0, "confidence 95.0: must lie between 0 and 1"), ("depth", 0, "depth 0"), ("num_resamples", 0, "num_resamples 0")],
+    [
+        ("confidence", 95.0, "confidence 95.0: must lie between 0 and 1"),
+        ("depth", 0, "depth 0"),
+        ("num_resamples", 0, "num_resamples 0"),
+    ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(config: EvaluateConfig, field: str, value: float, message: str) -> None:
+def test_a_setting_that_makes_no_sense_is_refused(
+    config: EvaluateConfig, field: str, value: float, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(replace(config, **{field: value}))
 
 
-def test_queries_without_hits_or_relevant_passages_stay_in_the_denominator(make_config: Callable[..., EvaluateConfig]) -> None:
+def test_queries_without_hits_or_relevant_passages_stay_in_the_denominator(
+    make_config: Callable[..., EvaluateConfig],
+) -> None:
     passages = [Passage("a", "", "volcano lava"), Passage("b", "", "glacier ice")]
     queries = [Query("hit", "volcano"), Query("no-hit", "zzz"), Query("nothing-relevant", "glacier")]
     qrels = {"test": {"hit": {"a": 1}, "no-hit": {"b": 1}, "nothing-relevant": {"b": 0}}}
     metrics = metrics_of(replace(make_config(passages, {"test": queries}, qrels), measures="RR@10"))
-    # BM25 finds only what shares a word: 1 for the first query, 0 for the second (no hits) and the third (nothing relevant).
+    # BM25 finds only what shares a word: 1 for the first query, 0 for the second (no hits) and the third (nothing
+    # relevant).
     assert metrics["systems"]["bm25"]["RR@10"]["mean"] == pytest.approx(1 / 3)
     assert (metrics["num_queries"], metrics["num_without_relevant"]) == (3, 1)
     assert any("without a relevant passage: 1." in note for note in metrics["notes"])

@@ -13,7 +13,9 @@ MakeDataset = Callable[..., Dataset]
 
 
 def find(dataset: Dataset, *folders: str, split: str = "test", min_grade: int = 1) -> Judgements:
-    return find_judgements(dataset, split=split, annotation_folders=[Path(folder) for folder in folders], min_grade=min_grade)
+    return find_judgements(
+        dataset, split=split, annotation_folders=[Path(folder) for folder in folders], min_grade=min_grade
+    )
 
 
 def annotation(query_id: str, *labels: str, model: str = "judge-1b") -> Annotation:
@@ -28,22 +30,31 @@ def test_people_are_asked_first(make_dataset: MakeDataset, write_annotations: Ca
 
 def test_where_nobody_judged_the_llm_does(make_dataset: MakeDataset, write_annotations: Callable[..., str]) -> None:
     dataset = make_dataset(PASSAGES, QUERIES, {"train": {"t": {"a": 1}}})
-    found = find(dataset, write_annotations(annotation("q", "positive", "ignore", "negative"), annotation("t", "positive")))
+    found = find(
+        dataset, write_annotations(annotation("q", "positive", "ignore", "negative"), annotation("t", "positive"))
+    )
     assert (found.kind, found.models) == ("llm", ("judge-1b",))
     assert found.grades == {"q": {"a": 1, "b": 0, "c": 0}}
     assert found.num_judgements == 3
 
 
-def test_a_judge_that_also_taught_is_named_as_such(make_dataset: MakeDataset, write_annotations: Callable[..., str]) -> None:
+def test_a_judge_that_also_taught_is_named_as_such(
+    make_dataset: MakeDataset, write_annotations: Callable[..., str]
+) -> None:
     dataset = make_dataset(PASSAGES, QUERIES, {})
     held_out, training = annotation("q", "positive"), annotation("t", "positive")
     assert not find(dataset, write_annotations(held_out, name="one")).taught
     assert find(dataset, write_annotations(held_out, training, name="two")).taught
-    assert not find(dataset, write_annotations(held_out, annotation("t", "positive", model="other-7b"), name="three")).taught
+    assert not find(
+        dataset, write_annotations(held_out, annotation("t", "positive", model="other-7b"), name="three")
+    ).taught
 
 
 def test_all_shards_judge(make_dataset: MakeDataset, write_annotations: Callable[..., str]) -> None:
-    shards = [write_annotations(annotation("q", "positive"), name="s0"), write_annotations(annotation("r", "positive"), name="s1")]
+    shards = [
+        write_annotations(annotation("q", "positive"), name="s0"),
+        write_annotations(annotation("r", "positive"), name="s1"),
+    ]
     assert set(find(make_dataset(PASSAGES, QUERIES, {}), *shards).grades) == {"q", "r"}
 
 
@@ -53,9 +64,13 @@ def test_a_shard_named_twice_is_refused(make_dataset: MakeDataset, write_annotat
         find(make_dataset(PASSAGES, QUERIES, {}), shard, shard)
 
 
-def test_nobody_to_judge_is_refused_with_what_to_do(make_dataset: MakeDataset, write_annotations: Callable[..., str]) -> None:
+def test_nobody_to_judge_is_refused_with_what_to_do(
+    make_dataset: MakeDataset, write_annotations: Callable[..., str]
+) -> None:
     dataset = make_dataset(PASSAGES, QUERIES, {"train": {"t": {"a": 1}}})
-    with pytest.raises(ValueError, match=r"split 'test' has no judgements.*--annotations-uri.*or evaluate on --split train"):
+    with pytest.raises(
+        ValueError, match=r"split 'test' has no judgements.*--annotations-uri.*or evaluate on --split train"
+    ):
         find(dataset)
     with pytest.raises(ValueError, match="split 'test' has no judgements"):
         find(dataset, write_annotations(annotation("t", "positive")))
@@ -63,11 +78,15 @@ def test_nobody_to_judge_is_refused_with_what_to_do(make_dataset: MakeDataset, w
 
 def test_judgements_without_anything_relevant_are_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset(PASSAGES, QUERIES, {"test": {"q": {"a": 1, "b": 0}}})
-    with pytest.raises(ValueError, match=r"none of its 2 judgements \(human\) has a grade of 2 or more.*lower --min-grade"):
+    with pytest.raises(
+        ValueError, match=r"none of its 2 judgements \(human\) has a grade of 2 or more.*lower --min-grade"
+    ):
         find(dataset, min_grade=2)
 
 
-def test_an_empty_set_of_judgements_is_dropped_and_counted(make_dataset: MakeDataset, write_annotations: Callable[..., str]) -> None:
+def test_an_empty_set_of_judgements_is_dropped_and_counted(
+    make_dataset: MakeDataset, write_annotations: Callable[..., str]
+) -> None:
     found = find(make_dataset(PASSAGES, QUERIES, {}), write_annotations(annotation("q"), annotation("r", "positive")))
     assert (set(found.grades), found.num_dropped) == ({"r"}, 1)
 

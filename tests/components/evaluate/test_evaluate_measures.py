@@ -73,12 +73,17 @@ def test_a_measure_named_twice_is_measured_in_both_columns() -> None:
 def test_measures_agree_with_trec_eval_on_random_runs() -> None:
     generator = random.Random(7)
     passages = [f"p{number}" for number in range(60)]
-    grades = {f"q{number}": {p: generator.choice((0, 0, 1, 2, 3)) for p in generator.sample(passages, 12)} for number in range(40)}
+    grades = {
+        f"q{number}": {p: generator.choice((0, 0, 1, 2, 3)) for p in generator.sample(passages, 12)}
+        for number in range(40)
+    }
     runs = {query_id: ranking(*generator.sample(passages, generator.randint(1, 50))) for query_id in grades}
     values = per_query(runs, grades=grades, measures=parse_measures("nDCG@10 RR R@10 R@100 AP@10 P@5", min_grade=1))
     names = ("ndcg_cut_10", "recip_rank", "recall_10", "recall_100", "map_cut_10", "P_5")
     reference = RelevanceEvaluator(grades, set(pytrec_eval_ext.supported_measures)).evaluate(runs)
-    assert values == pytest.approx(np.array([[reference[query_id][name] for name in names] for query_id in runs]), abs=1e-12)
+    assert values == pytest.approx(
+        np.array([[reference[query_id][name] for name in names] for query_id in runs]), abs=1e-12
+    )
 
 
 def test_a_run_measures_the_same_whatever_else_is_measured_with_it() -> None:

@@ -41,8 +41,13 @@ def page_of(config: EvaluateConfig) -> str:
 @pytest.fixture
 def planted_config(make_config: Callable[..., EvaluateConfig]) -> EvaluateConfig:
     """Query, title, text and ids carry markup; the base encoder reads one word and so does worse."""
-    passages = [Passage(f"<b>{n}</b>", PLANTED, f"{word} {PLANTED}") for n, word in enumerate(("volcano", "glacier", "violin", "bakery"))]
-    queries = [Query(f"<i>{n}</i>", f"{word} {PLANTED}") for n, word in enumerate(("volcano", "glacier", "violin", "bakery"))]
+    passages = [
+        Passage(f"<b>{n}</b>", PLANTED, f"{word} {PLANTED}")
+        for n, word in enumerate(("volcano", "glacier", "violin", "bakery"))
+    ]
+    queries = [
+        Query(f"<i>{n}</i>", f"{word} {PLANTED}") for n, word in enumerate(("volcano", "glacier", "violin", "bakery"))
+    ]
     qrels = {query.query_id: {passage.passage_id: 1} for query, passage in zip(queries, passages, strict=True)}
     return make_config(passages, {"test": queries}, {"test": qrels})
 
@@ -60,7 +65,12 @@ def test_markup_in_texts_and_ids_is_shown_and_not_run(planted_config: EvaluateCo
 def test_the_page_requests_nothing(config: EvaluateConfig) -> None:
     html = page_of(config)
     page = Page(html)
-    places = [value for tag, its in page.tags for name, value in its.items() if name in ("src", "href", "srcset", "data") and tag != "a"]
+    places = [
+        value
+        for tag, its in page.tags
+        for name, value in its.items()
+        if name in ("src", "href", "srcset", "data") and tag != "a"
+    ]
     assert places == ["data:,"]
     assert re.search(r"url\(|@import", html) is None
     assert not any(tag in ("script", "iframe", "img", "object") for tag, _ in page.tags)
@@ -109,7 +119,12 @@ def test_equal_systems_get_a_page_that_says_so(config: EvaluateConfig) -> None:
 
 def well_formed(svg: str) -> ElementTree.Element:
     root = ElementTree.fromstring(svg)
-    numbers = [float(n) for element in root.iter() for name in ("x", "y", "width", "height", "cx", "cy") if (n := element.get(name))]
+    numbers = [
+        float(n)
+        for element in root.iter()
+        for name in ("x", "y", "width", "height", "cx", "cy")
+        if (n := element.get(name))
+    ]
     assert np.isfinite(numbers).all()
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     assert all(-200 <= number <= max(width, height) for number in numbers)

@@ -48,7 +48,8 @@ def test_scores_that_differ_only_in_64_bits_are_taken_apart() -> None:
 def test_equal_scores_measure_the_same_in_both_orders_of_ids(
     make_dataset: MakeDataset, tmp_path: Path, names: tuple[str, str, str]
 ) -> None:
-    # trec_eval would put the descending id first, others the ascending one; the run as we rank it has the relevant passage second.
+    # trec_eval would put the descending id first, others the ascending one; the run as we rank it has the relevant
+    # passage second.
     dataset = make_dataset([Passage(name, "", name) for name in names], {"test": [Query("q", "x")]}, {})
     grades = {"q": {names[1]: 1}}
     writer = RunWriter(dataset, dataset.queries("test"), grades, MEASURES, depth=10, min_grade=1)
@@ -64,18 +65,25 @@ def test_the_file_measures_the_same_as_we_do(make_dataset: MakeDataset, tmp_path
     queries = [Query(f"q{number}", f"text {number}") for number in range(300)]
     dataset = make_dataset(passages, {"test": queries}, {})
     generator = np.random.default_rng(3)
-    grades = {q.query_id: {f"p{int(n)}": int(generator.integers(0, 3)) for n in generator.integers(0, 30, 4)} for q in queries}
+    grades = {
+        q.query_id: {f"p{int(n)}": int(generator.integers(0, 3)) for n in generator.integers(0, 30, 4)} for q in queries
+    }
 
     def search(texts: list[str], depth: int) -> list[list[Hit]]:
         # Scores of one decimal place: most hits are tied.
-        scores = [sorted(zip(generator.integers(0, 8, 30) / 10, passages, strict=True), key=lambda pair: -pair[0]) for _ in texts]
+        scores = [
+            sorted(zip(generator.integers(0, 8, 30) / 10, passages, strict=True), key=lambda pair: -pair[0])
+            for _ in texts
+        ]
         return [[Hit(passage.passage_id, float(score)) for score, passage in its][:depth] for its in scores]
 
     writer = RunWriter(dataset, queries, grades, MEASURES, depth=20, min_grade=1)
     run = writer.run("random", search, tmp_path / "random.trec")
     write_qrels(tmp_path / "qrels.trec", grades)
     with (tmp_path / "random.trec").open() as run_file, (tmp_path / "qrels.trec").open() as qrels_file:
-        reference = RelevanceEvaluator(parse_qrel(qrels_file), {"ndcg_cut.10", "recall.10"}).evaluate(parse_run(run_file))
+        reference = RelevanceEvaluator(parse_qrel(qrels_file), {"ndcg_cut.10", "recall.10"}).evaluate(
+            parse_run(run_file)
+        )
     expected = [[reference[query_id]["ndcg_cut_10"], reference[query_id]["recall_10"]] for query_id in run.query_ids]
     assert run.values[:, 1:] == pytest.approx(np.array(expected), abs=1e-12)
     assert len(run.query_ids) == 300
@@ -107,7 +115,9 @@ search_in_order = always(("same", 0.9), ("other", 0.5))
 
 def test_a_query_that_is_a_passage_does_not_find_itself(make_dataset: MakeDataset, tmp_path: Path) -> None:
     dataset = make_dataset(
-        [Passage("same", "", "Should  we ban cars?"), Passage("other", "", "No")], {"test": [Query("same", "Should we ban cars?")]}, {}
+        [Passage("same", "", "Should  we ban cars?"), Passage("other", "", "No")],
+        {"test": [Query("same", "Should we ban cars?")]},
+        {},
     )
     writer = RunWriter(dataset, dataset.queries(), {"same": {"other": 1}}, MEASURES, depth=1, min_grade=1)
     run = writer.run("bm25", search_in_order, tmp_path / "run")
@@ -116,13 +126,17 @@ def test_a_query_that_is_a_passage_does_not_find_itself(make_dataset: MakeDatase
 
 
 def test_an_id_that_only_happens_to_be_equal_is_no_self_match(make_dataset: MakeDataset, tmp_path: Path) -> None:
-    dataset = make_dataset([Passage("same", "", "something else"), Passage("other", "", "No")], {"test": [Query("same", "why?")]}, {})
+    dataset = make_dataset(
+        [Passage("same", "", "something else"), Passage("other", "", "No")], {"test": [Query("same", "why?")]}, {}
+    )
     writer = RunWriter(dataset, dataset.queries(), {"same": {"other": 1}}, MEASURES, depth=2, min_grade=1)
     assert writer.run("bm25", search_in_order, tmp_path / "run").top == {"same": ("same", "other")}
 
 
 def test_a_self_match_that_was_judged_relevant_stays(make_dataset: MakeDataset, tmp_path: Path) -> None:
-    dataset = make_dataset([Passage("same", "", "why?"), Passage("other", "", "No")], {"test": [Query("same", "why?")]}, {})
+    dataset = make_dataset(
+        [Passage("same", "", "why?"), Passage("other", "", "No")], {"test": [Query("same", "why?")]}, {}
+    )
     writer = RunWriter(dataset, dataset.queries(), {"same": {"same": 2}}, MEASURES, depth=2, min_grade=1)
     run = writer.run("bm25", search_in_order, tmp_path / "run")
     assert run.num_self_matches == 0

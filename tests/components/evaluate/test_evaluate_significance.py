@@ -10,8 +10,9 @@ from components.evaluate.significance import bootstrap_means, compare, holm, pai
 
 
 def test_the_t_test_by_hand() -> None:
-    # Differences 1, 2, 3: mean 2, standard deviation 1, t = 2 / (1 / sqrt(3)) = 3.4641 with 2 degrees of freedom. The distribution
-    # function is then 1/2 + t / (2 sqrt(2 + t^2)) = 0.962910, so the two-sided p value is 0.074180; Cohen's d is 2 / 1.
+    # Differences 1, 2, 3: mean 2, standard deviation 1, t = 2 / (1 / sqrt(3)) = 3.4641 with 2 degrees of freedom. The
+    # distribution function is then 1/2 + t / (2 sqrt(2 + t^2)) = 0.962910, so the two-sided p value is 0.074180;
+    # Cohen's d is 2 / 1.
     p_value, effect_size, name = paired_t_test(np.array([1.0, 2.0, 3.0]))
     assert p_value == pytest.approx(0.074180, abs=1e-6)
     assert effect_size == pytest.approx(2.0)
@@ -87,7 +88,9 @@ def test_the_bootstrap_interval_is_near_the_normal_one() -> None:
 
 def compare_two(trained: list[float], base: list[float]) -> dict[str, object]:
     values = {"trained": np.array([trained]).T, "base": np.array([base]).T}
-    _, (found,) = compare(values, measures=["RR@10"], pairs=[("trained", "base")], num_resamples=200, confidence=0.95, seed=1)
+    _, (found,) = compare(
+        values, measures=["RR@10"], pairs=[("trained", "base")], num_resamples=200, confidence=0.95, seed=1
+    )
     return vars(found)
 
 
@@ -112,7 +115,9 @@ def test_swapping_the_systems_turns_the_interval_around() -> None:
     generator = np.random.default_rng(2)
     first, second = generator.random(40).tolist(), generator.random(40).tolist()
     one, other = compare_two(first, second), compare_two(second, first)
-    assert (one["difference"], one["low"], one["high"]) == pytest.approx((-other["difference"], -other["high"], -other["low"]))
+    assert (one["difference"], one["low"], one["high"]) == pytest.approx(
+        (-other["difference"], -other["high"], -other["low"])
+    )
     assert one["p_value"] == pytest.approx(other["p_value"])
 
 
@@ -121,7 +126,9 @@ def test_holm_covers_every_pair_and_measure() -> None:
     values = {name: generator.random((20, 2)) for name in ("trained", "base", "bm25")}
     pairs = [("trained", "base"), ("trained", "bm25"), ("base", "bm25")]
     systems, comparisons = compare(values, measures=["a", "b"], pairs=pairs, num_resamples=100, confidence=0.9, seed=1)
-    assert [(its.system, its.against, its.measure) for its in comparisons] == [(*pair, measure) for pair in pairs for measure in "ab"]
+    assert [(its.system, its.against, its.measure) for its in comparisons] == [
+        (*pair, measure) for pair in pairs for measure in "ab"
+    ]
     assert [its.p_holm for its in comparisons] == holm([its.p_value for its in comparisons])
     assert systems["base"]["b"].mean == pytest.approx(values["base"][:, 1].mean())
     assert all(its.low <= its.mean <= its.high for row in systems.values() for its in row.values())

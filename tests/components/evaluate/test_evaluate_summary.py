@@ -24,7 +24,9 @@ WORSE = (-0.043, -0.066, -0.021, 0.002)
 UNCLEAR = (0.008, -0.01, 0.03, 0.4)
 
 
-def metrics_of(base: tuple[float, ...] = BETTER, bm25: tuple[float, ...] = UNCLEAR, **changes: object) -> dict[str, Any]:
+def metrics_of(
+    base: tuple[float, ...] = BETTER, bm25: tuple[float, ...] = UNCLEAR, **changes: object
+) -> dict[str, Any]:
     means = {"bm25": 0.598, "base": 0.612, "trained": 0.612 + base[0]}
     metrics: dict[str, Any] = {
         "split": "test",
@@ -38,7 +40,9 @@ def metrics_of(base: tuple[float, ...] = BETTER, bm25: tuple[float, ...] = UNCLE
         "measures": ["nDCG@10"],
         "headline_measure": "nDCG@10",
         "confidence": 0.95,
-        "systems": {name: {"nDCG@10": {"mean": mean, "low": mean - 0.02, "high": mean + 0.02}} for name, mean in means.items()},
+        "systems": {
+            name: {"nDCG@10": {"mean": mean, "low": mean - 0.02, "high": mean + 0.02}} for name, mean in means.items()
+        },
         "comparisons": [comparison("base", *base), comparison("bm25", *bm25)],
         "judged_at_10": {"bm25": 0.1, "base": 0.1, "trained": 0.1},
         **changes,
@@ -114,7 +118,10 @@ def test_nothing_to_warn_of_gives_no_notes() -> None:
         ({"num_unjudged": 4}, "Queries of the split that nobody judged: 4."),
         ({"num_dropped": 2}, "Queries whose set of judgements was empty: 2."),
         ({"num_self_matches": 9}, "Hits that are the query itself: 9."),
-        ({"judged_at_10": {"bm25": 0.9, "base": 0.5, "trained": 0.6}}, "BM25 90%, base encoder 50%, trained encoder 60%"),
+        (
+            {"judged_at_10": {"bm25": 0.9, "base": 0.5, "trained": 0.6}},
+            "BM25 90%, base encoder 50%, trained encoder 60%",
+        ),
     ],
 )
 def test_what_a_reader_must_know_is_noted(change: dict[str, Any], note: str) -> None:
@@ -137,7 +144,12 @@ def test_the_table_for_a_terminal() -> None:
 
 
 def test_p_values_are_never_printed_as_zero() -> None:
-    assert (p_text(0.0), p_text(0.00099), p_text(0.0123), p_text(1.0)) == ("p < 0.001", "p < 0.001", "p = 0.012", "p = 1.000")
+    assert (p_text(0.0), p_text(0.00099), p_text(0.0123), p_text(1.0)) == (
+        "p < 0.001",
+        "p < 0.001",
+        "p = 0.012",
+        "p = 1.000",
+    )
 
 
 def test_flat_names_are_those_of_a_metric_store() -> None:

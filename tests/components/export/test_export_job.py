@@ -24,7 +24,11 @@ def test_the_exported_encoder_equals_torch(tmp_path: Path, pooling: str, normali
     export(ExportConfig(checkpoint_uri=str(source), output_uri=str(tmp_path / "encoder")))
     encoder = Encoder(open_artifact(str(tmp_path / "encoder")))
     assert read_manifest(str(tmp_path / "encoder")).metrics["largest_difference"] < 1e-6
-    assert (encoder.settings.pooling, encoder.settings.normalise, encoder.settings.query_prefix) == (pooling, normalise, "query: ")
+    assert (encoder.settings.pooling, encoder.settings.normalise, encoder.settings.query_prefix) == (
+        pooling,
+        normalise,
+        "query: ",
+    )
     norms = np.linalg.norm(encoder.encode_queries(["a volcano", "the violin of a glacier"]), axis=1)
     assert np.allclose(norms, 1.0, atol=1e-6) == normalise
 

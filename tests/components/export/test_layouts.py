@@ -26,7 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.filterwarnings("ignore")
 def test_sentence_transformers_loads_the_folder_and_gives_the_same_vectors(folder: Path) -> None:
-    sentence_transformers = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    sentence_transformers = pytest.importorskip(
+        "sentence_transformers", reason="sentence-transformers is not installed"
+    )
     model = sentence_transformers.SentenceTransformer(str(folder), trust_remote_code=True, device="cpu")
     encoder = Encoder(folder)
     assert model.get_embedding_dimension() == encoder.dimension

@@ -33,7 +33,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(world: Path, **settings: object) -> ExportConfig:
-    places = {"checkpoint_uri": str(world / "checkpoint"), "output_uri": str(world / "encoder"), "dataset_uri": str(world / "dataset")}
+    places = {
+        "checkpoint_uri": str(world / "checkpoint"),
+        "output_uri": str(world / "encoder"),
+        "dataset_uri": str(world / "dataset"),
+    }
     return ExportConfig(**{**places, "variants": "fp32,fp16,int8", "drift_passages": 300, **settings})  # type: ignore[arg-type]
 
 
@@ -47,7 +51,9 @@ def test_every_variant_is_measured_and_loadable(world: Path) -> None:
     assert reports["fp32"]["largest_difference"] < 1e-6
     assert reports["fp16"]["smallest_cosine"] > 0.999
     assert reports["int8"]["mean_cosine"] > 0.99
-    assert all(report["provider"] == "CPUExecutionProvider" and report["num_texts"] == 64 for report in reports.values())
+    assert all(
+        report["provider"] == "CPUExecutionProvider" and report["num_texts"] == 64 for report in reports.values()
+    )
     folder = open_artifact(str(world / "encoder"))
     assert len({Encoder(folder, variant=variant).digest for variant in ("fp32", "fp16", "int8")}) == 1
 
@@ -71,7 +77,9 @@ def test_an_int8_vector_does_not_depend_on_its_neighbours(world: Path) -> None:
 
 
 def test_a_variant_that_breaks_its_gate_fails_the_job_and_leaves_nothing(world: Path) -> None:
-    with pytest.raises(ValueError, match=r"fp16: mean_cosine to torch is \d.\d+, the gate is 1.01; leave the variant out"):
+    with pytest.raises(
+        ValueError, match=r"fp16: mean_cosine to torch is \d.\d+, the gate is 1.01; leave the variant out"
+    ):
         export(config_of(world, output_uri=str(world / "refused"), min_cosine=1.01))
     assert not (world / "refused").exists()
 
@@ -85,11 +93,22 @@ def test_a_variant_that_breaks_its_gate_fails_the_job_and_leaves_nothing(world: 
         ("int8", {"ndcg_10_drift": -0.02}, r"nDCG@10 falls by 0.0200 \(p = 0.040\), allowed are 0.01"),
         ("int8", {"mean_cosine": float("nan")}, "mean_cosine to torch is nan"),
         ("int8", {"ndcg_10_drift": float("nan")}, "nDCG@10 falls by nan"),
-        ("fp32", {"largest_difference": 1e-4}, r"m: fp32: ONNX vectors differ from torch's by 1.00e-04, allowed are 1e-05"),
+        (
+            "fp32",
+            {"largest_difference": 1e-4},
+            r"m: fp32: ONNX vectors differ from torch's by 1.00e-04, allowed are 1e-05",
+        ),
     ],
 )
 def test_each_gate_names_variant_measure_and_limit(variant: str, change: dict[str, float], problem: str) -> None:
-    good = {"mean_cosine": 1.0, "overlap_10": 1.0, "batch_cosine": 1.0, "largest_difference": 0.0, "ndcg_10_drift": 0.01, "p_value": 0.04}
+    good = {
+        "mean_cosine": 1.0,
+        "overlap_10": 1.0,
+        "batch_cosine": 1.0,
+        "largest_difference": 0.0,
+        "ndcg_10_drift": 0.01,
+        "p_value": 0.04,
+    }
     config = ExportConfig(checkpoint_uri="m", output_uri="e")
     check_gates(config, variant, good)
     with pytest.raises(ValueError, match=problem):
@@ -107,8 +126,9 @@ def test_a_changed_byte_of_a_smaller_graph_is_refused(world: Path) -> None:
 
 
 def test_integers_and_scales_by_hand() -> None:
-    # x = (1, -0.5): scale 1/127, integers 127 and -64 (63.5 rounds to even). W = ((2, 0), (1, -4)): columns' scales 2/127 and 4/127,
-    # integers (127, 64) and (0, -127). First sum: 127 * 127 - 64 * 64 = 12033, times 2/127^2 = 1.4921; exact would be 1.5.
+    # x = (1, -0.5): scale 1/127, integers 127 and -64 (63.5 rounds to even). W = ((2, 0), (1, -4)): columns' scales
+    # 2/127 and 4/127, integers (127, 64) and (0, -127). First sum: 127 * 127 - 64 * 64 = 12033, times 2/127^2 = 1.4921;
+    # exact would be 1.5.
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "W"], ["y"])],
         "product",
@@ -124,7 +144,8 @@ def test_integers_and_scales_by_hand() -> None:
 
 
 def test_ndcg_by_hand() -> None:
-    # Ranking: passages 2, 0, 1; grades 2 for passage 0 and 1 for passage 1: dcg = 2 / log2(3) + 1 / log2(4), ideal = 2 / 1 + 1 / log2(3).
+    # Ranking: passages 2, 0, 1; grades 2 for passage 0 and 1 for passage 1: dcg = 2 / log2(3) + 1 / log2(4), ideal = 2
+    # / 1 + 1 / log2(3).
     (value,) = ndcg(np.array([[0.5, 0.1, 0.9]], dtype=np.float32), [{0: 2, 1: 1}])
     assert value == pytest.approx((2 / np.log2(3) + 0.5) / (2 + 1 / np.log2(3)))
 

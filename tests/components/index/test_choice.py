@@ -29,11 +29,15 @@ def test_a_memory_budget_leaves_out_what_does_not_fit() -> None:
 
 
 def test_a_budget_that_nothing_fits_names_what_would() -> None:
-    with pytest.raises(ValueError, match=r"memory budget of 50 MiB: 200000 vectors .* need at least 86 MiB .*raise --memory-mib"):
+    with pytest.raises(
+        ValueError, match=r"memory budget of 50 MiB: 200000 vectors .* need at least 86 MiB .*raise --memory-mib"
+    ):
         factories(200_000, memory_mib=50)
 
 
-@pytest.mark.parametrize(("num_passages", "num_lists"), [(200_000, 1024), (1_000_000, 4096), (8_800_000, 8192), (100_000_000, 32768)])
+@pytest.mark.parametrize(
+    ("num_passages", "num_lists"), [(200_000, 1024), (1_000_000, 4096), (8_800_000, 8192), (100_000_000, 32768)]
+)
 def test_lists_grow_with_the_square_root(num_passages: int, num_lists: int) -> None:
     # 3 * sqrt(200,000) = 1342, which is nearer to 1024 than to 2048 on a scale of factors.
     assert lists_for(num_passages) == num_lists

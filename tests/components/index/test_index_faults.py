@@ -21,7 +21,11 @@ NUM_KILLS = 20
 
 
 def config_of(world: Path, name: str) -> IndexConfig:
-    places = {"dataset_uri": str(world / "dataset"), "encoder_uri": str(world / "encoder"), "output_uri": str(world / name)}
+    places = {
+        "dataset_uri": str(world / "dataset"),
+        "encoder_uri": str(world / "encoder"),
+        "output_uri": str(world / name),
+    }
     its = {"factory": "IVF16,PQ8x4fs,RFlat", "search_parameters": "auto", "min_recall": 0.5}
     # 2,000 passages: 16 shards and 8 parts, each a file to be killed at.
     return IndexConfig(**places, **its, shard_passages=125, part_passages=250, num_threads=1, num_recall_queries=64)
@@ -38,7 +42,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(config: IndexConfig, before: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(config).items()]
-    return subprocess.Popen([sys.executable, "-m", "components.index", *flags], stderr=subprocess.DEVNULL, preexec_fn=before)
+    return subprocess.Popen(
+        [sys.executable, "-m", "components.index", *flags], stderr=subprocess.DEVNULL, preexec_fn=before
+    )
 
 
 def num_files(folder: Path) -> int:
@@ -54,7 +60,8 @@ def test_kill_9_at_twenty_moments_ends_in_the_same_index(world: Path) -> None:
     while len(killed_at) < NUM_KILLS:
         seen = num_files(partial)
         process = start(config)
-        # One file further each time, whole or half written: 16 shards, the trained index, 8 parts, three files of the index.
+        # One file further each time, whole or half written: 16 shards, the trained index, 8 parts, three files of the
+        # index.
         while process.poll() is None and num_files(partial) <= seen:
             time.sleep(0.0005)
         process.send_signal(signal.SIGKILL)
@@ -67,7 +74,8 @@ def test_kill_9_at_twenty_moments_ends_in_the_same_index(world: Path) -> None:
 
 @pytest.mark.parametrize(
     ("largest_file_bytes", "stage"),
-    # A shard of vectors has 16 kB, the index with its vectors 280 kB; ids have 20 kB. FAISS and NumPy say it each in their own way.
+    # A shard of vectors has 16 kB, the index with its vectors 280 kB; ids have 20 kB. FAISS and NumPy say it each in
+    # their own way.
     [(8_000, "encoding"), (60_000, "adding or saving")],
 )
 def test_a_full_disk_asks_for_a_retry_and_loses_nothing(world: Path, largest_file_bytes: int, stage: str) -> None:

@@ -48,7 +48,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(world: Path, name: str, **settings: object) -> IndexConfig:
-    places = {"dataset_uri": str(world / "dataset"), "encoder_uri": str(world / "encoder"), "output_uri": str(world / name)}
+    places = {
+        "dataset_uri": str(world / "dataset"),
+        "encoder_uri": str(world / "encoder"),
+        "output_uri": str(world / name),
+    }
     return IndexConfig(**{**places, "shard_passages": 300, "num_threads": 1, **settings})  # type: ignore[arg-type]
 
 
@@ -125,7 +129,10 @@ def test_half_precision_vectors_on_disk_find_the_same(world: Path) -> None:
     build_index(config_of(world, "half", factory="Flat", vector_dtype="float16"))
     encoder = Encoder(open_artifact(str(world / "encoder")))
     queries = encoder.encode_queries([" ".join(WORDS[number : number + 6]) for number in range(20)])
-    full, half = (PassageIndex.open(world / name, encoder_digest=encoder.digest).search_rows(queries, 10)[0] for name in ("full", "half"))
+    full, half = (
+        PassageIndex.open(world / name, encoder_digest=encoder.digest).search_rows(queries, 10)[0]
+        for name in ("full", "half")
+    )
     assert np.abs(full - half).max() < 1e-3
 
 
@@ -138,7 +145,14 @@ def test_a_recall_below_the_gate_fails_and_leaves_nothing(world: Path) -> None:
 def test_a_corpus_without_queries_is_judged_by_its_own_passages(world: Path, tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "dataset", num_queries=0)
     build_index(
-        config_of(world, "unasked", dataset_uri=str(dataset), factory="IVF16,Flat", search_parameters="auto", num_recall_queries=200)
+        config_of(
+            world,
+            "unasked",
+            dataset_uri=str(dataset),
+            factory="IVF16,Flat",
+            search_parameters="auto",
+            num_recall_queries=200,
+        )
     )
     metrics = read_manifest(str(world / "unasked")).metrics
     assert metrics["num_recall_queries"] == 100

@@ -42,7 +42,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(world: Path, name: str, dataset: str, **settings: object) -> dict[str, object]:
-    places = {"dataset_uri": str(world / dataset), "encoder_uri": str(world / "encoder"), "output_uri": str(world / name)}
+    places = {
+        "dataset_uri": str(world / dataset),
+        "encoder_uri": str(world / "encoder"),
+        "output_uri": str(world / name),
+    }
     build_index(IndexConfig(**{**places, "shard_passages": 300, "num_threads": 1, "min_recall": 0.3, **settings}))  # type: ignore[arg-type]
     return read_manifest(str(world / name)).metrics
 
@@ -65,7 +69,9 @@ def test_only_new_and_changed_passages_are_encoded(world: Path, factory: str, mo
     assert metrics["num_passages"] == SIZE - REMOVED + ADDED
     assert metrics["trained_before"] is True
     digest = Encoder(open_artifact(str(world / "encoder"))).digest
-    new, scratch = (PassageIndex.open(world / f"{name}-{factory}", encoder_digest=digest) for name in ("new", "scratch"))
+    new, scratch = (
+        PassageIndex.open(world / f"{name}-{factory}", encoder_digest=digest) for name in ("new", "scratch")
+    )
     rows = np.arange(new.num_passages)
     assert np.abs(new.vectors_of(rows) - scratch.vectors_of(rows)).max() < 1e-6
 

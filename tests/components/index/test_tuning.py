@@ -61,7 +61,8 @@ def test_the_choice_does_not_depend_on_the_clock() -> None:
 
 
 def test_work_is_codes_plus_twice_the_vectors_scored_again() -> None:
-    # 1,000 passages in 10 lists, 4 bytes a code: 400 bytes a probe; 2 * 2 * 10 * 8 * 4 = 1,280 bytes for twice the depth of 8 components.
+    # 1,000 passages in 10 lists, 4 bytes a code: 400 bytes a probe; 2 * 2 * 10 * 8 * 4 = 1,280 bytes for twice the
+    # depth of 8 components.
     wanted = ["nprobe=1,k_factor_rf=2", "nprobe=2,k_factor_rf=2", "nprobe=4,k_factor_rf=2", "nprobe=1,k_factor_rf=4"]
     assert list(grid({"nprobe": 10, "code_bytes": 4, "k_factor_rf": 1000}, 1000, 8))[:4] == wanted
 

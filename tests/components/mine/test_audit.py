@@ -33,7 +33,10 @@ def write_dataset(folder: Path, texts: dict[str, str]) -> Dataset:
 
 def clean_pools() -> list[Pool]:
     sources = ("bm25", "dense", "bm25+dense", "human")
-    return [Pool(f"q{n}", tuple(f"q{n}-{kind}" for kind in ("a", "b", "c", "positive")), sources, n) for n in range(NUM_QUERIES)]
+    return [
+        Pool(f"q{n}", tuple(f"q{n}-{kind}" for kind in ("a", "b", "c", "positive")), sources, n)
+        for n in range(NUM_QUERIES)
+    ]
 
 
 def replaced(pool: Pool, passage_id: str) -> Pool:
@@ -114,8 +117,13 @@ def test_the_job_fails_names_the_cause_and_leaves_the_audit(tmp_path: Path) -> N
     encoder = write_tiny_encoder(tmp_path / "encoder", 1, words_of(list(texts.values())))
     write_tiny_index(tmp_path / "index", dataset=folder, encoder=encoder)
     uris = {"dataset_uri": str(folder), "encoder_uri": str(encoder), "index_uri": str(tmp_path / "index")}
-    refused = MineConfig(**uris, output_uri=str(tmp_path / "pools"), num_dense=15, max_suspected_share=0.0, suspected_margin=0.5)
-    with pytest.raises(ValueError, match=r"the audit refuses these pools; empty .*clean the collection.*; suspected .*--relative-margin"):
+    refused = MineConfig(
+        **uris, output_uri=str(tmp_path / "pools"), num_dense=15, max_suspected_share=0.0, suspected_margin=0.5
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"the audit refuses these pools; empty .*clean the collection.*; suspected .*--relative-margin",
+    ):
         mine(refused)
     assert not (tmp_path / "pools").exists()
     held = json.loads((tmp_path / "pools.partial" / "audit.json").read_text())

@@ -52,7 +52,9 @@ def test_as_retrieved_leaves_out_a_positive_that_nobody_found() -> None:
 
 
 @given(
-    st.lists(st.sampled_from("abcdefgh"), unique=True), st.lists(st.sampled_from("abcdefgh"), unique=True), st.sets(st.sampled_from("abc"))
+    st.lists(st.sampled_from("abcdefgh"), unique=True),
+    st.lists(st.sampled_from("abcdefgh"), unique=True),
+    st.sets(st.sampled_from("abc")),
 )
 def test_no_passage_twice_and_positives_are_human_only(bm25: list[str], dense: list[str], positives: set[str]) -> None:
     pool = made("q", bm25=hits(*bm25), dense=hits(*dense), positives=sorted(positives), config=config())
@@ -66,7 +68,10 @@ def test_the_order_depends_on_seed_and_query_only() -> None:
     first = made("q", bm25=many, dense=[], positives=[], config=wide)
     assert made("q", bm25=many, dense=[], positives=[], config=wide) == first
     assert made("r", bm25=many, dense=[], positives=[], config=wide).passage_ids != first.passage_ids
-    assert made("q", bm25=many, dense=[], positives=[], config=config(num_bm25=16, seed=7)).passage_ids != first.passage_ids
+    assert (
+        made("q", bm25=many, dense=[], positives=[], config=config(num_bm25=16, seed=7)).passage_ids
+        != first.passage_ids
+    )
 
 
 def mined(**inputs: Any) -> Mined:
@@ -102,7 +107,9 @@ def test_the_margin_drops_what_scores_like_the_best_positive() -> None:
 
 @pytest.mark.parametrize("positive_score", [-0.2, 0.0])
 def test_a_share_of_a_score_below_zero_is_no_limit(positive_score: float) -> None:
-    found = mined(bm25=hits("a"), positives=["x"], scores={"x": positive_score, "a": 0.5}, config=config(relative_margin=0.95))
+    found = mined(
+        bm25=hits("a"), positives=["x"], scores={"x": positive_score, "a": 0.5}, config=config(relative_margin=0.95)
+    )
     assert set(found.pool.passage_ids) == {"a", "x"}
 
 
@@ -153,9 +160,16 @@ def test_the_second_round_mines_with_another_encoder(tmp_path: Path) -> None:
     texts = [passage.text for passage in Dataset(tmp_path / "dataset").iter_passages()]
     encoder = write_tiny_encoder(tmp_path / "trained", 9, words_of(texts))
     write_tiny_index(tmp_path / "trained-index", dataset=tmp_path / "dataset", encoder=encoder)
-    second = {"encoder_uri": str(encoder), "index_uri": str(tmp_path / "trained-index"), "output_uri": str(tmp_path / "pools-2")}
+    second = {
+        "encoder_uri": str(encoder),
+        "index_uri": str(tmp_path / "trained-index"),
+        "output_uri": str(tmp_path / "pools-2"),
+    }
     mine(config(tmp_path, **second))
-    first, again = ({p.query_id: members(p) for p in read_records(tmp_path / name / "pools.jsonl", Pool)} for name in ("pools", "pools-2"))
+    first, again = (
+        {p.query_id: members(p) for p in read_records(tmp_path / name / "pools.jsonl", Pool)}
+        for name in ("pools", "pools-2")
+    )
     assert first.keys() == again.keys()
     assert first != again
 

@@ -48,10 +48,23 @@ BAD_LINES = [
     ),
     BadLine(CORPUS, b"\n", "empty line", "corpus.jsonl:4: the line is empty; delete it"),
     BadLine(
-        CORPUS, b'["p4", "text"]\n', "not an object", 'corpus.jsonl:4: ["p4","text"] is not a JSON object; write {"_id": ..., "text": ...}'
+        CORPUS,
+        b'["p4", "text"]\n',
+        "not an object",
+        'corpus.jsonl:4: ["p4","text"] is not a JSON object; write {"_id": ..., "text": ...}',
     ),
-    BadLine(CORPUS, b'{"id": "p4", "text": "x"}\n', "missing id", 'corpus.jsonl:4: no "_id"; give the line an "_id", a string'),
-    BadLine(CORPUS, b'{"_id": "", "text": "x"}\n', "missing id", 'corpus.jsonl:4: "_id" is empty; give the line an "_id", a string'),
+    BadLine(
+        CORPUS,
+        b'{"id": "p4", "text": "x"}\n',
+        "missing id",
+        'corpus.jsonl:4: no "_id"; give the line an "_id", a string',
+    ),
+    BadLine(
+        CORPUS,
+        b'{"_id": "", "text": "x"}\n',
+        "missing id",
+        'corpus.jsonl:4: "_id" is empty; give the line an "_id", a string',
+    ),
     BadLine(CORPUS, b'{"_id": 4.0, "text": "x"}\n', "wrong type", 'corpus.jsonl:4: "_id" is 4.0; make it a string'),
     BadLine(CORPUS, b'{"_id": null, "text": "x"}\n', "wrong type", 'corpus.jsonl:4: "_id" is null; make it a string'),
     BadLine(CORPUS, b'{"_id": true, "text": "x"}\n', "wrong type", 'corpus.jsonl:4: "_id" is true; make it a string'),
@@ -79,10 +92,22 @@ BAD_LINES = [
         "empty passage",
         'corpus.jsonl:4: passage "p4" has neither title nor text; delete the line or give it text',
     ),
-    BadLine(CORPUS, b'{"_id": "p4", "title": "x"}\n', "missing text", 'corpus.jsonl:4: no "text"; give the line a "text", a string'),
+    BadLine(
+        CORPUS,
+        b'{"_id": "p4", "title": "x"}\n',
+        "missing text",
+        'corpus.jsonl:4: no "text"; give the line a "text", a string',
+    ),
     BadLine(CORPUS, b'{"_id": "p4", "text": null}\n', "wrong type", 'corpus.jsonl:4: "text" is null; make it a string'),
-    BadLine(CORPUS, b'{"_id": "p4", "text": ["x"]}\n', "wrong type", 'corpus.jsonl:4: "text" is ["x"]; make it a string'),
-    BadLine(CORPUS, b'{"_id": "p4", "title": 7, "text": "x"}\n', "wrong type", 'corpus.jsonl:4: "title" is 7; make it a string'),
+    BadLine(
+        CORPUS, b'{"_id": "p4", "text": ["x"]}\n', "wrong type", 'corpus.jsonl:4: "text" is ["x"]; make it a string'
+    ),
+    BadLine(
+        CORPUS,
+        b'{"_id": "p4", "title": 7, "text": "x"}\n',
+        "wrong type",
+        'corpus.jsonl:4: "title" is 7; make it a string',
+    ),
     BadLine(
         CORPUS,
         b'{"_id": "p4", "text": "caf\xe9"}\n',
@@ -188,7 +213,9 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | None], list[str]]] = {
     ),
     "wrong header": (
         {TRAIN: b"qid\tdocid\trel\nq1\tp1\t1\n"},
-        ['{uri}/qrels/train.tsv:1: the header is "qid\\tdocid\\trel"; make it query-id, corpus-id, score with tabs between'],
+        [
+            '{uri}/qrels/train.tsv:1: the header is "qid\\tdocid\\trel"; make it query-id, corpus-id, score with tabs between'
+        ],
     ),
     "no header": (
         {TRAIN: b"q1\tp1\t1\n"},
@@ -203,7 +230,9 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | None], list[str]]] = {
     ),
     "empty corpus": (
         {CORPUS: b"", "qrels/train.tsv": None, "qrels/dev.tsv": None, "qrels/test.tsv": None},
-        ['{uri}/corpus.jsonl: holds no passage that can be used; write one {"_id": ..., "title": ..., "text": ...} a line'],
+        [
+            '{uri}/corpus.jsonl: holds no passage that can be used; write one {"_id": ..., "title": ..., "text": ...} a line'
+        ],
     ),
     "empty queries": (
         {QUERIES: b"", "qrels/train.tsv": None, "qrels/dev.tsv": None, "qrels/test.tsv": None},
@@ -266,10 +295,19 @@ def test_a_bad_line_is_left_out_and_counted_where_the_user_says_skip(tmp_path: P
     prepare(PrepareConfig(collection_uri=str(collection), output_uri=str(output), on_problem="skip"))
     metrics = read_manifest(str(output)).metrics
     assert metrics["skipped"] == {bad.kind: 1}
-    assert (metrics["num_passages"], metrics["num_queries"], metrics["num_qrels"], metrics["num_skipped"]) == (3, 3, 3, 1)
+    assert (metrics["num_passages"], metrics["num_queries"], metrics["num_qrels"], metrics["num_skipped"]) == (
+        3,
+        3,
+        3,
+        1,
+    )
     dataset = Dataset(output)
     assert [passage.text for passage in dataset.iter_passages()] == ["lava", "", "bread"]
-    assert [dataset.qrels(split) for split in ("train", "dev", "test")] == [{"q1": {"p1": 1}}, {"q2": {"p2": 1}}, {"q3": {"3": 2}}]
+    assert [dataset.qrels(split) for split in ("train", "dev", "test")] == [
+        {"q1": {"p1": 1}},
+        {"q2": {"p2": 1}},
+        {"q3": {"3": 2}},
+    ]
 
 
 @pytest.mark.parametrize("on_problem", ["refuse", "skip"])
@@ -320,7 +358,11 @@ def test_skipped_lines_take_the_qrels_that_name_them_along(tmp_path: Path) -> No
 def test_a_query_in_two_splits_stays_in_the_held_out_one(tmp_path: Path) -> None:
     leaked = {TRAIN: GOOD[TRAIN] + b"q3\tp1\t1\nq2\tp1\t1\n"}
     output = tmp_path / "dataset"
-    prepare(PrepareConfig(collection_uri=str(write_files(tmp_path / "collection", leaked)), output_uri=str(output), on_problem="skip"))
+    prepare(
+        PrepareConfig(
+            collection_uri=str(write_files(tmp_path / "collection", leaked)), output_uri=str(output), on_problem="skip"
+        )
+    )
     dataset = Dataset(output)
     assert {split: [query.query_id for query in dataset.queries(split)] for split in ("train", "dev", "test")} == {
         "train": ["q1"],

@@ -130,9 +130,14 @@ def package(tmp_path: Path) -> Path:
 
 def collect(package: Path, output: Path, **settings: object) -> dict[str, object]:
     """Collects and returns the corpus, the queries and the qrels by id."""
-    config = DocsConfig(**({"output_uri": str(output), "packages": "bakery", "num_passages": 5, "num_queries": 5} | settings))
+    config = DocsConfig(
+        **({"output_uri": str(output), "packages": "bakery", "num_passages": 5, "num_queries": 5} | settings)
+    )
     collect_docs(config, search_path=[str(package)])
-    rows = {name: [json.loads(line) for line in (output / f"{name}.jsonl").read_text().splitlines()] for name in ("corpus", "queries")}
+    rows = {
+        name: [json.loads(line) for line in (output / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("corpus", "queries")
+    }
     qrels = {}
     for split in ("train", "dev", "test"):
         header, *lines = (output / "qrels" / f"{split}.tsv").read_text().splitlines()
@@ -171,7 +176,8 @@ def test_a_passage_does_not_give_its_query_or_its_relatives_away(package: Path, 
 
 
 def test_objects_that_ask_or_answer_nothing_are_left_out(package: Path, tmp_path: Path) -> None:
-    # Left out: too short a summary, no body, a summary with the name, a body twice, a summary twice, and all that is private.
+    # Left out: too short a summary, no body, a summary with the name, a body twice, a summary twice, and all that is
+    # private.
     assert list(collect(package, tmp_path / "docs")["corpus"]) == [
         "bakery.oven.Oven",
         "bakery.oven.Oven.clean",
@@ -181,14 +187,20 @@ def test_objects_that_ask_or_answer_nothing_are_left_out(package: Path, tmp_path
     ]
 
 
-def test_every_query_keeps_its_own_passage_and_its_relatives_come_before_strangers(package: Path, tmp_path: Path) -> None:
+def test_every_query_keeps_its_own_passage_and_its_relatives_come_before_strangers(
+    package: Path, tmp_path: Path
+) -> None:
     for seed in range(8):
         collected = collect(package, tmp_path / f"docs-{seed}", num_queries=1, num_passages=4, seed=seed)
         (query_id,) = collected["queries"]
         assert len(collected["corpus"]) == 4
         assert collected["qrels"][query_id][query_id.removeprefix("how-")] == 2
         if query_id == "how-bakery.oven.heat":
-            assert collected["qrels"][query_id] == {"bakery.oven.heat": 2, "bakery.oven.cool": 1, "bakery.oven.Oven.clean": 1}
+            assert collected["qrels"][query_id] == {
+                "bakery.oven.heat": 2,
+                "bakery.oven.cool": 1,
+                "bakery.oven.Oven.clean": 1,
+            }
 
 
 def test_see_also_of_a_passage_that_is_not_kept_is_no_qrel(package: Path, tmp_path: Path) -> None:
@@ -228,7 +240,9 @@ def test_too_few_objects_are_said_before_anything_is_written(package: Path, tmp_
 
 
 def test_a_package_that_is_not_installed_is_named(package: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="package 'brewery' has no Python sources here; install it or leave it out of --packages"):
+    with pytest.raises(
+        ValueError, match="package 'brewery' has no Python sources here; install it or leave it out of --packages"
+    ):
         collect(package, tmp_path / "docs", packages="bakery brewery")
 
 
@@ -245,7 +259,15 @@ def test_the_standard_library_is_read_without_importing_it() -> None:
 
 
 def test_the_command_collects_and_does_nothing_the_second_time(package: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "components.prepare.docs", "--output-uri", str(tmp_path / "docs"), "--packages", "bakery"]
+    command = [
+        sys.executable,
+        "-m",
+        "components.prepare.docs",
+        "--output-uri",
+        str(tmp_path / "docs"),
+        "--packages",
+        "bakery",
+    ]
     command += ["--num-passages", "5", "--num-queries", "2"]
     environment = os.environ | {"PYTHONPATH": str(package)}
     runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=False) for _ in range(2)]

@@ -24,7 +24,15 @@ from components.shared.dataset import SPLITS, Dataset
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Query
 
-COLLECTIONS = ("climate-fever-sent", "msmarco-dl-pool", "scifact", "scifact-mini", "squad-mini", "trec-session", "wiki-openqa")
+COLLECTIONS = (
+    "climate-fever-sent",
+    "msmarco-dl-pool",
+    "scifact",
+    "scifact-mini",
+    "squad-mini",
+    "trec-session",
+    "wiki-openqa",
+)
 
 
 def prepared(collection: Path, output: Path) -> Dataset:
@@ -65,13 +73,20 @@ def real_datasets(retriever_data: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)
-def test_a_real_collection_has_the_counts_its_source_states(retriever_data: Path, real_datasets: Callable[[str], Path], name: str) -> None:
+def test_a_real_collection_has_the_counts_its_source_states(
+    retriever_data: Path, real_datasets: Callable[[str], Path], name: str
+) -> None:
     dataset = Dataset(real_datasets(name))
     source = (retriever_data / name / "SOURCE.md").read_text()
-    stated = {key: int(count) for key, count in re.findall(r"^- (documents|queries|queries_unlabeled\.jsonl): (\d+)", source, re.MULTILINE)}
+    stated = {
+        key: int(count)
+        for key, count in re.findall(r"^- (documents|queries|queries_unlabeled\.jsonl): (\d+)", source, re.MULTILINE)
+    }
     assert dataset.num_passages == len(list(dataset.iter_passages())) == stated["documents"]
     assert len(dataset.queries()) == stated["queries"] + stated.get("queries_unlabeled.jsonl", 0)
-    splits = re.findall(r"^- qrels/(train|dev|test)\.tsv: (\d+) queries, (\d+) relevant pairs, (\d+) rows", source, re.MULTILINE)
+    splits = re.findall(
+        r"^- qrels/(train|dev|test)\.tsv: (\d+) queries, (\d+) relevant pairs, (\d+) rows", source, re.MULTILINE
+    )
     assert splits
     for split, num_queries, num_relevant, num_rows in splits:
         qrels = dataset.qrels(split)
@@ -100,7 +115,9 @@ def test_unjudged_queries_train_where_only_test_is_judged(real_datasets: Callabl
 def test_the_qrels_file_that_names_a_query_is_its_split(tiny_collection: Path, tmp_path: Path) -> None:
     with (tiny_collection / "queries.jsonl").open("a") as file:
         file.write('{"_id": "nobody-judged", "text": "what else"}\n')
-    write_qrels(tiny_collection / "qrels" / "all.tsv", "no-such-query\tno-such-passage\tx")  # ignored beside split files
+    write_qrels(
+        tiny_collection / "qrels" / "all.tsv", "no-such-query\tno-such-passage\tx"
+    )  # ignored beside split files
     dataset = prepared(tiny_collection, tmp_path / "dataset")
     assert {split: len(dataset.queries(split)) for split in (*SPLITS, "")} == {"train": 12, "dev": 6, "test": 6, "": 1}
     for split in SPLITS:
@@ -110,12 +127,16 @@ def test_the_qrels_file_that_names_a_query_is_its_split(tiny_collection: Path, t
 def test_a_collection_without_qrels_is_split_by_hash(without_qrels: Path, tmp_path: Path) -> None:
     dataset = prepared(without_qrels, tmp_path / "dataset")
     for split in SPLITS:
-        assert [query.query_id for query in dataset.queries(split)] == [f"q{n}" for n in range(40) if hash_split(f"q{n}") == split]
+        assert [query.query_id for query in dataset.queries(split)] == [
+            f"q{n}" for n in range(40) if hash_split(f"q{n}") == split
+        ]
         assert dataset.qrels(split) == {}
 
 
 @pytest.mark.parametrize("name", ["all.tsv", "judgements.tsv"])
-def test_qrels_that_are_not_split_are_split_by_the_hash_of_the_query(without_qrels: Path, tmp_path: Path, name: str) -> None:
+def test_qrels_that_are_not_split_are_split_by_the_hash_of_the_query(
+    without_qrels: Path, tmp_path: Path, name: str
+) -> None:
     # Buckets of md5: q1 22 (train), q24 72 (dev), q15 98 (test).
     write_qrels(without_qrels / "qrels" / name, "q1\tp0\t1", "q24\tp1\t1", "q15\tp2\t1")
     dataset = prepared(without_qrels, tmp_path / "dataset")
@@ -128,7 +149,9 @@ def test_grades_below_zero_become_zero_and_repeated_rows_one_both_counted(withou
     dataset = prepared(without_qrels, tmp_path / "dataset")
     assert dataset.qrels("train") == {"q0": {"p0": 0, "p1": 3}, "q1": {"p0": 0}}
     metrics = read_manifest(str(tmp_path / "dataset")).metrics
-    assert {name: metrics[name] for name in ("num_qrels", "num_positive_qrels", "num_clamped_grades", "num_repeated_qrels")} == {
+    assert {
+        name: metrics[name] for name in ("num_qrels", "num_positive_qrels", "num_clamped_grades", "num_repeated_qrels")
+    } == {
         "num_qrels": 3,
         "num_positive_qrels": 1,
         "num_clamped_grades": 1,
@@ -182,7 +205,9 @@ def test_equal_hashes_of_different_ids_are_no_duplicates(tmp_path: Path) -> None
 def test_checking_a_corpus_takes_bytes_not_passages(tmp_path: Path) -> None:
     num_passages = 5_000
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "x"}\n')
-    write_rows(tmp_path / CORPUS_NAME, [{"_id": f"passage-{number}", "text": "word " * 200} for number in range(num_passages)])
+    write_rows(
+        tmp_path / CORPUS_NAME, [{"_id": f"passage-{number}", "text": "word " * 200} for number in range(num_passages)]
+    )
     problems = Problems(str(tmp_path), max_reported=20)
     layout = find_layout(str(tmp_path), problems)
     tracemalloc.start()
@@ -194,8 +219,19 @@ def test_checking_a_corpus_takes_bytes_not_passages(tmp_path: Path) -> None:
     assert peak_bytes / num_passages < 200
 
 
-def run(collection: Path, output: Path, *flags: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "components.prepare", "--collection-uri", str(collection), "--output-uri", str(output), *flags]
+def run(
+    collection: Path, output: Path, *flags: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "components.prepare",
+        "--collection-uri",
+        str(collection),
+        "--output-uri",
+        str(output),
+        *flags,
+    ]
     return subprocess.run(command, env=os.environ | (environment or {}), capture_output=True, text=True, check=False)
 
 
@@ -219,10 +255,20 @@ def test_the_command_exits_with_0_65_or_2(tiny_collection: Path, tmp_path: Path)
 def test_a_killed_job_leaves_no_artifact_and_the_next_one_equals_an_undisturbed_one(tmp_path: Path) -> None:
     collection = tmp_path / "collection"
     collection.mkdir()
-    write_rows(collection / "corpus.jsonl", [{"_id": str(number), "text": "some words " * 20} for number in range(60_000)])
+    write_rows(
+        collection / "corpus.jsonl", [{"_id": str(number), "text": "some words " * 20} for number in range(60_000)]
+    )
     write_rows(collection / "queries.jsonl", [{"_id": "q", "text": "words"}])
     output = tmp_path / "dataset"
-    command = [sys.executable, "-m", "components.prepare", "--collection-uri", str(collection), "--output-uri", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "components.prepare",
+        "--collection-uri",
+        str(collection),
+        "--output-uri",
+        str(output),
+    ]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         half_written = tmp_path / "dataset.partial" / "corpus.arrow"
         while not (half_written.exists() and half_written.stat().st_size) and process.poll() is None:

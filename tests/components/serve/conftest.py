@@ -12,6 +12,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 @pytest.fixture(scope="module")
 def server(sources: Sources) -> Iterator[InProcess]:
-    server = InProcess(sources.config(num_sessions=2, max_texts=8, max_body_bytes=20_000, max_depth=20, max_filter_ids=5))
+    server = InProcess(
+        sources.config(num_sessions=2, max_texts=8, max_body_bytes=20_000, max_depth=20, max_filter_ids=5)
+    )
     yield server
     server.close()

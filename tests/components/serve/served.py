@@ -38,7 +38,9 @@ class Sources:
     dataset_uri: str = ""
 
     def config(self, **settings: Any) -> ServeConfig:
-        return ServeConfig(encoder_uri=self.encoder_uri, index_uri=self.index_uri, dataset_uri=self.dataset_uri, **settings)
+        return ServeConfig(
+            encoder_uri=self.encoder_uri, index_uri=self.index_uri, dataset_uri=self.dataset_uri, **settings
+        )
 
     def flags(self) -> list[str]:
         places = {"encoder-uri": self.encoder_uri, "index-uri": self.index_uri, "dataset-uri": self.dataset_uri}
@@ -67,7 +69,9 @@ class InProcess:
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
         self.run(self.service.start())
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(create_app(self.service)), base_url="http://server")
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(self.service)), base_url="http://server"
+        )
 
     def run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
@@ -95,7 +99,9 @@ class Process:
     def __init__(self, *flags: str) -> None:
         command = [sys.executable, "-m", "components.serve", "--port=0", "--drain-seconds=0", *flags]
         environment = {**os.environ, "RETRIEVER_LOG": "json"}
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, cwd=Path(__file__).parents[3])
+        self._process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, env=environment, cwd=Path(__file__).parents[3]
+        )
         self.lines: list[dict[str, Any]] = []
         self._listening = threading.Event()
         self._url = ""

@@ -38,8 +38,14 @@ def test_without_a_key_nobody_reads_the_corpus_and_probes_stay_open(
         search(server, authorization="Bearer "),
         search(server, authorization=b"Bearer \xe4\xff"),
     ]
-    closed = [server.request(method, path).status_code for method, path in (("GET", "/v2/models/encoder"), ("GET", "/v1/models"))]
-    opened = [server.get(path).status_code for path in ("/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v2/health/ready")]
+    closed = [
+        server.request(method, path).status_code
+        for method, path in (("GET", "/v2/models/encoder"), ("GET", "/v1/models"))
+    ]
+    opened = [
+        server.get(path).status_code
+        for path in ("/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v2/health/ready")
+    ]
     server.close()
     assert statuses == [200, 200, 401, 401, 401, 401]
     assert closed == [401, 401]
@@ -51,7 +57,9 @@ def test_without_a_key_nobody_reads_the_corpus_and_probes_stay_open(
     assert OLD not in json.dumps(logged)
 
 
-def test_a_rotated_file_is_read_and_a_broken_one_changes_nothing(sources: Sources, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rotated_file_is_read_and_a_broken_one_changes_nothing(
+    sources: Sources, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(keys, "_LOOK_SECONDS", 0.0)
     server = InProcess(sources.config(num_sessions=1, api_keys_path=str(key_file)))
 
@@ -77,9 +85,15 @@ def test_a_rotated_file_is_read_and_a_broken_one_changes_nothing(sources: Source
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("", "no API key"), ("name\n", ":1: not a name and a key"), (f"a {OLD}\nb short\n", ":2: not a name and a key of at least 16")],
+    [
+        ("", "no API key"),
+        ("name\n", ":1: not a name and a key"),
+        (f"a {OLD}\nb short\n", ":2: not a name and a key of at least 16"),
+    ],
 )
-def test_a_key_file_that_is_wrong_is_refused_at_start_without_naming_a_key(tmp_path: Path, content: str, problem: str) -> None:
+def test_a_key_file_that_is_wrong_is_refused_at_start_without_naming_a_key(
+    tmp_path: Path, content: str, problem: str
+) -> None:
     path = tmp_path / "keys"
     path.write_text(content)
     with pytest.raises(ValueError, match=problem) as refused:
@@ -94,7 +108,10 @@ def test_browsers_on_other_pages_are_let_in_only_where_allowed(sources: Sources)
     preflight = {**origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type"}
     closed = InProcess(sources.config(num_sessions=1))
     refused = closed.request("OPTIONS", "/search", headers=preflight)
-    assert "access-control-allow-origin" not in closed.request("POST", "/search", json={"query": "x"}, headers=origin).headers
+    assert (
+        "access-control-allow-origin"
+        not in closed.request("POST", "/search", json={"query": "x"}, headers=origin).headers
+    )
     closed.close()
     assert refused.status_code == 405
     opened = InProcess(sources.config(num_sessions=1, allowed_origins="https://search.example, https://other.example"))
@@ -107,7 +124,9 @@ def test_browsers_on_other_pages_are_let_in_only_where_allowed(sources: Sources)
     assert "access-control-allow-origin" not in stranger.headers
 
 
-def test_a_trace_is_continued_in_the_answer_and_in_the_log(server: InProcess, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trace_is_continued_in_the_answer_and_in_the_log(
+    server: InProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
     headers = {"traceparent": PARENT, "tracestate": "vendor=1"}
     answer = server.request("POST", "/search", json={"query": "volcano"}, headers=headers)
     version, trace_id, span_id, flags = answer.headers["traceparent"].split("-")

@@ -27,8 +27,12 @@ def test_search_answers_each_query_with_its_best_passages_and_their_text(server:
         best = np.argsort(-(passage_vectors @ vector), kind="stable")[:3]
         assert result["query"] == query
         assert [hit["passage_id"] for hit in result["hits"]] == [PASSAGES[row].passage_id for row in best]
-        assert [hit["score"] for hit in result["hits"]] == pytest.approx((passage_vectors @ vector)[best].tolist(), abs=1e-5)
-        assert [(hit["title"], hit["text"]) for hit in result["hits"]] == [(PASSAGES[row].title, PASSAGES[row].text) for row in best]
+        assert [hit["score"] for hit in result["hits"]] == pytest.approx(
+            (passage_vectors @ vector)[best].tolist(), abs=1e-5
+        )
+        assert [(hit["title"], hit["text"]) for hit in result["hits"]] == [
+            (PASSAGES[row].title, PASSAGES[row].text) for row in best
+        ]
 
 
 def test_one_query_is_answered_like_a_list_of_one_and_ten_hits_are_the_default(server: InProcess) -> None:
@@ -41,7 +45,9 @@ def test_embeddings_have_the_openai_shape_and_the_encoders_vectors(server: InPro
     texts = ["volcano", "a violin told in plain words"]
     answer = server.post(EMBEDDINGS, input=texts, model="mine", user="somebody").json()
     assert [(each["object"], each["index"]) for each in answer["data"]] == [("embedding", 0), ("embedding", 1)]
-    assert np.allclose([each["embedding"] for each in answer["data"]], server.service.release.encoder.encode_queries(texts), atol=1e-6)
+    assert np.allclose(
+        [each["embedding"] for each in answer["data"]], server.service.release.encoder.encode_queries(texts), atol=1e-6
+    )
     num_tokens = sum(map(len, server.service.release.encoder.tokenize_queries(texts)))
     assert (answer["object"], answer["model"]) == ("list", "mine")
     assert answer["usage"] == {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
@@ -93,10 +99,30 @@ def test_input_type_passage_takes_the_passages_length_and_prefix(server: InProce
         (SEARCH, json.dumps({"query": "x" * 30_000}).encode(), 413, "the body is longer than 20000 bytes"),
         (SEARCH, b'{"query": "x", "include_text": 1}', 400, "include_text: 1 is neither true nor false"),
         (SEARCH, b'{"query": "x", "passage_ids": []}', 400, "passage_ids: [] is not a list of passage ids"),
-        (SEARCH, b'{"query": "x", "exclude_passage_ids": [1]}', 400, "exclude_passage_ids: [1] is not a list of passage ids"),
-        (SEARCH, json.dumps({"query": "x", "passage_ids": ["p"] * 6}).encode(), 413, "passage_ids: 6 passage ids, this server takes 5"),
-        (SEARCH, json.dumps({"query": "volcano " * 40}).encode(), 413, "text 0 has 42 tokens or more, the encoder takes 32 of a query"),
-        (EMBEDDINGS, json.dumps({"input": ["x", "ha " * 90], "input_type": "passage"}).encode(), 413, "text 1 has 92 tokens or more"),
+        (
+            SEARCH,
+            b'{"query": "x", "exclude_passage_ids": [1]}',
+            400,
+            "exclude_passage_ids: [1] is not a list of passage ids",
+        ),
+        (
+            SEARCH,
+            json.dumps({"query": "x", "passage_ids": ["p"] * 6}).encode(),
+            413,
+            "passage_ids: 6 passage ids, this server takes 5",
+        ),
+        (
+            SEARCH,
+            json.dumps({"query": "volcano " * 40}).encode(),
+            413,
+            "text 0 has 42 tokens or more, the encoder takes 32 of a query",
+        ),
+        (
+            EMBEDDINGS,
+            json.dumps({"input": ["x", "ha " * 90], "input_type": "passage"}).encode(),
+            413,
+            "text 1 has 92 tokens or more",
+        ),
         (EMBEDDINGS, b'{"input": "x", "truncate": "yes"}', 400, 'truncate: "yes" is neither true nor false'),
         (EMBEDDINGS, b"{}", 400, "input: missing"),
         (EMBEDDINGS, b'{"input": [[1, 2]]}', 400, "input[0]: [1,2] is not a text"),
@@ -104,12 +130,24 @@ def test_input_type_passage_takes_the_passages_length_and_prefix(server: InProce
         (EMBEDDINGS, b'{"input": {}}', 400, "input: {} is not a list of texts"),
         (EMBEDDINGS, b'{"input": "x", "model": 3}', 400, "model: 3 is not a text"),
         (EMBEDDINGS, b'{"input": "x", "dimensions": 3}', 400, "dimensions: this encoder has"),
-        (EMBEDDINGS, b'{"input": "x", "encoding_format": "int8"}', 400, 'encoding_format: "int8" is not one of float, base64'),
-        (EMBEDDINGS, b'{"input": "x", "input_type": ["query"]}', 400, 'input_type: ["query"] is not one of query, passage'),
+        (
+            EMBEDDINGS,
+            b'{"input": "x", "encoding_format": "int8"}',
+            400,
+            'encoding_format: "int8" is not one of float, base64',
+        ),
+        (
+            EMBEDDINGS,
+            b'{"input": "x", "input_type": ["query"]}',
+            400,
+            'input_type: ["query"] is not one of query, passage',
+        ),
         (EMBEDDINGS, json.dumps({"input": ["x"] * 9}).encode(), 413, "input: 9 texts"),
     ],
 )
-def test_a_wrong_request_is_told_what_is_wrong(server: InProcess, path: str, body: bytes, status: int, message: str) -> None:
+def test_a_wrong_request_is_told_what_is_wrong(
+    server: InProcess, path: str, body: bytes, status: int, message: str
+) -> None:
     answer = server.request("POST", path, content=body)
     assert answer.status_code == status
     error = answer.json()["error"]

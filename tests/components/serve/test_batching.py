@@ -78,8 +78,8 @@ def test_concurrent_requests_share_a_batch_the_oldest_first_with_its_nearest_len
         encoder = Encoder()
         batcher = make_batcher(encoder)
         held = await hold_session(batcher, encoder)
-        # 30 came first. Its neighbour 28 fits (2 x 30 <= 64 tokens), a third of that length would not; then 4, the oldest
-        # that is left, takes both other short ones: 12 tokens.
+        # 30 came first. Its neighbour 28 fits (2 x 30 <= 64 tokens), a third of that length would not; then 4, the
+        # oldest that is left, takes both other short ones: 12 tokens.
         waiting = [asyncio.create_task(batcher.encode([text(length, length)])) for length in (30, 4, 29, 4, 28, 4)]
         await asyncio.sleep(0)
         encoder.gate.set()
@@ -108,7 +108,9 @@ def test_a_text_of_rare_length_is_not_overtaken_for_ever() -> None:
 
 
 @given(st.lists(st.integers(1, 140), min_size=1, max_size=60).map(sorted), st.data(), st.integers(1, 600))
-def test_a_batch_holds_its_anchor_and_keeps_to_the_budget_and_to_little_padding(lengths: list[int], data: Any, budget: int) -> None:
+def test_a_batch_holds_its_anchor_and_keeps_to_the_budget_and_to_little_padding(
+    lengths: list[int], data: Any, budget: int
+) -> None:
     anchor = data.draw(st.integers(0, len(lengths) - 1))
     rows = similar_rows(lengths, anchor, budget)
     batch = [lengths[row] for row in rows]

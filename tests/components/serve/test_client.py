@@ -65,7 +65,9 @@ def failing(*replies: tuple[int, dict[str, str], bytes] | None) -> Iterator[tupl
 
 
 FOUND = json.dumps({"query": "x", "hits": [{"passage_id": "p", "score": 0.5}]}).encode()
-FULL = json.dumps({"error": {"message": "the queue is full; try again in 0 s", "type": "rate_limit_error", "code": 429}}).encode()
+FULL = json.dumps(
+    {"error": {"message": "the queue is full; try again in 0 s", "type": "rate_limit_error", "code": 429}}
+).encode()
 
 
 def test_search_embeddings_and_readiness_are_the_servers(running: Process, sources: Sources) -> None:
@@ -83,20 +85,30 @@ def test_search_embeddings_and_readiness_are_the_servers(running: Process, sourc
         assert without.hits[0] == ranking.hits[1]
         vectors = client.embed(["a volcano", "violin"], input_type="passage")
         encoder = Encoder(Path(sources.encoder_uri))
-        assert vectors == pytest.approx(encoder.encode_tokens(encoder.tokenize_passages(["a volcano", "violin"])), abs=1e-6)
+        assert vectors == pytest.approx(
+            encoder.encode_tokens(encoder.tokenize_passages(["a volcano", "violin"])), abs=1e-6
+        )
         assert vectors.dtype == np.float32
         assert client.readiness()["ready"] is True
         assert ranking.version == client.readiness()["version"]
 
 
 def test_a_refusal_for_good_is_raised_at_once_with_the_servers_words(running: Process) -> None:
-    with RetrieverClient(running.url) as client, pytest.raises(ServerError, match=r"^400: query: the text is empty$") as refused:
+    with (
+        RetrieverClient(running.url) as client,
+        pytest.raises(ServerError, match=r"^400: query: the text is empty$") as refused,
+    ):
         client.search(" ")
     assert refused.value.status == 400
 
 
 def test_what_may_work_later_is_sent_again_until_it_does() -> None:
-    replies = [(429, {"retry-after": "0"}, FULL), None, (503, {}, b"<html>a proxy</html>"), (200, {"retriever-version": "v"}, FOUND)]
+    replies = [
+        (429, {"retry-after": "0"}, FULL),
+        None,
+        (503, {}, b"<html>a proxy</html>"),
+        (200, {"retriever-version": "v"}, FOUND),
+    ]
     with failing(*replies) as (url, seen), RetrieverClient(url, api_key="secret", traceparent="00-trace") as client:
         ranking = client.search("x")
     assert ([hit.passage_id for hit in ranking.hits], ranking.version) == (["p"], "v")
@@ -152,13 +164,23 @@ def test_the_client_imports_nothing_of_the_server() -> None:
 
 
 def test_the_command_prints_passages_for_people_and_for_programs(running: Process) -> None:
-    command = [sys.executable, "-m", "pipelines.cli", "search", "danger of a glacier", f"--url={running.url}", "--depth=2"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "search",
+        "danger of a glacier",
+        f"--url={running.url}",
+        "--depth=2",
+    ]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.splitlines()
     assert shown[0].startswith("  1. ")
     assert shown[0].endswith("glacier danger  [glacier-danger]")
     assert shown[1] == "     The danger of a glacier told in plain words."
     assert shown[-1].startswith("2 passages in ")
-    printed = json.loads(subprocess.run([*command, "--json"], check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+    printed = json.loads(
+        subprocess.run([*command, "--json"], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    )
     assert printed["hits"][0]["passage_id"] == "glacier-danger"
     failed = subprocess.run([*command[:5], "--url=http://127.0.0.1:9"], capture_output=True, text=True, cwd=ROOT)
     assert failed.returncode == 65

@@ -29,20 +29,30 @@ def resident_mib(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def test_four_times_overload_is_answered_200_or_429_and_the_accepted_wait_no_longer_than_promised(sources: Sources, tmp_path: Path) -> None:
+def test_four_times_overload_is_answered_200_or_429_and_the_accepted_wait_no_longer_than_promised(
+    sources: Sources, tmp_path: Path
+) -> None:
     # An encoder of 4096 dimensions over long texts takes long enough to be the bottleneck.
     words = [f"word{number}" for number in range(500)]
-    slow = Sources(str(write_tiny_encoder(tmp_path / "encoder", 0, words, dimension=4096, passage_tokens=4096)), "", sources.dataset_uri)
+    slow = Sources(
+        str(write_tiny_encoder(tmp_path / "encoder", 0, words, dimension=4096, passage_tokens=4096)),
+        "",
+        sources.dataset_uri,
+    )
     write_tiny_index(tmp_path / "index", dataset=Path(sources.dataset_uri), encoder=tmp_path / "encoder")
     places = Sources(slow.encoder_uri, str(tmp_path / "index"), sources.dataset_uri)
-    server = Process(*places.flags(), "--num-sessions=1", "--max-queue-seconds=0.5", "--max-queued-tokens=60000", "--no-access-log")
+    server = Process(
+        *places.flags(), "--num-sessions=1", "--max-queue-seconds=0.5", "--max-queued-tokens=60000", "--no-access-log"
+    )
     url = server.url
     text = " ".join(words[:400])
 
     async def crowd(num_clients: int, seconds: float) -> list[tuple[int, float]]:
         answers: list[tuple[int, float]] = []
         ends = time.monotonic() + seconds
-        async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=num_clients)) as client:
+        async with httpx.AsyncClient(
+            base_url=url, timeout=30, limits=httpx.Limits(max_connections=num_clients)
+        ) as client:
 
             async def ask() -> None:
                 while time.monotonic() < ends:
@@ -67,8 +77,8 @@ def test_four_times_overload_is_answered_200_or_429_and_the_accepted_wait_no_lon
     statuses = Counter(status for status, _ in answers)
     assert set(statuses) == {200, 429}
     accepted = sorted(seconds for status, seconds in answers if status == 200)
-    # Half a second of waiting was promised; the rest is the batch itself, and a machine that others share. Forty clients
-    # without a bound would wait for forty such batches.
+    # Half a second of waiting was promised; the rest is the batch itself, and a machine that others share. Forty
+    # clients without a bound would wait for forty such batches.
     assert accepted[int(0.99 * len(accepted))] < 15.0
     assert after - before < 150
     assert "retriever_queue_tokens 0.0" in metrics
@@ -78,7 +88,10 @@ def test_a_client_that_sends_its_body_slowly_is_408_and_one_that_sends_nothing_i
     server = Process(*sources.flags(), "--num-sessions=1", "--body-seconds=0.5")
     body = json.dumps({"query": "volcano"}).encode()
     head = f"POST /search HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with socket.create_connection(address(server), timeout=10) as slow, socket.create_connection(address(server), timeout=10) as silent:
+    with (
+        socket.create_connection(address(server), timeout=10) as slow,
+        socket.create_connection(address(server), timeout=10) as silent,
+    ):
         slow.sendall(head + body[:5])
         silent.sendall(b"POST /sea")
         assert httpx.post(f"{server.url}/search", json={"query": "volcano"}).status_code == 200
@@ -92,7 +105,9 @@ def test_a_client_that_sends_its_body_slowly_is_408_and_one_that_sends_nothing_i
 
 
 def test_a_client_that_does_not_read_its_answer_does_not_stop_the_others_and_is_cut_off(sources: Sources) -> None:
-    server = Process(*sources.flags(), "--num-sessions=1", "--request-seconds=1.5", "--max-texts=20000", "--max-queued-tokens=100000")
+    server = Process(
+        *sources.flags(), "--num-sessions=1", "--request-seconds=1.5", "--max-texts=20000", "--max-queued-tokens=100000"
+    )
     body = json.dumps({"input": ["volcano"] * 20000}).encode()
     head = f"POST {EMBEDDINGS} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.socket() as deaf:
@@ -129,7 +144,9 @@ def test_a_thousand_clients_that_hang_up_leave_no_text_in_the_queue(sources: Sou
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # schemathesis draws with `random`
+@pytest.mark.filterwarnings(
+    "ignore::hypothesis.errors.HypothesisDeprecationWarning"
+)  # schemathesis draws with `random`
 def test_a_thousand_made_up_requests_are_answered_as_the_document_says(server: InProcess) -> None:
     schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
     operations = [each.ok() for each in schema.get_all_operations()]
@@ -161,7 +178,11 @@ def test_a_thousand_made_up_requests_are_answered_as_the_document_says(server: I
         for mode in modes:
             strategy = operation.as_strategy(generation_mode=mode)
             run = settings(
-                max_examples=share, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None, derandomize=True
+                max_examples=share,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+                deadline=None,
+                derandomize=True,
             )(given(case=strategy)(check))
             run()
     for operation in operations:

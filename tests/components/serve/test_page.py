@@ -26,7 +26,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         pytest.skip("chromium and chromedriver are not installed (Debian: chromium chromium-driver)")
     options = ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1100,900"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--window-size=1100,900",
+    ):
         options.add_argument(argument)
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -57,7 +63,9 @@ def status(browser: Chrome) -> str:
     return str(WebDriverWait(browser, 20).until(said))
 
 
-def test_the_same_query_is_answered_alike_on_the_page_by_curl_and_by_the_client(browser: Chrome, served: str, tmp_path: Path) -> None:
+def test_the_same_query_is_answered_alike_on_the_page_by_curl_and_by_the_client(
+    browser: Chrome, served: str, tmp_path: Path
+) -> None:
     browser.get(served)
     by_id(browser, "query").send_keys(QUERY + Keys.ENTER)
     said = status(browser)
@@ -88,7 +96,9 @@ def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_own(brows
     browser.get(f"{served}/?q=volcano")
     status(browser)
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = {message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"}
+    asked = {
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    }
     assert {f"{served}/search", f"{served}/readyz"} <= asked
     assert [url for url in asked if not url.startswith((served, "data:"))] == []
     assert browser.get_log("browser") == []
@@ -99,10 +109,14 @@ def test_the_address_keeps_the_query_and_the_way_back_works(browser: Chrome, ser
     assert status(browser).startswith("5 passages")
     by_id(browser, "query").clear()
     by_id(browser, "query").send_keys("beehive season" + Keys.ENTER)
-    WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.CSS_SELECTOR, "#hits code").text == "beehive-season")
+    WebDriverWait(browser, 20).until(
+        lambda _: browser.find_element(By.CSS_SELECTOR, "#hits code").text == "beehive-season"
+    )
     assert "q=beehive+season" in browser.current_url
     browser.back()
-    WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.CSS_SELECTOR, "#hits code").text == "violin-craft")
+    WebDriverWait(browser, 20).until(
+        lambda _: browser.find_element(By.CSS_SELECTOR, "#hits code").text == "violin-craft"
+    )
     assert by_id(browser, "query").get_property("value") == "violin craft"
 
 
@@ -130,7 +144,9 @@ def test_markup_in_a_query_stays_text(browser: Chrome, served: str) -> None:
     assert {mark.text for mark in browser.find_elements(By.TAG_NAME, "mark")} == {"danger", "volcano"}
 
 
-def test_a_server_with_keys_asks_for_one_and_a_gone_server_is_told(browser: Chrome, sources: Sources, tmp_path: Path) -> None:
+def test_a_server_with_keys_asks_for_one_and_a_gone_server_is_told(
+    browser: Chrome, sources: Sources, tmp_path: Path
+) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"page {KEY}\n")
     server = Process(*sources.flags(), "--num-sessions=1", f"--api-keys-path={keys}")
@@ -149,7 +165,8 @@ def test_a_server_with_keys_asks_for_one_and_a_gone_server_is_told(browser: Chro
 @pytest.mark.parametrize("width", [360, 1100])
 def test_nothing_sticks_out_on_a_phone_or_a_desk(browser: Chrome, served: str, width: int) -> None:
     browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
     )
     browser.get(f"{served}/?q=volcano")
     status(browser)

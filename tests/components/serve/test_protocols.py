@@ -21,7 +21,11 @@ def test_the_open_inference_protocol_gives_the_encoders_vectors(server: InProces
     encoder = server.service.release.encoder
     expected = encoder.encode_tokens(encoder.tokenize_passages(texts))
     assert vectors == pytest.approx(expected, abs=1e-6)
-    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("42", "encoder", server.service.release.version)
+    assert (answer["id"], answer["model_name"], answer["model_version"]) == (
+        "42",
+        "encoder",
+        server.service.release.version,
+    )
     assert (output["name"], output["datatype"], output["shape"]) == ("embedding", "FP32", [3, encoder.dimension])
 
 
@@ -39,7 +43,9 @@ def test_the_open_inference_protocol_gives_the_encoders_vectors(server: InProces
         ({"inputs": [tensor("x")], "id": 3}, "id: 3 is not a text"),
     ],
 )
-def test_a_wrong_inference_request_is_told_so_in_the_protocols_shape(server: InProcess, body: dict[str, object], message: str) -> None:
+def test_a_wrong_inference_request_is_told_so_in_the_protocols_shape(
+    server: InProcess, body: dict[str, object], message: str
+) -> None:
     answer = server.post(INFER, **body)
     assert answer.status_code == 400
     assert message in answer.json()["error"]
@@ -72,9 +78,13 @@ def test_a_search_among_some_passages_ranks_exactly_these(server: InProcess) -> 
 
 def test_a_search_without_some_passages_gives_as_many_of_the_rest(server: InProcess) -> None:
     everything = [hit["passage_id"] for hit in server.post("/search", query="danger volcano", depth=6).json()["hits"]]
-    rest = server.post("/search", query="danger volcano", depth=4, exclude_passage_ids=[everything[0], everything[2]]).json()["hits"]
+    rest = server.post(
+        "/search", query="danger volcano", depth=4, exclude_passage_ids=[everything[0], everything[2]]
+    ).json()["hits"]
     assert [hit["passage_id"] for hit in rest] == [everything[place] for place in (1, 3, 4, 5)]
-    both = server.post("/search", query="danger volcano", passage_ids=everything[:2], exclude_passage_ids=everything[:1]).json()["hits"]
+    both = server.post(
+        "/search", query="danger volcano", passage_ids=everything[:2], exclude_passage_ids=everything[:1]
+    ).json()["hits"]
     assert [hit["passage_id"] for hit in both] == everything[1:2]
 
 

@@ -52,7 +52,9 @@ def until(condition: object, seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-def test_under_load_no_request_fails_and_every_answer_is_of_one_release(sources: Sources, second: Sources, tmp_path: Path) -> None:
+def test_under_load_no_request_fails_and_every_answer_is_of_one_release(
+    sources: Sources, second: Sources, tmp_path: Path
+) -> None:
     expected = expected_answers(sources, second)
     assert not same(*expected.values())
     pointer = tmp_path / "pointer.json"

@@ -24,7 +24,9 @@ def test_curl_gets_search_embeddings_and_metrics(sources: Sources) -> None:
 
     def curl(path: str, *arguments: str) -> bytes:
         return subprocess.run(
-            ["curl", "--fail", "--silent", "--show-error", server.url + path, *arguments], check=True, capture_output=True
+            ["curl", "--fail", "--silent", "--show-error", server.url + path, *arguments],
+            check=True,
+            capture_output=True,
         ).stdout
 
     found = json.loads(curl("/search", "--json", '{"query": "danger of a glacier", "depth": 1}'))
@@ -74,7 +76,10 @@ def test_sigterm_under_load_fails_no_request(sources: Sources) -> None:
     assert failures == []
     assert set(statuses) == {200}
     assert len(late) > 4
-    assert [line["event"] for line in server.lines if line["event"] != "request"][-2:] == ["SIGTERM: draining", "server stopped"]
+    assert [line["event"] for line in server.lines if line["event"] != "request"][-2:] == [
+        "SIGTERM: draining",
+        "server stopped",
+    ]
 
 
 def test_a_request_in_flight_when_the_listener_closes_is_answered(sources: Sources) -> None:
@@ -82,7 +87,9 @@ def test_a_request_in_flight_when_the_listener_closes_is_answered(sources: Sourc
     body = json.dumps({"input": ["volcano glacier violin bakery"] * 256}).encode()
     with httpx.Client(base_url=server.url, timeout=20) as client:
         answers: list[int] = []
-        thread = threading.Thread(target=lambda: answers.append(client.post("/v1/embeddings", content=body).status_code))
+        thread = threading.Thread(
+            target=lambda: answers.append(client.post("/v1/embeddings", content=body).status_code)
+        )
         thread.start()
         thread.join(0.02)
         server.terminate()
@@ -134,7 +141,8 @@ def test_an_index_of_another_encoder_ends_with_65_and_one_line(sources: Sources,
 
 
 @pytest.mark.parametrize(
-    ("flag", "problem"), [("--encoder-uri=/nowhere", "no finished artifact here"), ("--host=256.1.1.1", "cannot listen on 256.1.1.1")]
+    ("flag", "problem"),
+    [("--encoder-uri=/nowhere", "no finished artifact here"), ("--host=256.1.1.1", "cannot listen on 256.1.1.1")],
 )
 def test_what_a_user_can_mend_ends_with_65_and_one_line(sources: Sources, flag: str, problem: str) -> None:
     server = Process(*sources.flags(), flag)
@@ -150,7 +158,13 @@ def test_each_request_is_one_log_line_and_probes_are_none(sources: Sources) -> N
     server.terminate()
     assert server.exit_code() == 0
     (line,) = [line for line in server.lines if line["event"] == "request"]
-    assert (line["method"], line["path"], line["status"], line["texts"], line["tokens"]) == ("POST", "/search/batch", 200, 2, 6)
+    assert (line["method"], line["path"], line["status"], line["texts"], line["tokens"]) == (
+        "POST",
+        "/search/batch",
+        200,
+        2,
+        6,
+    )
 
 
 def test_serving_imports_neither_torch_nor_kfp(sources: Sources) -> None:
@@ -164,7 +178,9 @@ def test_serving_imports_neither_torch_nor_kfp(sources: Sources) -> None:
         "service.stop()\n"
         "print(' '.join(sorted({name.split('.')[0] for name in sys.modules})))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3]
+    )
     imported = done.stdout.split()
     assert "onnxruntime" in imported
     assert [name for name in FORBIDDEN if name in imported] == []

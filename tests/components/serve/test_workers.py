@@ -27,7 +27,11 @@ def served_by(url: str) -> dict[str, float]:
     """Worker -> searches it answered."""
     families = {family.name: family for family in text_string_to_metric_families(httpx.get(f"{url}/metrics").text)}
     samples = [sample for sample in families["retriever_requests"].samples if sample.name == "retriever_requests_total"]
-    return {each.labels["worker"]: each.value for each in samples if (each.labels["path"], each.labels["status"]) == ("/search", "200")}
+    return {
+        each.labels["worker"]: each.value
+        for each in samples
+        if (each.labels["path"], each.labels["status"]) == ("/search", "200")
+    }
 
 
 def workers_of(server: Process) -> list[int]:
@@ -96,7 +100,11 @@ def test_a_worker_that_hangs_is_ended_and_replaced(sources: Sources) -> None:
 
 
 def workers_of_gone(server: Process) -> list[int]:
-    return [pid for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()) if _parent(pid) == server.pid]
+    return [
+        pid
+        for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+        if _parent(pid) == server.pid
+    ]
 
 
 def _parent(pid: int) -> int:
@@ -162,5 +170,9 @@ def test_merged_metrics_by_hand() -> None:
     text = '# HELP tokens_total Tokens.\n# TYPE tokens_total counter\ntokens_total{{kind="a"}} {}\n'
     lines = merged({"0": text.format(1), "1": text.format(2), "2": ""}).decode().splitlines()
     assert lines.count("# TYPE tokens_total counter") == 1
-    for line in ('tokens_total{kind="a",worker="0"} 1.0', 'tokens_total{kind="a",worker="1"} 2.0', 'retriever_worker_up{worker="2"} 0.0'):
+    for line in (
+        'tokens_total{kind="a",worker="0"} 1.0',
+        'tokens_total{kind="a",worker="1"} 2.0',
+        'retriever_worker_up{worker="2"} 0.0',
+    ):
         assert line in lines

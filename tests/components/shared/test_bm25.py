@@ -98,7 +98,9 @@ def test_blocks_on_the_disk_score_as_bm25s_does_in_memory(tmp_path: Path, monkey
     monkeypatch.setattr("components.shared.bm25._BLOCK_PASSAGES", 7)
     ours = BM25(dataset)
     for query in ("red apple", "plum pear fig tree"):
-        expected = reference.get_scores(bm25s.tokenize([query], stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)[0])
+        expected = reference.get_scores(
+            bm25s.tokenize([query], stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)[0]
+        )
         found = {hit.passage_id: hit.score for hit in ours.search([query], 100)[0]}
         assert found == {f"p{row:03d}": score for row, score in enumerate(expected.tolist()) if score > 0}
 

@@ -33,7 +33,10 @@ def sentence_transformers_folder(tmp_path: Path) -> Path:
 def _encode(model: checkpoint.DualEncoder, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     model.eval()
     with torch.inference_mode():
-        pair = [model(*model.pad(tokens)).numpy() for tokens in (model.tokenize_queries(texts), model.tokenize_passages(texts))]
+        pair = [
+            model(*model.pad(tokens)).numpy()
+            for tokens in (model.tokenize_queries(texts), model.tokenize_passages(texts))
+        ]
     return pair[0], pair[1]
 
 
@@ -49,7 +52,9 @@ def test_a_sentence_transformers_folder_gives_its_own_vectors(sentence_transform
 
 
 @pytest.mark.parametrize(("pooling", "normalise"), [("cls", False), ("mean", True)])
-def test_sentence_transformers_loads_a_checkpoint_and_gives_our_vectors(tmp_path: Path, pooling: str, normalise: bool) -> None:
+def test_sentence_transformers_loads_a_checkpoint_and_gives_our_vectors(
+    tmp_path: Path, pooling: str, normalise: bool
+) -> None:
     from sentence_transformers import SentenceTransformer
 
     folder = write_tiny_checkpoint(tmp_path, _WORDS, pooling=pooling, normalise=normalise)
@@ -115,7 +120,9 @@ def test_a_decoder_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
 
 def test_fused_and_eager_attention_agree(tmp_path: Path) -> None:
     folder = write_tiny_checkpoint(tmp_path, _WORDS)
-    for eager, fused in zip(*(_encode(checkpoint.load(str(folder), attention=kind), _TEXTS) for kind in ("eager", "fused")), strict=True):  # type: ignore[arg-type]
+    for eager, fused in zip(
+        *(_encode(checkpoint.load(str(folder), attention=kind), _TEXTS) for kind in ("eager", "fused")), strict=True
+    ):  # type: ignore[arg-type]
         np.testing.assert_allclose(eager, fused, atol=1e-6)
 
 

@@ -38,7 +38,9 @@ def numbered(num_passages: int) -> list[Passage]:
 
 @settings(max_examples=25)
 @given(st.lists(st.builds(Passage, ids, texts, texts), unique_by=lambda passage: passage.passage_id))
-def test_passages_come_back_as_written_by_row_and_by_id(tmp_path_factory: pytest.TempPathFactory, passages: list[Passage]) -> None:
+def test_passages_come_back_as_written_by_row_and_by_id(
+    tmp_path_factory: pytest.TempPathFactory, passages: list[Passage]
+) -> None:
     dataset = write(tmp_path_factory.mktemp("dataset"), passages)
     assert dataset.num_passages == len(passages)
     assert list(dataset.iter_passages()) == passages

@@ -106,7 +106,9 @@ def test_truncation_is_that_of_the_tokenizer_itself(
         "apple " * 50_000,
     ],
 )
-def test_an_overlong_text_has_the_tokens_of_its_beginning(make_encoder: Callable[..., Encoder], text: str, tmp_path: Path) -> None:
+def test_an_overlong_text_has_the_tokens_of_its_beginning(
+    make_encoder: Callable[..., Encoder], text: str, tmp_path: Path
+) -> None:
     encoder = make_encoder(query_tokens=16)
     reference = Tokenizer.from_file(str(tmp_path / TOKENIZER_NAME))
     reference.enable_truncation(16)
@@ -115,7 +117,9 @@ def test_an_overlong_text_has_the_tokens_of_its_beginning(make_encoder: Callable
 
 def test_without_truncation_a_long_text_shows_by_its_number_of_tokens(make_encoder: Callable[..., Encoder]) -> None:
     encoder = make_encoder(query_tokens=16, passage_tokens=4)
-    lengths = [len(ids) for ids in encoder.tokenize_queries(["apple", "apple " * 16, "apple " * 50_000], truncate=False)]
+    lengths = [
+        len(ids) for ids in encoder.tokenize_queries(["apple", "apple " * 16, "apple " * 50_000], truncate=False)
+    ]
     assert lengths[:2] == [3, 18]
     assert lengths[2] > 16
     assert [len(ids) for ids in encoder.tokenize_passages(["apple pear plum"], truncate=False)] == [5]
@@ -130,7 +134,9 @@ def test_a_text_without_any_token_has_a_vector_of_numbers(make_encoder: Callable
 
 def test_progress_adds_up_to_the_texts(make_encoder: Callable[..., Encoder]) -> None:
     finished: list[int] = []
-    make_encoder().encode_passages([Passage(str(n), "", "apple " * n) for n in range(20)], batch_tokens=30, on_batch=finished.append)
+    make_encoder().encode_passages(
+        [Passage(str(n), "", "apple " * n) for n in range(20)], batch_tokens=30, on_batch=finished.append
+    )
     assert sum(finished) == 20
     assert len(finished) > 1
 
@@ -177,7 +183,14 @@ def test_a_folder_without_settings_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("pooling", "meam"), ("query_prefix", "x"), ("passage_prefix", " "), ("query_tokens", 33), ("dimension", 33), ("normalise", False)],
+    [
+        ("pooling", "meam"),
+        ("query_prefix", "x"),
+        ("passage_prefix", " "),
+        ("query_tokens", 33),
+        ("dimension", 33),
+        ("normalise", False),
+    ],
 )
 def test_settings_that_the_graph_was_not_exported_with_are_refused_by_name(
     make_encoder: Callable[..., Encoder], name: str, value: object, tmp_path: Path
@@ -185,7 +198,9 @@ def test_settings_that_the_graph_was_not_exported_with_are_refused_by_name(
     make_encoder()
     settings = json.loads((tmp_path / SETTINGS_NAME).read_text())
     (tmp_path / SETTINGS_NAME).write_text(json.dumps(settings | {name: value}))
-    with pytest.raises(ValueError, match=rf"encoder.json: says {name} .*, the graph was exported with .*; their vectors do not mix"):
+    with pytest.raises(
+        ValueError, match=rf"encoder.json: says {name} .*, the graph was exported with .*; their vectors do not mix"
+    ):
         Encoder(tmp_path)
 
 

@@ -19,7 +19,9 @@ def settings_of(vectors: np.ndarray, factory: str = "Flat", search_parameters: s
     return IndexSettings(DIGEST, vectors.shape[1], factory, search_parameters, len(vectors))
 
 
-def build(vectors: np.ndarray, factory: str = "Flat", search_parameters: str = "", ids: list[str] | None = None) -> PassageIndex:
+def build(
+    vectors: np.ndarray, factory: str = "Flat", search_parameters: str = "", ids: list[str] | None = None
+) -> PassageIndex:
     names = ids or [f"p{row:04d}" for row in range(len(vectors))]
     halves = np.array_split(vectors, 2)
     return PassageIndex.build(halves, names, sample=vectors, settings=settings_of(vectors, factory, search_parameters))
@@ -65,7 +67,9 @@ def test_a_saved_index_finds_the_same(tmp_path: Path) -> None:
 
 def test_an_index_of_another_encoder_is_refused(tmp_path: Path) -> None:
     build(unit_vectors(10)).save(tmp_path)
-    with pytest.raises(ValueError, match=r"made by encoder dddddddddddd, asked to serve encoder eeeeeeeeeeee; .*build the index again"):
+    with pytest.raises(
+        ValueError, match=r"made by encoder dddddddddddd, asked to serve encoder eeeeeeeeeeee; .*build the index again"
+    ):
         PassageIndex.open(tmp_path, encoder_digest="e" * 64)
 
 
@@ -116,7 +120,9 @@ def test_approximate_indexes_find_most_of_what_is_there(
 def test_search_parameters_change_what_is_found() -> None:
     vectors, queries = unit_vectors(1500), unit_vectors(30, seed=1)
     exact = exact_rows([vectors], queries, 10)
-    few, all_of_them = (recall(build(vectors, "IVF16,Flat", f"nprobe={n}").search_rows(queries, 10)[1], exact) for n in (1, 16))
+    few, all_of_them = (
+        recall(build(vectors, "IVF16,Flat", f"nprobe={n}").search_rows(queries, 10)[1], exact) for n in (1, 16)
+    )
     assert few < 0.9 < all_of_them == 1.0
 
 
@@ -137,7 +143,9 @@ def test_a_factory_string_that_faiss_refuses_is_named(factory: str) -> None:
 
 
 def test_too_few_vectors_to_train_on_are_named() -> None:
-    with pytest.raises(ValueError, match=r"factory 'IVF64,Flat': FAISS cannot be trained on 50 vectors .*use fewer clusters or Flat"):
+    with pytest.raises(
+        ValueError, match=r"factory 'IVF64,Flat': FAISS cannot be trained on 50 vectors .*use fewer clusters or Flat"
+    ):
         build(unit_vectors(50), "IVF64,Flat")
 
 

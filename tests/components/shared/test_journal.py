@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.shared import storage
-from components.shared.journal import Journal, content_key, read_journal
+from components.shared.hashing import content_key
+from components.shared.journal import Journal, read_journal
 from components.shared.records import RecordError
 
 _FIRST = "calls-00000.jsonl"
 _KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
-_VALUES = st.dictionaries(_KEYS, st.one_of(st.integers(-(2**53), 2**53), _KEYS, st.lists(_KEYS, max_size=2)), max_size=3)
+_VALUES = st.dictionaries(
+    _KEYS, st.one_of(st.integers(-(2**53), 2**53), _KEYS, st.lists(_KEYS, max_size=2)), max_size=3
+)
 
 
 @settings(max_examples=150)
@@ -85,7 +88,9 @@ def test_kill_9_loses_nothing_that_was_appended(tmp_path: Path) -> None:
                 assert record["number"] == number
 
 
-@pytest.mark.parametrize("line", ["{", "{}", "[]", "7", '{"key": 7, "value": {}}', '{"key": "k", "value": 7}', '{"value": {}}', ""])
+@pytest.mark.parametrize(
+    "line", ["{", "{}", "[]", "7", '{"key": 7, "value": {}}', '{"key": "k", "value": 7}', '{"value": {}}', ""]
+)
 def test_damage_before_the_last_line_is_refused_with_its_place(tmp_path: Path, line: str) -> None:
     path = tmp_path / _FIRST
     path.write_text(f'{{"key": "a", "value": {{}}}}\n{line}\n{{"key": "b", "value": {{}}}}\n')
@@ -130,7 +135,9 @@ def test_many_records_are_found_in_little_memory(tmp_path: Path) -> None:
         for number in range(20_000):
             journal.append(f"key-{number}", {"number": number})
         assert len(journal) == 20_000
-        assert [journal.get(f"key-{number}") for number in range(20_000)] == [{"number": number} for number in range(20_000)]
+        assert [journal.get(f"key-{number}") for number in range(20_000)] == [
+            {"number": number} for number in range(20_000)
+        ]
         assert journal.get("key-20000") is None
         table = journal._places
         assert (len(table._hashes) + len(table._values)) * 8 <= 48 * 20_000
@@ -165,7 +172,9 @@ def test_a_full_disk_leaves_whole_records_and_a_journal_that_continues(tmp_path:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("a disk that fills up needs the right to mount one")
     try:
-        said = subprocess.run([sys.executable, "-c", _FULL, disk / "journal"], capture_output=True, text=True, check=True).stdout.split()
+        said = subprocess.run(
+            [sys.executable, "-c", _FULL, disk / "journal"], capture_output=True, text=True, check=True
+        ).stdout.split()
         assert int(said[0]) == errno.ENOSPC
         last = int(said[1])
         assert last > 50
@@ -177,7 +186,9 @@ def test_a_full_disk_leaves_whole_records_and_a_journal_that_continues(tmp_path:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_segments_in_a_bucket_are_shared_and_immutable(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_in_a_bucket_are_shared_and_immutable(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = f"{bucket}/{tmp_path.name}/journal"
     for machine, key in (("one", "a"), ("two", "b"), ("one", "c")):
         monkeypatch.setenv("HOME", str(tmp_path / machine))
@@ -204,7 +215,9 @@ def test_segments_in_a_bucket_are_shared_and_immutable(bucket: str, tmp_path: Pa
     assert len(storage.list_files(uri)) == 5
 
 
-def test_what_a_kill_kept_from_the_bucket_goes_there_next_time(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_kill_kept_from_the_bucket_goes_there_next_time(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = f"{bucket}/{tmp_path.name}/journal"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     journal = Journal(uri)

@@ -45,7 +45,8 @@ def test_a_float_may_arrive_in_any_spelling(text: str, number: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "-", "--num-shards=3", "query: ", "7.0", "- {name: llm}", '[{"name": "llm"}]', "\n- {a: 1}\n", "a=b"]
+    "text",
+    ["", " ", "-", "--num-shards=3", "query: ", "7.0", "- {name: llm}", '[{"name": "llm"}]', "\n- {a: 1}\n", "a=b"],
 )
 def test_any_text_survives_as_a_value(text: str) -> None:
     assert _parsed(f"--curriculum={text}", f"--query-prefix={text}").query_prefix == text
@@ -64,14 +65,21 @@ def test_a_wrong_flag_is_a_usage_error(flag: str, capsys: pytest.CaptureFixture[
     [("/root/x", "/root/x"), ("gs://b/x", "/gcs/b/x"), ("minio://b/x", "/minio/b/x"), ("s3://b/x", "/s3/b/x")],
 )
 def test_a_list_of_artifacts_becomes_all_their_local_paths(uri: str, path: str) -> None:
-    executor_input = {"inputs": {"artifacts": {"annotations": {"artifacts": [{"uri": f"{uri}-{shard}"} for shard in range(3)]}}}}
+    executor_input = {
+        "inputs": {"artifacts": {"annotations": {"artifacts": [{"uri": f"{uri}-{shard}"} for shard in range(3)]}}}
+    }
     parsed = parse_flags("train", _Config, ["--annotations-uri=executor-input", "--output-uri=o"], executor_input)
     assert parsed.annotations_uri == f"{path}-0,{path}-1,{path}-2"
 
 
 def test_a_list_that_the_executor_input_lacks_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        parse_flags("train", _Config, ["--annotations-uri=executor-input", "--output-uri=o"], {"inputs": {"artifacts": {"pools": {}}}})
+        parse_flags(
+            "train",
+            _Config,
+            ["--annotations-uri=executor-input", "--output-uri=o"],
+            {"inputs": {"artifacts": {"pools": {}}}},
+        )
     assert caught.value.code == 2
     assert "no artifacts 'annotations'; it has ['pools']" in capsys.readouterr().err
 
@@ -79,7 +87,11 @@ def test_a_list_that_the_executor_input_lacks_is_a_usage_error(capsys: pytest.Ca
 def test_the_executor_output_names_every_artifact_and_nothing_else(tmp_path: Path) -> None:
     outputs = {
         "outputFile": str(tmp_path / "new" / "folder" / "executor_output.json"),
-        "artifacts": {"pools": {"artifacts": [{"name": "pools", "uri": "gs://bucket/pools", "type": {"schemaTitle": "system.Artifact"}}]}},
+        "artifacts": {
+            "pools": {
+                "artifacts": [{"name": "pools", "uri": "gs://bucket/pools", "type": {"schemaTitle": "system.Artifact"}}]
+            }
+        },
     }
     write_executor_output({"outputs": outputs}, {"num_pools": 3.0})
     written = json.loads(Path(outputs["outputFile"]).read_text())
@@ -125,7 +137,10 @@ def _run(tmp_path: Path, body: str = "", *flags: str, **environment: str) -> tup
 
 
 def test_a_job_writes_its_artifact_and_what_kfp_reads(tmp_path: Path) -> None:
-    outputs = {"outputFile": str(tmp_path / "output.json"), "artifacts": {"index": {"artifacts": [{"uri": str(tmp_path / "artifact")}]}}}
+    outputs = {
+        "outputFile": str(tmp_path / "output.json"),
+        "artifacts": {"index": {"artifacts": [{"uri": str(tmp_path / "artifact")}]}},
+    }
     code, _ = _run(tmp_path, "", "--executor-input", json.dumps({"outputs": outputs}))
     assert code == 0
     assert read_manifest(str(tmp_path / "artifact")).metrics == {"num_rows": 1, "kind": "small"}

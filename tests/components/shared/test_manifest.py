@@ -148,7 +148,9 @@ def test_an_identity_follows_the_code_of_the_room_and_of_shared(config: _Config)
 
 
 def test_an_input_artifact_counts_by_its_content_not_by_when_it_was_made(config: _Config, tmp_path: Path) -> None:
-    made = [dataclasses.replace(config, output_uri=str(tmp_path / name), seed=seed) for name, seed in (("a", 1), ("b", 2))]
+    made = [
+        dataclasses.replace(config, output_uri=str(tmp_path / name), seed=seed) for name, seed in (("a", 1), ("b", 2))
+    ]
     for each in made:
         _make(each)
     readers = [dataclasses.replace(config, dataset_uri=each.output_uri) for each in made]

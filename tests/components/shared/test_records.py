@@ -26,14 +26,18 @@ _TEXTS = st.text(st.characters(exclude_categories=["Cs"]))  # lone surrogates ar
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 _LISTS = st.lists(_TEXTS, max_size=3).map(tuple)
 _IDS = st.lists(_TEXTS, unique=True, max_size=5).map(tuple)
-# Fields of a record, not records: beartype draws random numbers when one is made, which hypothesis does not allow inside.
+# Fields of a record, not records: beartype draws random numbers when one is made, which hypothesis does not allow
+# inside.
 _QUERIES = st.tuples(st.just(Query), st.fixed_dictionaries({"query_id": _TEXTS, "text": _TEXTS, "answers": _LISTS}))
 _PASSAGES = st.tuples(st.just(Passage), st.fixed_dictionaries({"passage_id": _TEXTS, "title": _TEXTS, "text": _TEXTS}))
-_QRELS = st.tuples(st.just(Qrel), st.fixed_dictionaries({"query_id": _TEXTS, "passage_id": _TEXTS, "grade": st.integers(0, 3)}))
+_QRELS = st.tuples(
+    st.just(Qrel), st.fixed_dictionaries({"query_id": _TEXTS, "passage_id": _TEXTS, "grade": st.integers(0, 3)})
+)
 _HITS = st.tuples(st.just(Hit), st.fixed_dictionaries({"passage_id": _TEXTS, "score": _FLOATS}))
 _PLACES = st.lists(st.integers(0, 30), max_size=3).map(tuple)
 _EXCHANGES = st.fixed_dictionaries(
-    dict.fromkeys(("template", "template_version", "rung", "outcome"), _TEXTS) | {"positions": _PLACES, "chosen": _PLACES, "calls": _LISTS}
+    dict.fromkeys(("template", "template_version", "rung", "outcome"), _TEXTS)
+    | {"positions": _PLACES, "chosen": _PLACES, "calls": _LISTS}
 )
 _ANNOTATED = dict.fromkeys(("query_id", "method", "model", "outcome"), _TEXTS) | {
     "exchanges": st.lists(_EXCHANGES, max_size=2),
@@ -45,13 +49,20 @@ def _columns(ids: tuple[str, ...]) -> Any:
     labels = st.lists(st.sampled_from(LABELS), min_size=len(ids), max_size=len(ids)).map(tuple)
     scores = st.lists(_FLOATS, max_size=3).map(tuple)
     annotation = st.fixed_dictionaries({**_ANNOTATED, "passage_ids": st.just(ids), "labels": labels, "scores": scores})
-    pool = {"query_id": _TEXTS, "passage_ids": st.just(ids), "sources": st.just(("bm25",) * len(ids)), "seed": st.integers(0, 2**31)}
+    pool = {
+        "query_id": _TEXTS,
+        "passage_ids": st.just(ids),
+        "sources": st.just(("bm25",) * len(ids)),
+        "seed": st.integers(0, 2**31),
+    }
     return st.one_of(st.tuples(st.just(Annotation), annotation), st.tuples(st.just(Pool), st.fixed_dictionaries(pool)))
 
 
 @settings(max_examples=200)
 @given(st.one_of(_QUERIES, _PASSAGES, _QRELS, _HITS, _IDS.flatmap(_columns)))
-def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, row: tuple[type[Any], dict[str, Any]]) -> None:
+def test_what_is_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, row: tuple[type[Any], dict[str, Any]]
+) -> None:
     path = tmp_path_factory.getbasetemp() / "records.jsonl"
     values = dict(row[1])
     if "exchanges" in values:
@@ -108,12 +119,15 @@ def test_a_line_of_bad_utf8_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "changed"), [('"rung":"first"', '"rung":7'), ('"positions":[0,1]', '"positions":["0"]'), ('"chosen":[1],', "")]
+    ("written", "changed"),
+    [('"rung":"first"', '"rung":7'), ('"positions":[0,1]', '"positions":["0"]'), ('"chosen":[1],', "")],
 )
 def test_an_exchange_that_does_not_hold_is_refused(tmp_path: Path, written: str, changed: str) -> None:
     path = tmp_path / "annotations.jsonl"
     exchange = Exchange("utility_selection", "paper.1@0f", "first", "ok", (0, 1), (1,), ("key",))
-    line = to_line(Annotation("q", ("a", "b"), ("negative", "positive"), "utility_selection", "m", "ok", exchanges=(exchange,))).decode()
+    line = to_line(
+        Annotation("q", ("a", "b"), ("negative", "positive"), "utility_selection", "m", "ok", exchanges=(exchange,))
+    ).decode()
     assert written in line
     path.write_text(line + line.replace(written, changed))
     records = read_records(path, Annotation)

@@ -12,7 +12,8 @@ from components.index.config import IndexConfig
 from components.index.job import build_index
 from components.serve.config import ServeConfig
 from components.serve.service import Service
-from components.shared.storage import MANIFEST_NAME, file_digest
+from components.shared.hashing import file_digest
+from components.shared.storage import MANIFEST_NAME
 from tests.components.index.test_index_job import WORDS, write_dataset
 from tests.tiny_encoder import write_tiny_encoder
 
@@ -26,7 +27,11 @@ def world(tmp_path: Path) -> Path:
 
 
 def index(world: Path, name: str = "again") -> None:
-    places = {"dataset_uri": str(world / "dataset"), "encoder_uri": str(world / "encoder"), "output_uri": str(world / name)}
+    places = {
+        "dataset_uri": str(world / "dataset"),
+        "encoder_uri": str(world / "encoder"),
+        "output_uri": str(world / name),
+    }
     build_index(IndexConfig(**places, num_threads=1))
 
 
@@ -67,7 +72,9 @@ def test_a_changed_byte_of_the_encoders_settings_is_refused(
     path.write_bytes(content.replace(before, after))
     if signed:
         sign(world / "encoder", "encoder.json")
-    with pytest.raises(ValueError, match=r"their vectors do not mix" if signed else r"encoder.json: content differs from the manifest"):
+    with pytest.raises(
+        ValueError, match=r"their vectors do not mix" if signed else r"encoder.json: content differs from the manifest"
+    ):
         read(world)
 
 
@@ -78,8 +85,12 @@ def test_a_damaged_index_is_refused(world: Path, read: Callable[[Path], None], n
     path = world / "index" / name
     content = path.read_bytes()
     middle = len(content) // 2
-    path.write_bytes(content[:-1] if change == "cut" else content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-    with pytest.raises(ValueError, match=rf"{name}: (\d+ bytes where the manifest says|content differs from the manifest)"):
+    path.write_bytes(
+        content[:-1] if change == "cut" else content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    )
+    with pytest.raises(
+        ValueError, match=rf"{name}: (\d+ bytes where the manifest says|content differs from the manifest)"
+    ):
         read(world)
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from components.shared import storage
-from components.shared.manifest import artifact_writer, compute_identity, input_digests, is_finished, open_artifact, read_manifest
+from components.shared.manifest import (
+    artifact_writer,
+    compute_identity,
+    input_digests,
+    is_finished,
+    open_artifact,
+    read_manifest,
+)
 
 
 @pytest.fixture(params=["local", "gs"])

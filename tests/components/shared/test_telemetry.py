@@ -56,7 +56,9 @@ def _values(text: str) -> dict[str, float]:
     return {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
 
 
-def test_the_outcome_is_pushed_under_pipeline_and_component_only(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_outcome_is_pushed_under_pipeline_and_component_only(
+    gateway: _Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PUSHGATEWAY_URL", gateway.url)
     JobTelemetry("index").finish(succeeded=True, metrics={"recall_at_10": 0.98, "num_passages": 30.0})
     ((verb, path, body),) = gateway.pushes
@@ -96,7 +98,9 @@ def test_a_gateway_that_is_not_there_never_fails_a_job(
     assert "metrics were not pushed" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("gateway", [b"HTTP/1.0 500 No\r\n\r\n", b"HTTP/1.0 400 No\r\n\r\n", b"hello\r\n", b""], indirect=True)
+@pytest.mark.parametrize(
+    "gateway", [b"HTTP/1.0 500 No\r\n\r\n", b"HTTP/1.0 400 No\r\n\r\n", b"hello\r\n", b""], indirect=True
+)
 def test_a_gateway_that_refuses_never_fails_a_job(
     gateway: _Gateway, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,7 +128,9 @@ def test_a_running_job_can_be_scraped(monkeypatch: pytest.MonkeyPatch) -> None:
     telemetry.close()
 
 
-def test_a_port_that_is_taken_never_fails_a_job(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_taken_never_fails_a_job(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()

@@ -37,8 +37,12 @@ def gradients_of(
     """The loss and all gradients as one vector."""
     its = config(inputs, **settings)
     model = base_model(its).train(dropout)
-    loss = partial(batch_loss, "disj_infonce", targets=make_batch(inputs).targets, loss_temperature=0.1, utility_temperature=1.0)
-    value, _ = accumulate_gradients(model, make_batch(inputs), loss, config=its, processes=processes or Processes(), step=step)
+    loss = partial(
+        batch_loss, "disj_infonce", targets=make_batch(inputs).targets, loss_temperature=0.1, utility_temperature=1.0
+    )
+    value, _ = accumulate_gradients(
+        model, make_batch(inputs), loss, config=its, processes=processes or Processes(), step=step
+    )
     return value, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 

@@ -31,11 +31,18 @@ def write_inputs(folder: Path) -> Path:
             qrels.append((Qrel(f"q{number}", passage_id, 1), split))
             if split == "train":
                 others = tuple(f"p{(number + step) % 40}" for step in (1, 4, 9))
-                annotations.append(Annotation(f"q{number}", (passage_id, *others), ("positive", *["negative"] * 3), "m", "llm", "ok"))  # type: ignore[arg-type]
+                annotations.append(
+                    Annotation(f"q{number}", (passage_id, *others), ("positive", *["negative"] * 3), "m", "llm", "ok")
+                )  # type: ignore[arg-type]
         writer.finish(queries, qrels)
     for shard in (0, 1):
         its = AnnotateConfig(
-            dataset_uri="", pools_uri="", llm_uri="", output_uri=str(folder / f"annotations-{shard}"), shard=shard, num_shards=2
+            dataset_uri="",
+            pools_uri="",
+            llm_uri="",
+            output_uri=str(folder / f"annotations-{shard}"),
+            shard=shard,
+            num_shards=2,
         )
         with artifact_writer("annotate", its) as artifact:
             write_records(artifact.path / "annotations.jsonl", annotations[shard::2])
@@ -51,5 +58,12 @@ def config(inputs: Path, **settings: object) -> TrainConfig:
         "base_uri": str(inputs / "base"),
         "output_uri": str(inputs / "checkpoint"),
     }
-    chosen = {"curriculum": STAGES, "batch_queries": 4, "group_size": 4, "loss_temperature": 0.1, "checkpoint_steps": 2, "encode_rows": 4}
+    chosen = {
+        "curriculum": STAGES,
+        "batch_queries": 4,
+        "group_size": 4,
+        "loss_temperature": 0.1,
+        "checkpoint_steps": 2,
+        "encode_rows": 4,
+    }
     return TrainConfig(**{**places, **chosen, **settings})  # type: ignore[arg-type]

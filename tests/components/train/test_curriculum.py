@@ -27,7 +27,10 @@ def test_a_number_without_a_point_is_a_number() -> None:
         ("[{name: a}]", r"curriculum stage 1: \['labels'\] missing"),
         ("[{name: a, labels: gpt}]", "curriculum stage 1: labels 'gpt'; known are llm, human, mixed"),
         ("[{name: a, labels: llm}, {name: b, labels: llm, los: x}]", r"curriculum stage 2: unknown fields \['los'\]"),
-        ("[{name: a, labels: llm, loss: hinge}]", "loss 'hinge'; known are disj_infonce, conj_infonce, infonce, lsepair, kl_replug"),
+        (
+            "[{name: a, labels: llm, loss: hinge}]",
+            "loss 'hinge'; known are disj_infonce, conj_infonce, infonce, lsepair, kl_replug",
+        ),
         ("[{name: a, labels: llm, positives: two}]", "positives 'two'; known are one, avg, all"),
         ("[{name: a, labels: human, human_share: 20}]", "human_share above 0 and at most 1"),
         ("[{name: a, labels: llm, epochs: 0}]", "epochs must be whole and at least 1"),

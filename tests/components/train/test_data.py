@@ -8,7 +8,7 @@ import torch
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.records import Passage, Qrel, Query
 from components.train.curriculum import Stage
-from components.train.data import batches, num_batches
+from components.train.data import Batch, batches, num_batches
 from components.train.groups import TrainingGroup
 
 STAGE = Stage("llm", "llm")
@@ -25,17 +25,21 @@ def dataset(tmp_path: Path) -> Dataset:
     return Dataset(tmp_path)
 
 
-def first_batch(groups: list[TrainingGroup], dataset: Dataset, stage: Stage = STAGE, epoch: int = 0, group_size: int = 4):  # noqa: ANN201
+def first_batch(
+    groups: list[TrainingGroup], dataset: Dataset, stage: Stage = STAGE, epoch: int = 0, group_size: int = 4
+) -> Batch:
     return next(batches(groups, dataset, stage=stage, epoch=epoch, batch_queries=8, group_size=group_size, seed=1))
 
 
-def row_and_column(batch, query: str, text: str) -> tuple[int, int]:  # noqa: ANN001
+def row_and_column(batch: Batch, query: str, text: str) -> tuple[int, int]:
     return batch.queries.index(query), batch.passages.index(text)
 
 
 def test_anothers_positive_that_is_mine_too_is_not_my_negative(dataset: Dataset) -> None:
     # q1 takes p1 as positive; for q0 p1 is ignored: with a naive denominator q0 would push p1 away.
-    batch = first_batch([TrainingGroup("q0", ("p0",), (), frozenset({"p1"})), TrainingGroup("q1", ("p1",), ())], dataset)
+    batch = first_batch(
+        [TrainingGroup("q0", ("p0",), (), frozenset({"p1"})), TrainingGroup("q1", ("p1",), ())], dataset
+    )
     row, column = row_and_column(batch, "query 0", "text number 1")
     assert not batch.targets.is_candidate[row, column]
     assert batch.targets.is_candidate.sum() == 3
@@ -53,8 +57,17 @@ def test_a_positive_of_the_same_question_under_another_id_is_not_my_negative(tmp
     writer = DatasetWriter(tmp_path)
     for number in range(3):
         writer.add_passage(Passage(f"p{number}", "", f"text number {number}"))
-    writer.finish([(Query("a", "why is ice  blue"), "train"), (Query("b", "Why is ice blue"), "train"), (Query("c", "why"), "train")], [])
-    batch = first_batch([TrainingGroup(f"{query}", (f"p{number}",), ()) for number, query in enumerate("abc")], Dataset(tmp_path))
+    writer.finish(
+        [
+            (Query("a", "why is ice  blue"), "train"),
+            (Query("b", "Why is ice blue"), "train"),
+            (Query("c", "why"), "train"),
+        ],
+        [],
+    )
+    batch = first_batch(
+        [TrainingGroup(f"{query}", (f"p{number}",), ()) for number, query in enumerate("abc")], Dataset(tmp_path)
+    )
     for mine, others in (("why is ice  blue", "text number 1"), ("Why is ice blue", "text number 0")):
         assert not batch.targets.is_candidate[row_and_column(batch, mine, others)]
     assert batch.num_masked == 2
@@ -69,13 +82,17 @@ def test_an_own_hard_negative_with_a_positives_text_is_masked(dataset: Dataset) 
 def test_a_naive_denominator_gives_another_loss(dataset: Dataset) -> None:
     from components.train.loss import disj_infonce
 
-    batch = first_batch([TrainingGroup("q0", ("p0",), (), frozenset({"p1"})), TrainingGroup("q1", ("p1",), ())], dataset)
+    batch = first_batch(
+        [TrainingGroup("q0", ("p0",), (), frozenset({"p1"})), TrainingGroup("q1", ("p1",), ())], dataset
+    )
     scores = torch.ones(batch.targets.is_positive.shape)
     # Masked: q0 sees its positive only, loss 0; q1 sees both at equal scores, log 2; mean log(2) / 2. Naive: log 2.
-    assert disj_infonce(scores, batch.targets.is_positive, batch.targets.is_candidate, 1.0).item() == pytest.approx(0.34657, abs=1e-4)
-    assert disj_infonce(scores, batch.targets.is_positive, torch.ones_like(batch.targets.is_candidate), 1.0).item() == pytest.approx(
-        0.69315, abs=1e-4
+    assert disj_infonce(scores, batch.targets.is_positive, batch.targets.is_candidate, 1.0).item() == pytest.approx(
+        0.34657, abs=1e-4
     )
+    assert disj_infonce(
+        scores, batch.targets.is_positive, torch.ones_like(batch.targets.is_candidate), 1.0
+    ).item() == pytest.approx(0.69315, abs=1e-4)
 
 
 def test_positives_rotate_over_the_epochs(dataset: Dataset) -> None:
@@ -111,7 +128,9 @@ def test_a_distribution_is_learnt_from_the_whole_pool_and_from_no_other(dataset:
     batch = first_batch(groups, dataset, Stage("a", "llm", loss="kl_replug"))
     for query, pool in (("query 0", {0: -1.0, 1: -2.0, 2: -3.0}), ("query 1", {4: -0.5, 5: -0.25})):
         row = batch.targets.utilities[batch.queries.index(query)]
-        assert {int(text.split()[-1]): row[n].item() for n, text in enumerate(batch.passages) if row[n].isfinite()} == pool
+        assert {
+            int(text.split()[-1]): row[n].item() for n, text in enumerate(batch.passages) if row[n].isfinite()
+        } == pool
 
 
 def test_the_batches_are_a_function_of_the_seed_and_can_be_resumed(dataset: Dataset) -> None:

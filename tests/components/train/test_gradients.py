@@ -25,7 +25,8 @@ def relative_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 def test_sorted_slices_give_the_gradients_of_one_padded_batch(inputs: Path, encode_rows: int) -> None:
     model, batch = checkpoint.load(str(inputs / "base")).eval(), make_batch(inputs)
     queries, passages = (
-        model(*model.pad(tokens)) for tokens in (model.tokenize_queries(batch.queries), model.tokenize_passages(batch.passages))
+        model(*model.pad(tokens))
+        for tokens in (model.tokenize_queries(batch.queries), model.tokenize_passages(batch.passages))
     )
     value = disj_infonce(queries @ passages.T, batch.targets.is_positive, batch.targets.is_candidate, 0.1)
     torch.autograd.backward(value)
@@ -82,8 +83,20 @@ def test_several_processes_give_the_gradients_of_one_with_dropout(inputs: Path, 
     loss, gradients = gradients_of(inputs, encode_rows=1)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.components.train.gradients_of", str(inputs), str(held_rows), str(inputs / "found")]
+        place = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free.getsockname()[1]),
+            "WORLD_SIZE": str(count),
+            "OMP_NUM_THREADS": "1",
+        }
+    command = [
+        sys.executable,
+        "-m",
+        "tests.components.train.gradients_of",
+        str(inputs),
+        str(held_rows),
+        str(inputs / "found"),
+    ]
     started = [subprocess.Popen(command, env={**os.environ, **place, "RANK": str(rank)}) for rank in range(count)]
     assert [process.wait(timeout=300) for process in started] == [0] * count
     for rank in range(count):

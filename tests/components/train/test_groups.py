@@ -19,7 +19,10 @@ def annotation(query_id: str, *, scores: tuple[float, ...] = (), **labels: str) 
 
 
 def test_a_query_without_positives_teaches_nothing() -> None:
-    its = {"q0": annotation("q0", p0="positive", p1="ignore", p2="negative"), "q1": annotation("q1", p0="negative", p1="ignore")}
+    its = {
+        "q0": annotation("q0", p0="positive", p1="ignore", p2="negative"),
+        "q1": annotation("q1", p0="negative", p1="ignore"),
+    }
     assert stage_groups(LLM, {}, its, seed=0) == [TrainingGroup("q0", ("p0",), ("p2",), frozenset({"p1"}))]
 
 
@@ -74,7 +77,9 @@ def test_a_mixed_stage_has_the_groups_of_both() -> None:
 def test_utilities_come_with_the_pool_and_their_absence_is_named() -> None:
     stage = Stage("replug", "llm", loss="kl_replug")
     scored = {"q0": annotation("q0", scores=(-1.0, -2.0), p0="negative", p1="negative")}
-    assert stage_groups(stage, {}, scored, seed=0) == [TrainingGroup("q0", (), ("p0", "p1"), frozenset(), {"p0": -1.0, "p1": -2.0})]
+    assert stage_groups(stage, {}, scored, seed=0) == [
+        TrainingGroup("q0", (), ("p0", "p1"), frozenset(), {"p0": -1.0, "p1": -2.0})
+    ]
     told = dataclasses.replace(scored["q0"], distribution=(0.75, 0.25))
     (group,) = stage_groups(stage, {}, {"q0": told}, seed=0)
     assert group.utilities == {"p0": pytest.approx(math.log(0.75)), "p1": pytest.approx(math.log(0.25))}

@@ -45,7 +45,8 @@ def test_lsepair_without_a_negative_is_zero_with_a_zero_gradient() -> None:
 
 
 def test_kl_by_hand() -> None:
-    # U = (1/4, 3/4) from utilities (0, log 3), R = (1/2, 1/2): 1/4 log(1/2) + 3/4 log(3/2); the third passage is of another pool
+    # U = (1/4, 3/4) from utilities (0, log 3), R = (1/2, 1/2): 1/4 log(1/2) + 3/4 log(3/2); the third passage is of
+    # another pool
     utilities = torch.tensor([[0.0, math.log(3), -torch.inf]])
     value = kl_replug(torch.tensor([[7.0, 7.0, 50.0]]), utilities, 1.0, 1.0)
     assert value.item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-6)
@@ -83,7 +84,9 @@ def test_kl_gradients_are_right_in_float64() -> None:
 def test_loss_temperature_divides_the_scores() -> None:
     scores, positive = torch.tensor([[1.0, 2.0]]), torch.tensor([[True, False]])
     everything = torch.ones_like(positive)
-    assert torch.equal(disj_infonce(scores, positive, everything, 0.5), disj_infonce(scores * 2, positive, everything, 1.0))
+    assert torch.equal(
+        disj_infonce(scores, positive, everything, 0.5), disj_infonce(scores * 2, positive, everything, 1.0)
+    )
 
 
 @given(st.integers(0, 10_000))
@@ -94,7 +97,9 @@ def test_with_one_positive_all_losses_are_cross_entropy(seed: int) -> None:
     positive = torch.nn.functional.one_hot(target, 9).bool()
     expected = torch.nn.functional.cross_entropy(scores, target)
     for loss in LOSSES.values():
-        torch.testing.assert_close(loss(scores, positive, torch.ones_like(positive), 1.0), expected, rtol=1e-7, atol=1e-8)
+        torch.testing.assert_close(
+            loss(scores, positive, torch.ones_like(positive), 1.0), expected, rtol=1e-7, atol=1e-8
+        )
 
 
 def test_one_strong_positive_is_enough_for_disj_and_not_for_conj() -> None:
@@ -152,7 +157,9 @@ def test_rows_without_positives_are_left_out_of_the_mean() -> None:
 @pytest.mark.parametrize("loss", [disj_infonce, conj_infonce, lsepair])
 def test_gradients_are_right_in_float64(loss: Loss) -> None:
     scores = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    positive = torch.tensor([[True, True, False, False, False], [False, False, True, False, False], [False, True, False, False, True]])
+    positive = torch.tensor(
+        [[True, True, False, False, False], [False, False, True, False, False], [False, True, False, False, True]]
+    )
     assert torch.autograd.gradcheck(lambda its: loss(its, positive, torch.ones_like(positive), 1.0), (scores,))
 
 

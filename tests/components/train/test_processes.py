@@ -23,9 +23,14 @@ _ONE_STAGE = "[{name: llm, labels: llm, epochs: 2, learning_rate: 1.0e-3}]"
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains_and_write_once(inputs: Path) -> None:
-    alone, shared = config(inputs, curriculum=_ONE_STAGE), config(inputs, curriculum=_ONE_STAGE, output_uri=str(inputs / "shared"))
+    alone, shared = (
+        config(inputs, curriculum=_ONE_STAGE),
+        config(inputs, curriculum=_ONE_STAGE, output_uri=str(inputs / "shared")),
+    )
     train(alone)
-    done = subprocess.run([sys.executable, "-m", "components.train", *flags(shared), "--num-processes=2"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "components.train", *flags(shared), "--num-processes=2"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     metrics = read_manifest(shared.output_uri).metrics
     assert metrics == {**read_manifest(alone.output_uri).metrics, "num_processes": 2}

@@ -29,7 +29,9 @@ def _run_until(config: TrainConfig, num_steps: int) -> None:
     """Starts the job and kills it with signal 9 when that many steps are written."""
     command = [sys.executable, "-m", "components.train", *flags(config)]
     written = Path(f"{config.output_uri}.partial") / "logs" / "training.jsonl"
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}, stderr=subprocess.DEVNULL
+    )
     while process.poll() is None and not (
         written.exists() and sum(b'"loss"' in line for line in written.read_bytes().splitlines()) >= num_steps
     ):

@@ -104,6 +104,8 @@ def test_where_nobody_judged_dev_the_llms_labels_choose(inputs: Path) -> None:
     dataset = Dataset(inputs / "dataset")
     its = next(query.query_id for query in dataset.queries("dev"))
     dataset.qrels("dev").clear()
-    dev = dev_set(dataset, {its: Annotation(its, ("p0", "p1"), ("positive", "negative"), "m", "llm", "ok")}, config(inputs))
+    dev = dev_set(
+        dataset, {its: Annotation(its, ("p0", "p1"), ("positive", "negative"), "m", "llm", "ok")}, config(inputs)
+    )
     assert dev.qrels == {its: {"p0": 1}}
     assert len(dev.passages) == 40

@@ -53,7 +53,9 @@ def judged_collection(folder: Path) -> Path:
     for split in ("train", "test"):
         path = folder / "qrels" / f"{split}.tsv"
         rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]
-        path.write_text(path.read_text() + "".join(f"{query}\t{useful.split('-')[0]}-craft\t0\n" for query, useful, _ in rows))
+        path.write_text(
+            path.read_text() + "".join(f"{query}\t{useful.split('-')[0]}-craft\t0\n" for query, useful, _ in rows)
+        )
     return folder
 
 

@@ -3,10 +3,20 @@
 import pytest
 
 from components.shared.records import Pool
-from pipelines.study.annotators import QUALITIES, Quality, agreement, human_annotations, selection, simulated_annotations, with_judged
+from pipelines.study.annotators import (
+    QUALITIES,
+    Quality,
+    agreement,
+    human_annotations,
+    selection,
+    simulated_annotations,
+    with_judged,
+)
 
 # 200 queries, pools of 30: two useful passages, three on the topic, 25 others.
-GRADES = {f"q{n}": {**{f"q{n}-useful{i}": 1 for i in range(2)}, **{f"q{n}-topic{i}": 0 for i in range(3)}} for n in range(200)}
+GRADES = {
+    f"q{n}": {**{f"q{n}-useful{i}": 1 for i in range(2)}, **{f"q{n}-topic{i}": 0 for i in range(3)}} for n in range(200)
+}
 POOLS = [
     Pool(query_id, (*judged, *(f"{query_id}-other{i}" for i in range(25))), ("bm25",) * 30, seed=n)
     for n, (query_id, judged) in enumerate(GRADES.items())
@@ -48,7 +58,9 @@ def test_people_agree_with_themselves() -> None:
 
 def test_a_label_does_not_depend_on_the_other_pools_order() -> None:
     reversed_pools = list(reversed(POOLS))
-    assert selection(reversed_pools, GRADES, QUALITIES["relsel"], seed=1) == selection(POOLS, GRADES, QUALITIES["relsel"], seed=1)
+    assert selection(reversed_pools, GRADES, QUALITIES["relsel"], seed=1) == selection(
+        POOLS, GRADES, QUALITIES["relsel"], seed=1
+    )
 
 
 def test_judged_passages_that_nobody_retrieved_join_the_pool_once() -> None:

@@ -1,0 +1,1 @@
+"""cost: what annotation took, and what it will take; ledger and estimate."""

@@ -1,0 +1,247 @@
+"""What annotating will cost, before it is spent: the real judges and the real tokenizer, with an LLM whose replies are assumed.
+
+The prompts are those that the job will send, token for token. What no one knows beforehand is how much the LLM selects
+and writes: that is assumed from the paper, or measured on labels of a small first run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from components.annotate.config import AnnotateConfig
+from components.annotate.cost.ledger import SECONDS_PER_HOUR, Ledger, Prices, Tally, human_comparison
+from components.annotate.driver import call_key, from_value
+from components.annotate.engines.engine import Completion, Likelihood, Request, Result, Tokenizer, loading, token_ids
+from components.annotate.judging import prompting
+from components.annotate.judging.inquiry import Ask
+from components.annotate.judging.judge import judge
+from components.shared.dataset import Dataset
+from components.shared.journal import Journal
+from components.shared.records import Annotation, Pool
+
+# vLLM's prefix cache keeps whole blocks of so many tokens.
+_BLOCK_TOKENS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """What the LLM will do. Source of the shares: [ufa] Table 1, Qwen-2.5-32B: 6.2 of 31 selected as relevant, 2.9 of these as useful."""
+
+    relevant_share: float = 6.2 / 31
+    useful_share: float = 2.9 / 6.2
+    answer_words: int = 45
+    """Words of a pseudo-answer; one to three sentences are asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Tokens a second of one engine, as its own benchmark says; 0 = unknown, then hours and their price are not estimated."""
+
+    prompt_tokens: float = 0.0
+    completion_tokens: float = 0.0
+    num_engines: int = 1
+
+
+@dataclass(frozen=True)
+class Paid:
+    """The calls of earlier runs, and the model's name in their keys."""
+
+    journal: Journal
+    model: str
+
+    def find(self, request: Request) -> Result | None:
+        """What a call gave, where it was made."""
+        key = call_key(request, self.model)
+        value = self.journal.get(key)
+        return None if value is None else from_value(key, value)
+
+
+@dataclass
+class Dry:
+    """An assumed LLM that counts: tokens by template, and the prompt tokens that a prefix cache would hold.
+
+    What the journal holds is paid: it is taken from there, so that the calls after it are those that the job will make.
+    """
+
+    tokenizer: Tokenizer
+    assumptions: Assumptions
+    paid: Paid | None = None
+    num_paid: int = 0
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    num_pairs: int = 0
+    _seen: set[int] = field(default_factory=set)
+
+    def run(self, pool: Pool, dataset: Dataset, config: AnnotateConfig) -> None:
+        """Judges one pool and counts what that takes."""
+        passages = [
+            prompting.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids
+        ]
+        judging = judge(dataset.query(pool.query_id), passages, config, can_constrain=True)
+        self.num_pairs += len(passages)
+        # What is cached of one query's prompts is counted; other queries share little but the first words.
+        self._seen.clear()
+        results: list[list[Result]] | None = None
+        while True:
+            try:
+                asks = next(judging) if results is None else judging.send(results)
+            except StopIteration:
+                return
+            results = [[self._answer(ask, request) for request in ask.requests] for ask in asks]
+
+    def _answer(self, ask: Ask, request: Request) -> Result:
+        if self.paid and (result := self.paid.find(request)) is not None:
+            self.num_paid += 1
+            return result
+        context, continuation = token_ids(self.tokenizer, request)
+        tokens = [*context, *continuation]
+        cached = self._cached(tokens)
+        tally = self.tallies.setdefault(ask.template, Tally())
+        if continuation:
+            tally.add({"rung": ask.rung, "prompt_tokens": len(tokens), "cached_tokens": cached, "engine_seconds": 0.0})
+            return Likelihood("", (0.0,) * len(continuation), len(tokens))
+        text = self._reply(ask, request)
+        # And the token that ends it.
+        written = len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+        tally.add(
+            {
+                "rung": ask.rung,
+                "prompt_tokens": len(tokens),
+                "cached_tokens": cached,
+                "completion_tokens": written,
+                "engine_seconds": 0.0,
+            }
+        )
+        return Completion("", text, "stop", len(tokens), written)
+
+    def _reply(self, ask: Ask, request: Request) -> str:
+        num_shown = len(ask.positions)
+        if ask.template == "utility_ranking":
+            return " > ".join(f"[{number}]" for number in range(1, num_shown + 1))
+        if ask.template == "answer":
+            # Words of the passages themselves: tokens of real text, not of one repeated word.
+            words = " ".join(turn.content for turn in getattr(request, "turns", ())[2:]).split()
+            return " ".join(words[: self.assumptions.answer_words])
+        share = (
+            self.assumptions.relevant_share if ask.template == "relevance_selection" else self.assumptions.useful_share
+        )
+        count = min(num_shown, max(1, round(share * num_shown)))
+        return ", ".join(f"[{1 + number * num_shown // count}]" for number in range(count))
+
+    def _cached(self, tokens: Sequence[int]) -> int:
+        """Prompt tokens in blocks that begin an earlier prompt of the query; and remembers this one's blocks."""
+        cached, prefix, is_prefix = 0, 0, True
+        for start in range(0, len(tokens) - _BLOCK_TOKENS + 1, _BLOCK_TOKENS):
+            prefix = hash((prefix, *tokens[start : start + _BLOCK_TOKENS]))
+            is_prefix = is_prefix and prefix in self._seen
+            cached += _BLOCK_TOKENS * is_prefix
+            self._seen.add(prefix)
+        return cached
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What annotating all pools will still cost; counts are scaled from a sample of them. `num_paid` calls are in the journal."""
+
+    ledger: Ledger
+    num_sampled: int
+    num_paid: int
+    assumptions: Assumptions
+    throughput: Throughput
+    fixed_dollars: float
+
+    @property
+    def hours(self) -> float:
+        """Of all engines at work at the same time; 0 where the throughput is unknown."""
+        return self.ledger.total.engine_seconds / SECONDS_PER_HOUR / self.throughput.num_engines
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it."""
+        its, total = self.ledger, self.ledger.total.dollars(self.ledger.prices)
+        people = human_comparison(total, its.num_queries, its.num_pairs, its.prices, fixed_dollars=self.fixed_dollars)
+        how = {"assumptions": asdict(self.assumptions), "throughput": asdict(self.throughput)}
+        return (
+            its.as_dict()
+            | {"num_sampled": self.num_sampled, "num_paid": self.num_paid, "hours": self.hours, "human": people}
+            | how
+        )
+
+
+def estimate(
+    pools: Sequence[Pool],
+    num_queries: int,
+    dataset: Dataset,
+    config: AnnotateConfig,
+    tokenizer: Tokenizer,
+    *,
+    prices: Prices,
+    assumptions: Assumptions | None = None,
+    throughput: Throughput | None = None,
+    fixed_dollars: float = 0.0,
+    paid: Paid | None = None,
+) -> Quote:
+    """The quote for `num_queries` queries like the sampled pools; the pools that are judged again are in it, `paid` calls are not.
+
+    Prompt tokens found in the cache take no time; prompt and completion tokens of one engine take turns.
+    """
+    assumptions, throughput = assumptions or Assumptions(), throughput or Throughput()
+    dry = Dry(tokenizer, assumptions, paid)
+    for pool in pools:
+        dry.run(pool, dataset, config)
+    factor = num_queries / len(pools)
+    num_pairs = round(dry.num_pairs * factor)
+    # Likelihoods of single passages do not depend on the order: judged again, they are found in the journal.
+    if config.method not in ("query_likelihood", "replug"):
+        factor *= 1 + config.recheck_share
+    tallies = {template: _timed(tally.times(factor), throughput) for template, tally in dry.tallies.items()}
+    num_paid = round(dry.num_paid * factor)
+    return Quote(
+        Ledger(tallies, num_queries, num_pairs, prices), len(pools), num_paid, assumptions, throughput, fixed_dollars
+    )
+
+
+def measured_assumptions(annotations: Iterable[Annotation], completions: Mapping[str, str]) -> Assumptions | None:
+    """What the LLM did in a first run; None where nothing tells. `completions` are the journal's texts by key."""
+    shown = {"relevance_selection": 0, "utility_selection": 0}
+    chosen = dict.fromkeys(shown, 0)
+    words: list[int] = []
+    for annotation in annotations:
+        for exchange in annotation.exchanges:
+            if exchange.template in shown and exchange.outcome in ("ok", "ok_empty", "repaired"):
+                shown[exchange.template] += len(exchange.positions)
+                chosen[exchange.template] += len(exchange.chosen)
+            if exchange.template == "answer" and exchange.outcome == "ok":
+                words += [len(completions[key].split()) for key in exchange.calls if key in completions]
+    default = Assumptions()
+    if not shown["relevance_selection"] and not words:
+        return None
+    relevant, useful = (chosen[name] / shown[name] if shown[name] else None for name in shown)
+    return Assumptions(
+        relevant_share=default.relevant_share if relevant is None else relevant,
+        useful_share=default.useful_share if useful is None else useful,
+        answer_words=round(sum(words) / len(words)) if words else default.answer_words,
+    )
+
+
+def open_tokenizer(llm_uri: str) -> Tokenizer:
+    """The tokenizer of an LLM, without its weights.
+
+    Raises:
+        ValueError: Where it cannot be found.
+    """
+    from transformers import AutoTokenizer
+
+    with loading(llm_uri) as source:
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(source)
+    return tokenizer
+
+
+def _timed(tally: Tally, throughput: Throughput) -> Tally:
+    seconds = 0.0
+    if throughput.prompt_tokens:
+        seconds += (tally.prompt_tokens - tally.cached_tokens) / throughput.prompt_tokens
+    if throughput.completion_tokens:
+        seconds += tally.completion_tokens / throughput.completion_tokens
+    tally.engine_seconds = seconds
+    return tally

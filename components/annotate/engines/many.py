@@ -1,0 +1,155 @@
+"""Several independent engines on one machine behind the interface of one: a work queue between them, and nothing else shared.
+
+Each engine is a process with a GPU of its own. One that dies (out of memory, a lost GPU) gives its unfinished requests
+to the others; they share neither batches nor caches, so which one answers changes nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from components.annotate.engines.engine import Request, Result, open_engine
+from components.shared import log
+from components.shared.launch import TransientError
+
+# Requests at an engine beside those it can batch at once, so that it never waits for us.
+_NUM_EACH = 64
+_CLOSE_SECONDS = 30.0
+
+
+class ManyEngines:
+    """A queue of requests that the engines draw from."""
+
+    def __init__(self, num_engines: int, **arguments: Any) -> None:  # noqa: ANN401 those of open_engine
+        """Starts the engines at the same time and waits until all have loaded their model.
+
+        Raises:
+            ValueError: Where one cannot be opened.
+        """
+        context = multiprocessing.get_context("spawn")
+        self._queue: deque[Request] = deque()
+        self._running: dict[Connection, dict[str, Request]] = {}
+        self._processes: dict[Connection, Any] = {}
+        for device in _devices(num_engines):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, device, arguments), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes[ours], self._running[ours] = process, {}
+        try:
+            opened = [_received(connection) for connection in self._running]
+        except BaseException:
+            self.close()
+            raise
+        self.model, self._can_constrain = opened[0]
+
+    @property
+    def can_constrain(self) -> bool:
+        """As its engines."""
+        return bool(self._can_constrain)
+
+    def submit(self, request: Request) -> None:
+        """Queues a request."""
+        self._queue.append(request)
+        self._feed()
+
+    def collect(self) -> list[Result]:
+        """Waits for any engine.
+
+        Raises:
+            TransientError: Where the last engine died.
+            ValueError: Where an engine refuses a request.
+        """
+        results: list[Result] = []
+        while not results and (self._queue or any(self._running.values())):
+            for connection in wait(list(self._running)):
+                assert isinstance(connection, Connection)
+                results += self._received(connection)
+            self._feed()
+        return results
+
+    def close(self) -> None:
+        """Ends the engines."""
+        for connection, process in self._processes.items():
+            connection.close()
+            process.join(_CLOSE_SECONDS)
+            if process.is_alive():
+                process.terminate()
+        self._running.clear()
+        self._processes.clear()
+
+    def _received(self, connection: Connection) -> list[Result]:
+        try:
+            results: list[Result] = _received(connection)
+        except (EOFError, ConnectionResetError) as error:
+            self._bury(connection, error)
+            return []
+        for result in results:
+            del self._running[connection][result.key]
+        return results
+
+    def _bury(self, connection: Connection, error: OSError | EOFError) -> None:
+        unfinished = self._running.pop(connection)
+        connection.close()
+        self._queue.extendleft(reversed(unfinished.values()))
+        log.warning(
+            "an engine died; the others take its requests", engines_left=len(self._running), requests=len(unfinished)
+        )
+        if not self._running:
+            raise TransientError("the last engine died (out of memory?); finished work is kept") from error
+
+    def _feed(self) -> None:
+        while self._queue:
+            connection = min(self._running, key=lambda each: len(self._running[each]))
+            if len(self._running[connection]) >= _NUM_EACH:
+                return
+            request = self._queue.popleft()
+            self._running[connection][request.key] = request
+            try:
+                connection.send(request)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                self._bury(connection, error)
+
+
+def _devices(num_engines: int) -> list[str]:
+    """One GPU for each engine: of those this process may see, else by number."""
+    visible = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+    if visible and len(visible) < num_engines:
+        raise ValueError(
+            f"num_engines {num_engines}, but CUDA_VISIBLE_DEVICES names {len(visible)}; ask for as many GPUs as engines"
+        )
+    return visible[:num_engines] or [str(number) for number in range(num_engines)]
+
+
+def _received(connection: Connection) -> Any:  # noqa: ANN401 whatever the engine's process sends
+    message = connection.recv()
+    if isinstance(message, Exception):
+        raise message
+    return message
+
+
+def _serve(connection: Connection, device: str, arguments: dict[str, Any]) -> None:
+    """An engine's process: takes what is there, answers what is finished, ends when the other side is gone."""
+    # Ctrl-C ends the job, which ends its engines.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["CUDA_VISIBLE_DEVICES"] = device
+    try:
+        engine = open_engine(**arguments)
+        connection.send((engine.model, engine.can_constrain))
+        num_running = 0
+        while True:
+            while not num_running or connection.poll():
+                engine.submit(connection.recv())
+                num_running += 1
+            results = engine.collect()
+            num_running -= len(results)
+            connection.send(results)
+    except ValueError as error:
+        connection.send(error)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        engine.close()

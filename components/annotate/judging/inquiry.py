@@ -1,0 +1,122 @@
+"""One query's questions to the LLM: what is asked, what came back, what it cost; written down as exchanges.
+
+A judge is a generator that yields asks, is sent the results of each, and returns a verdict. It knows nothing of
+engines, journals or threads; the driver keeps many judges going at once, so that the engine is never idle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from components.annotate.config import AnnotateConfig
+from components.annotate.engines.engine import Completion, Request, Result
+from components.annotate.judging import prompting
+from components.annotate.judging.parsing import Outcome
+from components.annotate.judging.sampling import profile_of
+from components.shared.records import Exchange, Label, Query
+
+Rung = Literal["first", "new_seed", "constrained", "smaller_window"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question about the passages at `positions` of the pool: one request, or one a passage for likelihoods."""
+
+    query_id: str
+    template: str
+    template_version: str
+    rung: Rung
+    positions: tuple[int, ...]
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Labels of the whole pool, or none where the ladder failed; `outcome` says how it went, `exchanges` how it came about."""
+
+    outcome: Outcome
+    labels: tuple[Label, ...] = ()
+    scores: tuple[float, ...] = ()
+    score_sums: tuple[float, ...] = ()
+    distribution: tuple[float, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    engine_seconds: float = 0.0
+    detail: str = ""
+    completion: str = ""
+
+
+Judge = Generator[list[Ask], list[list[Result]], Verdict]
+
+
+class FailedError(Exception):
+    """No rung of the ladder gave an answer that can be read."""
+
+    def __init__(self, outcome: Outcome, detail: str, completion: str) -> None:
+        super().__init__(detail)
+        self.outcome, self.detail, self.completion = outcome, detail, completion
+
+
+class Inquiry:
+    """What is known about one query, and the exchanges so far."""
+
+    def __init__(self, query: Query, passages: Sequence[str], config: AnnotateConfig, *, can_constrain: bool) -> None:
+        """`passages` are cut and cleaned already, in pool order; `can_constrain` says what the engine can do."""
+        self.query, self.passages, self.config, self.can_constrain = query, passages, config, can_constrain
+        self.profile = profile_of(config)
+        self._exchanges: list[Exchange] = []
+        self._results: list[Result] = []
+
+    def ask(
+        self, template: str, *, layout: str, rung: Rung, positions: Sequence[int], requests: Sequence[Request]
+    ) -> Ask:
+        """A question with its provenance."""
+        version = prompting.template_version(layout, template)
+        return Ask(self.query.query_id, template, version, rung, tuple(positions), tuple(requests))
+
+    def note(self, ask: Ask, results: Sequence[Result], *, outcome: Outcome, chosen: Sequence[int] = ()) -> None:
+        """Writes down what came of a question; `chosen` are places in the pool."""
+        calls = tuple(result.key for result in results)
+        self._exchanges.append(
+            Exchange(ask.template, ask.template_version, ask.rung, outcome, ask.positions, tuple(chosen), calls)
+        )
+        self._results += results
+
+    def verdict(
+        self,
+        outcome: Outcome,
+        labels: Sequence[Label] = (),
+        *,
+        scores: Sequence[float] = (),
+        score_sums: Sequence[float] = (),
+        distribution: Sequence[float] = (),
+        detail: str = "",
+        completion: str = "",
+    ) -> Verdict:
+        """The verdict with its exchanges and what they cost."""
+        return Verdict(
+            outcome,
+            tuple(labels),
+            tuple(scores),
+            tuple(score_sums),
+            tuple(distribution),
+            exchanges=tuple(self._exchanges),
+            prompt_tokens=sum(result.prompt_tokens for result in self._results),
+            completion_tokens=sum(
+                result.completion_tokens for result in self._results if isinstance(result, Completion)
+            ),
+            cached_tokens=sum(result.cached_tokens for result in self._results),
+            engine_seconds=math.fsum(result.engine_seconds for result in self._results),
+            detail=detail,
+            completion=completion,
+        )
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether an answer that was used had to be repaired."""
+        return any(exchange.outcome == "repaired" for exchange in self._exchanges)

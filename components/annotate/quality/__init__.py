@@ -1,0 +1,1 @@
+"""quality: annotations -> how far they can be trusted; agreement with people, position bias, outcomes, one page."""

@@ -1,0 +1,122 @@
+"""quality.html: how far the labels can be trusted, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.annotate.quality import charts
+from components.annotate.quality.summary import OUTCOMES
+from components.shared.page import open_environment
+
+# A report worth acting on says what to look at first.
+_MUCH_QUARANTINE, _LITTLE_AGREEMENT, _DRIFT_LEVEL = 0.05, 0.6, 0.01
+
+
+def write_page(path: Path, report: Mapping[str, Any], *, title: str) -> None:
+    """Renders quality.json's content."""
+    environment = open_environment(Path(__file__).parent)
+    environment.filters["dollars"] = dollars
+    annotators = report["annotators"]
+    page = environment.get_template("quality.html").render(
+        title=title,
+        report=report,
+        annotators=annotators,
+        outcomes=OUTCOMES,
+        headline=headline(report),
+        warnings=list(warnings(annotators)),
+        colours=[charts.colour(number) for number in range(len(annotators))],
+        charts=_charts(annotators, list(report["golds"])),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def estimate(its: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """A value with its interval, as text."""
+    if its is None or its["value"] is None:
+        return "-"
+    if its["low"] is None:
+        return f"{its['value']:.{digits}f}"
+    return f"{its['value']:.{digits}f} ({its['low']:.{digits}f} to {its['high']:.{digits}f})"
+
+
+def dollars(value: float) -> str:
+    """Enough digits for a small sum, none too many for a large one."""
+    return f"${value:,.2f}" if value >= 0.1 or not value else f"${value:.3g}"
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """The one sentence to remember: the best kappa against people, or that there is nobody to compare with."""
+    ranked = [
+        (against["kappa"]["value"], its["name"], gold, against)
+        for its in report["annotators"]
+        for gold, against in its["levels"].get("useful", {}).get("against", {}).items()
+        if against["kappa"]["value"] is not None
+    ]
+    if not ranked:
+        return "No human labels to compare with: only self-consistency, positions and parsing are measured."
+    _, name, gold, against = max(ranked, key=lambda row: row[0])
+    lead = "Agrees best with people" if len(report["annotators"]) > 1 else "Against people"
+    return (
+        f"{lead}: {name}, kappa {against['kappa']['value']:.2f}, precision {estimate(against['precision'], 2)}, recall "
+        f"{estimate(against['recall'], 2)} over {against['num_queries']:,} queries ({gold})."
+    )
+
+
+def warnings(annotators: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What somebody should look at before training on the labels."""
+    for its in annotators:
+        name = its["name"]
+        if its["quarantine_share"] > _MUCH_QUARANTINE:
+            yield f"{name}: {its['num_quarantined']:,} of {its['num_queries']:,} queries ({its['quarantine_share']:.0%}) have no labels."
+        for template, report in its["positions"].items():
+            if report["biased"]:
+                yield f"{name}: {template} depends on the place in the prompt ({_shape(report)}, p = {report['p_value']:.2g})."
+        again = its["self_agreement"]
+        if again and again["kappa"]["high"] is not None and again["kappa"]["high"] < _LITTLE_AGREEMENT:
+            yield f"{name}: judged again in another order it agrees with itself by kappa {again['kappa']['value']:.2f} only."
+        drift = its["drift"]
+        if drift and drift["num_queries"] and drift["num_selected_p_value"] < _DRIFT_LEVEL:
+            before, after = drift["num_selected_before"]["value"], drift["num_selected_after"]["value"]
+            yield f"{name}: selects {after:.2f} passages a pool where the previous run selected {before:.2f}."
+
+
+def _shape(report: Mapping[str, Any]) -> str:
+    if report["trend_p_value"] > report["places_p_value"]:
+        return "some places are preferred"
+    return "later places are preferred" if report["trend_z"] > 0 else "earlier places are preferred"
+
+
+def _charts(annotators: Sequence[Mapping[str, Any]], golds: Sequence[str]) -> dict[str, Any]:
+    numbered = list(enumerate(annotators))
+    return {
+        "legend": charts.legend([its["name"] for its in annotators]),
+        "agreement": {
+            gold: charts.agreement(
+                [
+                    (f"{its['name']}: {level}", number, values["against"][gold])
+                    for number, its in numbered
+                    for level, values in its["levels"].items()
+                    if gold in values["against"]
+                ]
+            )
+            for gold in golds
+        },
+        "counts": {level: charts.selection_counts(_histograms(annotators, level)) for level in _levels(annotators)},
+        "positions": [
+            {"name": its["name"], "template": template, "report": report, "chart": charts.positions(report, number)}
+            for number, its in numbered
+            for template, report in its["positions"].items()
+        ],
+    }
+
+
+def _levels(annotators: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(level for its in annotators for level in its["levels"]))
+
+
+def _histograms(annotators: Sequence[Mapping[str, Any]], level: str) -> list[tuple[int, list[int]]]:
+    return [
+        (number, its["levels"][level]["histogram"]) for number, its in enumerate(annotators) if level in its["levels"]
+    ]
