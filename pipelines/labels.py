@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from components.shared.hashing import content_key
 from components.shared.journal import Journal, read_journal
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Annotation, Pool, read_records
+from pipelines.flow import Settings
+from pipelines.local import LocalStep, plan, run_steps
 from pipelines.packaged import resolve
-from pipelines.settings import Settings
 
 
 def annotation_folders(workdir: Path) -> list[Path]:
@@ -97,10 +99,37 @@ def quality_lines(annotators: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"{'':<20} {its['num_queries'] - its['num_quarantined']} of {its['num_queries']} queries have labels"
 
 
+@contextmanager
+def pools_folder(settings: Settings, workdir: Path, *, make: bool) -> Iterator[Path]:
+    """A folder with the pools and the dataset that a run with these settings would annotate; the work folder where it holds them.
+
+    With `make` they are made where they are missing or of other settings, in a folder that goes away with the block.
+    """
+    if not make or all(step.is_unchanged for step in _before_annotate(settings, workdir)):
+        yield workdir
+        return
+    cache = Path.home() / ".cache" / "retriever"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="estimate-") as folder:
+        run_steps(_before_annotate(settings, Path(folder)))
+        yield Path(folder)
+
+
+def _before_annotate(settings: Settings, workdir: Path) -> list[LocalStep]:
+    return list(takewhile(lambda step: step.component != "annotate", plan(settings, workdir)))
+
+
 def quote(
-    settings: Settings, workdir: Path, *, sample: int, prices: Prices, throughput: Throughput, fixed_dollars: float
+    settings: Settings,
+    made: Path,
+    workdir: Path,
+    *,
+    sample: int,
+    prices: Prices,
+    throughput: Throughput,
+    fixed_dollars: float,
 ) -> Quote:
-    """What annotating the pools of a work folder with these settings will cost; what its journal holds costs nothing.
+    """What annotating the pools of the folder `made` with these settings will cost; what the work folder's journal holds costs nothing.
 
     Assumptions are measured on earlier annotations of the same method in the work folder, where there are any.
 
@@ -108,7 +137,7 @@ def quote(
         ValueError: Where the pools are not made yet, or the tokenizer cannot be found.
     """
     config = AnnotateConfig(**{**settings["annotate"], "dataset_uri": "", "pools_uri": "", "output_uri": ""})
-    pools = list(read_records(open_artifact(str(workdir / "pools")) / "pools.jsonl", Pool))
+    pools = list(read_records(open_artifact(str(made / "pools")) / "pools.jsonl", Pool))
     llm_uri = resolve(config.llm_uri)
     # Drawn by hash: the first pools of a collection may be of one kind.
     sampled = sorted(pools, key=lambda pool: content_key("estimate", pool.query_id))[:sample]
@@ -116,7 +145,7 @@ def quote(
         return estimate(
             sampled,
             len(pools),
-            Dataset(open_artifact(str(workdir / "dataset"))),
+            Dataset(open_artifact(str(made / "dataset"))),
             config,
             open_tokenizer(llm_uri),
             prices=prices,

@@ -21,7 +21,8 @@ from components.evaluate.judgements import Judgements
 from components.evaluate.runs import SystemRun
 from components.evaluate.summary import SYSTEM_NAMES, p_text, verdict
 from components.shared.dataset import Dataset
-from components.shared.manifest import Manifest, input_digests, read_manifest, settings
+from components.shared.identity import settings
+from components.shared.manifest import Manifest, input_digests, read_manifest
 from components.shared.page import open_environment
 
 _TEMPLATE = "report.html"

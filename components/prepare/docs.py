@@ -63,7 +63,7 @@ def collect_docs(config: DocsConfig, search_path: Sequence[str] | None = None) -
     entries = usable_entries(_documented(config.packages.split(), search_path))
     related = resolve_see_also(entries)
     asked, kept = _draw(entries, related, config)
-    with artifact_writer("prepare", config) as artifact:
+    with artifact_writer("prepare.docs", config) as artifact:
         _write(artifact.path, [entries[name] for name in asked], [entries[name] for name in kept], related)
         artifact.metrics |= {
             "num_passages": len(kept),
@@ -188,4 +188,4 @@ def _last(name: str) -> str:
 
 
 if __name__ == "__main__":
-    launch("prepare", DocsConfig, collect_docs)
+    launch("prepare.docs", DocsConfig, collect_docs)

@@ -28,6 +28,8 @@ from components.shared.records import Hit
 INDEX_NAME, IDS_NAME, SETTINGS_NAME = "index.faiss", "passage_ids.arrow", "index.json"
 _SCHEMA = pa.schema([("passage_id", pa.string())])
 _IDS_A_BATCH, _WRITE_BYTES = 65_536, 1 << 20
+# A factory string is looked at before the encoder's dimension is known: this one is divisible by every usual number of PQ codes.
+_DIVISIBLE_DIMENSION = 3072
 
 # Any number of rows: blocks, sample and queries of one call differ in it.
 Vectors = Float32[np.ndarray, "_ dimension"]
@@ -263,6 +265,15 @@ def recalls(
 def set_threads(num_threads: int) -> None:
     """Threads that FAISS uses in this process."""
     faiss.omp_set_num_threads(num_threads)
+
+
+def factory_problem(factory: str) -> str:
+    """What FAISS says against a factory string; empty where it can make such an index."""
+    try:
+        faiss.index_factory(_DIVISIBLE_DIMENSION, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        return f"FAISS refuses it ({_first_line(error)}); see the FAISS index factory's documentation"
+    return ""
 
 
 def trained(factory: str, dimension: int, sample: Vectors) -> faiss.Index:

@@ -24,7 +24,8 @@ from components.shared.bm25 import BM25
 from components.shared.checkpoint import DualEncoder
 from components.shared.dataset import Dataset
 from components.shared.hashing import content_key
-from components.shared.manifest import artifact_writer, code_digest
+from components.shared.identity import code_digest
+from components.shared.manifest import artifact_writer
 from components.shared.records import Annotation, Hit, Pool, read_records, write_records
 from components.train.config import TrainConfig
 from components.train.job import train
@@ -133,7 +134,7 @@ class Cells:
         return TrainConfig(
             dataset_uri=str(self._workdir / "dataset"),
             annotations_uri=str(annotations),
-            base_uri=str(self._workdir / "backbone"),
+            checkpoint_uri=str(self._workdir / "backbone"),
             output_uri=str(output),
             curriculum=yaml.safe_dump(list(condition.stages)),
             query_tokens=config.query_tokens,

@@ -1,24 +1,32 @@
 """The compiled pipeline is one that a cluster accepts, and parameter files mean what they say."""
 
+import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
+from components.shared.launch import parse_flags
+from pipelines import flow, kubeflow
+from pipelines.kubeflow import arguments, component_name, field_sentences, image, make_component
 from pipelines.resources import PROFILES
-from pipelines.retriever import arguments, compile_to
-from pipelines.settings import SECTIONS, complete, read_settings
+from pipelines.settings import SettingsError, complete
 
-_GIVEN = {
+_GIVEN: dict[str, dict[str, Any]] = {
     "prepare": {"collection_uri": "/collection"},
-    "base": {"checkpoint_uri": "base"},
+    "encoder": {"checkpoint_uri": "base"},
     "annotate": {"llm_uri": "llm", "num_shards": 3},
 }
+
+
+def compile_to(path: Path, values: dict[str, dict[str, Any]], profile: str) -> None:
+    kubeflow.compile_to(path, complete(values), profile)
 
 
 @pytest.fixture(scope="module", params=sorted(PROFILES))
@@ -119,7 +127,7 @@ def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path
     specification, kubernetes = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     executors = specification["deploymentSpec"]["executors"]
     with_gpu = {name for name, each in executors.items() if "accelerator" in each["container"]["resources"]}
-    assert with_gpu == {"exec-annotate", "exec-train", "exec-index", "exec-index-2"}
+    assert with_gpu == {"exec-annotate", "exec-train", "exec-index", "exec-index-base"}
     its = kubernetes["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name in with_gpu:
         assert its[name]["nodeSelector"]["labels"] == {"cloud.google.com/gke-accelerator": "nvidia-l4"}
@@ -140,7 +148,7 @@ def test_only_training_takes_several_gpus_of_one_pod(tmp_path: Path) -> None:
         name: each["container"]["resources"] for name, each in specification["deploymentSpec"]["executors"].items()
     }
     counts = {name: int(its["accelerator"]["resourceCount"]) for name, its in resources.items() if "accelerator" in its}
-    assert counts == {"exec-annotate": 1, "exec-train": 4, "exec-index": 1, "exec-index-2": 1}
+    assert counts == {"exec-annotate": 1, "exec-train": 4, "exec-index": 1, "exec-index-base": 1}
 
 
 def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
@@ -156,7 +164,11 @@ def test_shards_are_dealt_to_as_many_tasks(compiled: PipelineSpec) -> None:
 
 
 def test_settings_that_are_no_parameter_become_constants(tmp_path: Path) -> None:
-    compile_to(tmp_path / "pipeline.yaml", {**_GIVEN, "train": {"query_prefix": "query: ", "seed": 7}}, "laptop")
+    compile_to(
+        tmp_path / "pipeline.yaml",
+        {**_GIVEN, "encoder": {"checkpoint_uri": "base", "query_prefix": "query: "}, "train": {"seed": 7}},
+        "laptop",
+    )
     specification = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())
     given = specification["root"]["dag"]["tasks"]["train"]["inputs"]["parameters"]
     assert given["query_prefix"] == {"runtimeValue": {"constant": "query: "}}
@@ -169,7 +181,7 @@ def test_arguments_are_the_parameters_of_the_compiled_pipeline(tmp_path: Path, t
     values = {**_GIVEN, "prepare": {"collection_uri": str(tiny_collection)}, "train": {"curriculum": stages}}
     compile_to(tmp_path / "pipeline.yaml", values, "laptop")
     declared = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())["root"]["inputDefinitions"]["parameters"]
-    given = arguments(values)
+    given = arguments(complete(values))
     assert set(given) == set(declared)
     assert json.loads(given["train_curriculum"]) == stages
     assert all(
@@ -179,62 +191,148 @@ def test_arguments_are_the_parameters_of_the_compiled_pipeline(tmp_path: Path, t
 
 def test_a_changed_collection_is_another_cache_key(tiny_collection: Path) -> None:
     values = {**_GIVEN, "prepare": {"collection_uri": str(tiny_collection)}}
-    before = arguments(values)["prepare_collection_digest"]
-    assert arguments(values)["prepare_collection_digest"] == before
+    before = arguments(complete(values))["prepare_collection_digest"]
+    assert arguments(complete(values))["prepare_collection_digest"] == before
     with (tiny_collection / "queries.jsonl").open("a") as file:
         file.write('{"_id": "another", "text": "what else"}\n')
-    assert arguments(values)["prepare_collection_digest"] != before
+    assert arguments(complete(values))["prepare_collection_digest"] != before
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"trian": {}}, "unknown section trian; did you mean train?"),
-        ({"quux": {}}, "unknown section quux; known are prepare, base"),
-        ({"mine": {"num_bm52": 3}}, "unknown setting in section mine: num_bm52; did you mean num_bm25?"),
-        ({"train": {"base_uri": "x"}}, "unknown setting in section train: base_uri"),
-        ({"export": {"query_tokens": 3}}, "unknown setting in section export: query_tokens"),
-        ({"annotate": {"shard": 3}}, "unknown setting in section annotate: shard"),
-        ({"mine": {"num_bm25": "three"}}, "mine.num_bm25: 'three' is not of type int"),
-        ({"mine": {"num_bm25": True}}, "mine.num_bm25: True is not of type int"),
-        ({"mine": {"human_positive": "maybe"}}, "mine.human_positive: 'maybe' is none of include, as_retrieved"),
-        ({"train": {"loss_temperature": "hot"}}, "train.loss_temperature: 'hot' is not a number"),
-        ({"train": 3}, "section train: a mapping of settings is wanted, found 3"),
-        (["train"], "a mapping of sections is wanted, found list"),
-    ],
-)
-def test_a_wrong_parameter_file_is_refused_by_name(values: Any, message: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
-        complete(values)
-    assert message in str(caught.value)
+def test_a_run_that_lacks_an_address_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match=r"annotate\.llm_uri is not set; a run needs it"):
+        arguments(complete({**_GIVEN, "annotate": {}}))
 
 
-def test_a_missing_place_is_named() -> None:
-    with pytest.raises(ValueError, match=r"annotate\.llm_uri is not set"):
-        arguments({**_GIVEN, "annotate": {}})
+def test_what_only_this_machine_can_resolve_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    values = {**_GIVEN, "encoder": {"checkpoint_uri": "packaged:all-MiniLM-L6-v2"}, "train": {"loss_temperature": 0.05}}
+    with pytest.raises(SettingsError, match=r"encoder\.checkpoint_uri packaged:.*name a model on the hub"):
+        compile_to(tmp_path / "pipeline.yaml", values, "laptop")
+    assert not (tmp_path / "pipeline.yaml").exists()
 
 
-def test_yaml_traps_are_read_as_they_were_meant(tmp_path: Path) -> None:
-    # YAML 1.1 reads 1e-5 as text and a bare yes as a truth value.
-    (tmp_path / "run.yaml").write_text(
-        "base: {normalise: yes, max_difference: 1e-5}\ntrain: {loss_temperature: 1}\nindex:\n"
-    )
-    settings = read_settings(tmp_path / "run.yaml")
-    assert settings["base"]["normalise"] == "yes"
-    assert settings["base"]["max_difference"] == 1e-5
-    assert isinstance(settings["train"]["loss_temperature"], float)
-    assert settings["index"]["factory"] == "auto"
-    assert set(settings) == set(SECTIONS)
+_FLOWS = {
+    "plain": {},
+    "sharded": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "index": {"num_shards": 2}},
+    "miner": {"miner": {"checkpoint_uri": "retriever"}},
+}
 
 
-def test_a_broken_parameter_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("train: {seed: [}\n")
-    with pytest.raises(ValueError, match=r"run\.yaml"):
-        read_settings(tmp_path / "run.yaml")
+def _compiled_edges(pipeline: PipelineSpec, settings: flow.Settings) -> set[tuple[str, str, str]]:
+    """(task that makes, config field, task that reads), read from the compiled graph; loops are looked through."""
+    titles = {component_name(task): task.name for task in flow.taking_part(settings)}
+    edges: set[tuple[str, str, str]] = set()
+
+    def walk(dag: Any, outer: dict[str, str]) -> None:
+        for task in dag.tasks.values():
+            inner = {name: _maker(source, dag, outer, pipeline) for name, source in task.inputs.artifacts.items()}
+            component = pipeline.components[task.component_ref.name]
+            if component.HasField("dag"):
+                walk(component.dag, inner)
+            else:
+                title = titles[task.component_ref.name.removeprefix("comp-")]
+                edges.update((titles[maker], f"{name}_uri", title) for name, maker in inner.items())
+
+    walk(pipeline.root.dag, {})
+    return edges
 
 
-def test_parameter_files_of_the_repository_compile(tmp_path: Path) -> None:
-    files = sorted((Path(__file__).parents[2] / "pipelines" / "params").glob("*.yaml"))
-    assert files
-    for path in files:
-        compile_to(tmp_path / f"{path.stem}.yaml", read_settings(path), "gke-gpu")
+def _maker(source: Any, dag: Any, outer: dict[str, str], pipeline: PipelineSpec) -> str:
+    if source.WhichOneof("kind") == "component_input_artifact":
+        return outer[source.component_input_artifact]
+    producer = dag.tasks[source.task_output_artifact.producer_task]
+    component = pipeline.components[producer.component_ref.name]
+    if component.HasField("dag"):
+        # A loop: the one task in it made the output.
+        (inner,) = component.dag.tasks.values()
+        return str(inner.component_ref.name.removeprefix("comp-"))
+    return str(producer.component_ref.name.removeprefix("comp-"))
+
+
+@pytest.mark.parametrize("name", _FLOWS)
+def test_the_compiled_graph_is_that_of_the_table(name: str, tmp_path: Path) -> None:
+    settings = complete({**_GIVEN, "annotate": {"llm_uri": "llm"}, **_FLOWS[name]})
+    kubeflow.compile_to(tmp_path / "pipeline.yaml", settings, "laptop")
+    specification = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
+    pipeline = json_format.ParseDict(specification, PipelineSpec())
+    assert _compiled_edges(pipeline, settings) == flow.edges(settings)
+
+
+_EVERYTHING = complete({**_GIVEN, **_FLOWS["sharded"], **_FLOWS["miner"]})
+every_task = pytest.mark.parametrize("task", flow.taking_part(_EVERYTHING), ids=lambda task: task.name)
+_FLAG = re.compile(r"--([a-z0-9-]+)=(.*)", re.DOTALL)
+_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}")
+_ARTIFACT = re.compile(r"\{\{\$\.(inputs|outputs)\.artifacts\['(\w+)'\]\.path\}\}")
+
+
+def _flags(component: Any) -> dict[str, str]:
+    """Config field -> value as the compiled command has it."""
+    given = component.component_spec.implementation.container.args
+    assert given[-2:] == ["--executor-input", "{{$}}"]
+    matches = [_FLAG.fullmatch(argument) for argument in given[:-2]]
+    return {match.group(1).replace("-", "_"): match.group(2) for match in matches if match}
+
+
+@every_task
+def test_a_generated_component_has_the_names_types_defaults_and_sentences_of_its_config(task: flow.Task) -> None:
+    component = make_component(task, _EVERYTHING)
+    declared = {field.name: field for field in dataclasses.fields(task.config)}
+    types, sentences = get_type_hints(task.config), field_sentences(task.config)
+    parameters = {
+        name: given for name, given in component.component_spec.inputs.items() if not given.type.startswith("system.")
+    }
+    cache_keys = {f"{name.removesuffix('_uri')}_digest" for name in task.watched}
+    wanted = {*flow.owners(task), *(["shard"] if task.shards else [])}
+    assert set(parameters) - cache_keys == wanted
+    for name in wanted:
+        kfp_type = {int: "Integer", float: "Float"}.get(types[name], "String")
+        default = "" if declared[name].default is dataclasses.MISSING else declared[name].default
+        assert (parameters[name].type, parameters[name].default) == (kfp_type, default)
+        assert parameters[name].description == sentences[name]
+
+
+@every_task
+def test_the_rendered_command_makes_the_config_that_a_local_run_makes(task: flow.Task) -> None:
+    component = make_component(task, _EVERYTHING)
+    inputs = component.component_spec.inputs
+    paths = {name: {"artifacts": [{"uri": f"/in/{name}-{shard}"} for shard in range(2)]} for name in inputs}
+
+    def render(value: str) -> str:
+        if match := _PARAMETER.fullmatch(value):
+            default = inputs[match.group(1)].default
+            # The cluster writes whole doubles without a point, a loop's item may have one: both must do.
+            return f"{default:.1f}" if isinstance(default, int) else str(default)
+        return _ARTIFACT.sub(r"/\1/\2", value)
+
+    given = [f"--{name.replace('_', '-')}={render(value)}" for name, value in _flags(component).items()]
+    parsed = parse_flags(task.component, task.config, given, {"inputs": {"artifacts": paths}})
+    made = {name: getattr(parsed, name) for name in flow.sources(task, _EVERYTHING)}
+    assert all(uri.startswith("/in") for uri in made.values())
+    defaults = {section: dict(chosen) for section, chosen in flow.defaults().items()}
+    expected = flow.make_config(task, defaults, inputs=made, output_uri=parsed.output_uri)
+    assert parsed == expected
+
+
+@every_task
+def test_every_task_names_its_image_its_command_and_an_output_that_is_what_it_makes(task: flow.Task) -> None:
+    component = make_component(task, _EVERYTHING)
+    container = component.component_spec.implementation.container
+    assert container.image.split("/")[-1].startswith(f"{task.component}:")
+    assert container.command == ["python", "-m", f"components.{task.component}"]
+    (output,) = component.component_spec.outputs
+    assert output == task.makes.rpartition("-")[2]
+
+
+def test_an_image_reference_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY", "example.com/team/")
+    monkeypatch.setenv("TAG", "7")
+    assert image("train") == "example.com/team/train:7"
+    monkeypatch.setenv("IMAGE_TRAIN", "example.com/train@sha256:00")
+    assert image("train") == "example.com/train@sha256:00"
+    assert image("mine") == "example.com/team/mine:7"
+
+
+def test_a_job_in_a_container_knows_what_its_reader_can_type(compiled: PipelineSpec) -> None:
+    executors = json_format.MessageToDict(compiled.deployment_spec)["executors"]
+    environment = {entry["name"]: entry["value"] for entry in executors["exec-train"]["container"]["env"]}
+    sections = json.loads(environment["RETRIEVER_SECTIONS"])
+    assert (sections["passage_tokens"], sections[""]) == ("encoder", "train")
