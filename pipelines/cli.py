@@ -137,7 +137,8 @@ def estimate(
 ) -> int:
     """Says what annotation will cost before anything is spent, and from where on it is cheaper than people.
 
-    Nothing is written into the work folder: where its pools are missing, or were made with other settings, they are made in a cache.
+    Nothing is written into the work folder: where its pools are missing, or were made with other settings, they are
+    made in a cache.
 
     Args:
         workdir: Work folder; it must hold the pools, or --data must be given.
@@ -220,7 +221,7 @@ def doctor() -> int:
     failed = 0
     for check in checks():
         print(
-            f"{'ok     ' if check.ok else 'MISSING'} {check.name:<26} {check.found}"
+            f"{'ok     ' if check.ok else 'MISSING'} {check.name:<26} {check.state}"
             + ("" if check.ok else f"  -> {check.remedy}")
         )
         failed += not check.ok and check.required

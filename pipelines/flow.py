@@ -1,7 +1,7 @@
-"""THE table: which task runs which component, which section of the parameter file it reads, and where each input comes from.
+"""THE table: which task runs which component, which settings it reads, and where each of its inputs comes from.
 
-The runners (local.py, kubeflow.py) read this table and know no task by name; where a task runs is resources.py. What a field of a
-config is (an input, a setting, ...) is declared in the component's config.py and nowhere else.
+The runners (local.py, kubeflow.py) read this table and know no task by name; where a task runs is resources.py. What a
+field of a config is (an input, a setting, ...) is declared in the component's config.py and nowhere else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Task:
     Attributes:
         name: What a person reads; unique.
         config: Config class of the component that runs.
-        sections: Sections of the parameter file that fill the config; a field belongs to the first whose class declares it.
+        sections: Sections of the parameter file that fill the config; a field belongs to the first whose class
+            declares it.
         makes: Name of the artifact: its folder in a work folder, the output of the Kubeflow task.
         inputs: Config field -> names of the tasks that can make it; the first one that takes part in the run does.
         fixed: Config field -> value that only the flow decides.
@@ -64,7 +65,8 @@ class Task:
         return str(self.config.__module__.split(".")[1])
 
 
-# A section's class says which settings it may hold; `miner` is the encoder of the first round's dense negatives, where it is not the base.
+# A section's class says which settings it may hold; `miner` is the encoder of the first round's dense negatives, where
+# it is not the base.
 SECTIONS: dict[str, type[Any]] = {
     "prepare": PrepareConfig,
     "encoder": DualEncoderConfig,
@@ -91,7 +93,7 @@ def _is_split(settings: Settings) -> bool:
 def _exported_and_indexed(
     label: str, section: str, prefix: str, checkpoint: tuple[str, ...], when: Callable[[Settings], bool] = _always
 ) -> tuple[Task, ...]:
-    """The rows that make an encoder and its index: export, the corpus encoded in shards where that is asked for, index."""
+    """The rows that make an encoder and its index; between them the corpus is encoded in shards where that is asked."""
     suffix = f" ({label})" if label else ""
     export, encode = f"export{suffix}", f"encode{suffix}"
     corpus = {"dataset_uri": ("prepare",), "encoder_uri": (export,)}

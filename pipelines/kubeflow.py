@@ -1,9 +1,10 @@
 """The flow as a Kubeflow pipeline: every task of flow.py is a container component that is generated from its config.
 
-Those settings that differ from run to run (flow.PARAMETERS) are parameters of the pipeline, with the file's values as defaults; all
-others become constants of the tasks when it is compiled, as do the number of shards and the resources, which KFP cannot take
-from a parameter. So a run shows a page of parameters that a person can read, and another setting is another compile, which takes a
-second. KFP reads a component's inputs from `inspect.signature`, so a signature that is made here does as well as a written one.
+Those settings that differ from run to run (flow.PARAMETERS) are parameters of the pipeline, with the file's values as
+defaults; all others become constants of the tasks when it is compiled, as do the number of shards and the resources,
+which KFP cannot take from a parameter. So a run shows a page of parameters that a person can read, and another setting
+is another compile, which takes a second. KFP reads a component's inputs from `inspect.signature`, so a signature that
+is made here does as well as a written one.
 """
 
 # No `from __future__ import annotations`: KFP reads the types of a component from the signature itself.
@@ -38,9 +39,10 @@ _WORD = re.compile(r"[^a-z0-9]+")
 
 
 def image(component: str) -> str:
-    """The image reference of a component: REGISTRY/<component>:TAG, or the whole of IMAGE_<COMPONENT> (to pin a digest).
+    """The image reference of a component: REGISTRY/<component>:TAG, or IMAGE_<COMPONENT> (to pin a digest).
 
-    The default tag is the version of this project. Kubeflow's cache knows an image by this text, so a tag that moves gives stale hits.
+    The default tag is the version of this project. Kubeflow's cache knows an image by this text, so a tag that moves
+    gives stale hits.
     """
     if whole := os.environ.get(f"IMAGE_{component.upper()}"):
         return whole
@@ -55,7 +57,7 @@ def component_name(task: Task) -> str:
 
 
 def make_component(task: Task, settings: Settings) -> Any:  # noqa: ANN401 KFP ships no types
-    """The container component of a row: artifacts first, then every setting with its default and the sentence of its field."""
+    """The container component of a row: artifacts, then every setting with its default and its field's sentence."""
     sources = flow.sources(task, settings)
     arguments = [*_artifacts(task, sources, settings), *_parameters(task)]
     signature = inspect.Signature(arguments, return_annotation=dsl.ContainerSpec)
@@ -121,7 +123,7 @@ def compile_to(path: Path, settings: Settings, profile: str) -> None:
 
 
 def arguments(settings: Settings) -> dict[str, Any]:
-    """The arguments of a run of the compiled pipeline: its parameters' values, and the digests of what a cache knows by name only.
+    """The arguments of a run: the parameters' values, and the digests of what a cache knows by name only.
 
     Raises:
         SettingsError: Naming every setting that a run needs and that is empty.
@@ -193,8 +195,8 @@ def _container(
 ) -> dsl.ContainerSpec:
     flags: dict[str, object] = {}
     for name, maker in sources.items():
-        # KFP has no placeholder for the paths of a list that its local runner renders too; the launcher of the job reads this word
-        # as "all paths of this input in the executor input".
+        # KFP has no placeholder for the paths of a list that its local runner renders too; the launcher of the job
+        # reads this word as "all paths of this input in the executor input".
         is_split = flow.num_shards(maker, settings) > 1
         flags[name] = FROM_EXECUTOR_INPUT if is_split else bound[_artifact_name(name)].path
     flags |= {parameter.name: bound[parameter.name] for parameter in _parameters(task)}
@@ -205,8 +207,8 @@ def _container(
     return dsl.ContainerSpec(
         image=image(task.component),
         command=["python", "-m", f"components.{task.component}"],
-        # With `=`, because a value may be empty or begin with a dash (a prefix, a YAML list); KFP puts the executor input in place of
-        # `{{$}}`.
+        # With `=`, because a value may be empty or begin with a dash (a prefix, a YAML list); KFP puts the executor
+        # input in place of `{{$}}`.
         args=[*(f"--{name.replace('_', '-')}={value}" for name, value in flags.items()), "--executor-input", "{{$}}"],
     )
 

@@ -1,7 +1,8 @@
 """Where each task runs: cores, memory, GPU, retries, caching; kept apart from what flows (flow.py).
 
-Everything here is a constant of a profile, never a pipeline parameter: inside a loop KFP compiles a parameter in a resource setting
-to an input that nobody fills, without an error. A row is a component; all tasks that run it are placed alike.
+Everything here is a constant of a profile, never a pipeline parameter: inside a loop KFP compiles a parameter in a
+resource setting to an input that nobody fills, without an error. A row is a component; all tasks that run it are placed
+alike.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Resources:
     """What one task asks of the cluster."""
 
     cpu: str
-    """Cores, asked for and allowed: a job that takes its thread count from the cores it may use must not be throttled."""
+    """Cores, asked for and allowed: a job that takes its thread count from the cores it may use must not be
+    throttled."""
     memory: str
     """Asked for and allowed; with GPU the shared memory is part of it."""
     gpu: str = ""
@@ -32,11 +34,13 @@ class Resources:
     shared_memory: str = "2Gi"
     """Size of /dev/shm of a GPU task; the container's own 64 MiB end data loaders and vLLM with a bus error."""
     num_retries: int = 2
-    """Retries after a failure. A lost node is not one of them: long tasks keep their state in journal_uri and state_uri."""
+    """Retries after a failure. A lost node is not one of them: long tasks keep their state in journal_uri and
+    state_uri."""
     evictable: bool = True
     """False: the autoscaler may not move the pod."""
     cached: bool = True
-    """Identical image, flags and inputs are not run again. Every task is a function of those; prepare has the digest."""
+    """Identical image, flags and inputs are not run again. Every task is a function of those; prepare has the
+    digest."""
 
 
 _SMALL = Resources(cpu="1", memory="2Gi", num_retries=1)

@@ -1,7 +1,7 @@
 """A parameter file -> checked settings for the whole flow, before anything runs or is compiled.
 
-Every problem is named at once: a section or setting that is unknown, a value of a wrong type, a config that refuses its values, two
-sections that contradict each other. So a typo in a curriculum costs a second and not a GPU day.
+Every problem is named at once: a section or setting that is unknown, a value of a wrong type, a config that refuses its
+values, two sections that contradict each other. So a typo in a curriculum costs a second and not a GPU day.
 """
 
 from __future__ import annotations
@@ -96,9 +96,10 @@ def resolved(settings: Settings) -> Settings:
 
 
 def only_here(settings: Settings) -> list[str]:
-    """One line for every address that only this machine can resolve, and what to write instead; for a pipeline that runs elsewhere."""
+    """One line for every address that only this machine can resolve, with what to write instead."""
     return [
-        f"{section}.{name} {value}: a file of a package on this machine, which no container has; name a model on the hub, or a folder "
+        f"{section}.{name} {value}: a file of a package on this machine, which no container has; name a model on the "
+        "hub, or a folder "
         f"in a bucket (--set {section}.{name}=...)"
         for section, name, value in _packaged(settings)
     ]
@@ -202,7 +203,7 @@ def _number(value: float | str) -> float:
 
 
 def _refused(settings: Settings) -> list[str]:
-    """What the configs of all tasks say against the settings, and what two sections say against each other; each line once."""
+    """What the configs of all tasks, and two sections together, say against the settings; every line once."""
     lines: dict[str, None] = {}
     for task in flow.taking_part(settings):
         inputs = dict.fromkeys(flow.sources(task, settings), "given")
@@ -232,13 +233,14 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         and _makes_unit_vectors(settings)
     ):
         yield (
-            f"train.loss_temperature {temperature}: the encoder makes unit vectors, whose scores lie between -1 and 1 and teach nothing "
+            f"train.loss_temperature {temperature}: the encoder makes unit vectors, whose scores lie between -1 and "
+            "1 and teach nothing "
             "at this temperature; set train.loss_temperature to about 0.05, or encoder.normalise to no"
         )
 
 
 def _makes_unit_vectors(settings: Settings) -> bool:
-    """What can be said without loading a model: normalise auto of a local sentence-transformers folder is in its modules.json."""
+    """Without loading a model: normalise auto of a local sentence-transformers folder is in its modules.json."""
     encoder = settings["encoder"]
     if encoder["normalise"] != "auto":
         # train's own config refuses `yes` with such a temperature.

@@ -25,7 +25,8 @@ class EvaluateConfig:
     output_uri: str = field(metadata=OUTPUT)
     """Folder that runs, metrics.json and report.html are written to."""
     annotations_uri: str = field(default="", metadata=INPUT)
-    """Annotations (shards separated by commas) that judge the split where the dataset has no human qrels for it; empty: none."""
+    """Annotations (shards separated by commas) that judge the split where the dataset has no human qrels for it; empty:
+    none."""
     split: str = field(default="test", metadata=SETTING)
     """Name of the held-out split."""
     depth: int = field(default=1000, metadata=SETTING | at_least(1))

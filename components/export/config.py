@@ -17,13 +17,15 @@ _COSINE = SETTING | at_least(-1) | at_most(1)
 class ExportConfig(DualEncoderConfig):
     """Checkpoint -> encoder: one ONNX graph with pooling and normalisation inside, proven equal to torch.
 
-    A checkpoint of train brings its own pooling, normalisation, prefixes and lengths; the fields here must not contradict it.
+    A checkpoint of train brings its own pooling, normalisation, prefixes and lengths; the fields here must not
+    contradict it.
     """
 
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the encoder is written to."""
     dataset_uri: str = field(default="", metadata=INPUT)
-    """Dataset whose dev queries (else train) say what a smaller graph finds; empty holds smaller graphs to vectors only."""
+    """Dataset whose dev queries (else train) say what a smaller graph finds; empty holds smaller graphs to vectors
+    only."""
     opset: int = field(default=18, metadata=SETTING | at_least(14))
     """ONNX operator set."""
     variants: str = field(default="fp32", metadata=SETTING)
@@ -31,7 +33,8 @@ class ExportConfig(DualEncoderConfig):
     triton: Literal["no", "yes"] = field(default="no", metadata=SETTING)
     """yes also writes triton/, a model repository for NVIDIA Triton, which holds a second copy of the graph."""
     max_difference: float = field(default=1e-5, metadata=SETTING | above(0))
-    """Largest difference of any vector component between the fp32 graph and torch, relative to the vector's length; more fails the job."""
+    """Largest difference of any vector component between the fp32 graph and torch, relative to the vector's length;
+    more fails the job."""
     min_cosine: float = field(default=0.98, metadata=_COSINE)
     """Smallest mean cosine between a smaller graph's vectors and torch's; less fails the job."""
     min_overlap: float = field(default=0.8, metadata=SETTING | at_least(0) | at_most(1))
@@ -39,7 +42,8 @@ class ExportConfig(DualEncoderConfig):
     min_batch_cosine: float = field(default=0.999, metadata=_COSINE)
     """Smallest cosine between a smaller graph's vector of a text alone and among others; less fails the job."""
     max_drift: float = field(default=0.01, metadata=SETTING | at_least(0))
-    """Largest fall of nDCG@10 from the fp32 graph to a smaller one that encodes queries and passages; more fails the job."""
+    """Largest fall of nDCG@10 from the fp32 graph to a smaller one that encodes queries and passages; more fails the
+    job."""
     drift_queries: int = field(default=200, metadata=SETTING | at_least(1))
     """Number of judged queries on which the fall is measured."""
     drift_passages: int = field(default=2000, metadata=SETTING | at_least(1))

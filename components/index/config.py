@@ -22,13 +22,16 @@ class IndexConfig:
     vectors_uri: str = field(default="", metadata=INPUT)
     """Vectors that other jobs of this component have encoded (see product), separated by commas; empty encodes here."""
     previous_uri: str = field(default="", metadata=INPUT)
-    """Index of an earlier state of the corpus, made by the same encoder: unchanged passages are not encoded again; empty: none."""
+    """Index of an earlier state of the corpus, made by the same encoder: unchanged passages are not encoded again;
+    empty: none."""
     variant: Literal["auto", "fp32", "fp16", "int8"] = field(default="auto", metadata=SETTING)
     """Graph of the encoder that encodes the passages; auto takes fp16 on a GPU where the encoder has it, else fp32."""
     factory: str = field(default="auto", metadata=SETTING)
-    """FAISS factory string, such as Flat, HNSW32, IVF1024,Flat or IVF1024,PQ96x4fs,RFlat; auto chooses by size, memory and recall."""
+    """FAISS factory string, such as Flat, HNSW32, IVF1024,Flat or IVF1024,PQ96x4fs,RFlat; auto chooses by size, memory
+    and recall."""
     search_parameters: str = field(default="", metadata=SETTING)
-    """FAISS search parameters kept in the index, such as nprobe=32 or efSearch=64; auto (and factory auto) tunes them to min_recall."""
+    """FAISS search parameters kept in the index, such as nprobe=32 or efSearch=64; auto (and factory auto) tunes them
+    to min_recall."""
     memory_mib: int = field(default=0, metadata=SETTING | at_least(0))
     """Mebibytes that the index may take when it is searched, which factory auto keeps within; 0 allows any amount."""
     shard_passages: int = field(default=16384, metadata=SETTING | at_least(1))
@@ -48,7 +51,8 @@ class IndexConfig:
     min_recall: float = field(default=0.95, metadata=SETTING | at_least(0) | at_most(1))
     """Smallest recall@10 against exact search; less fails the job."""
     product: Literal["index", "vectors"] = field(default="index", metadata=FLOW)
-    """vectors only encodes a share of the corpus; several such jobs feed one that is given all of them as vectors_uri."""
+    """vectors only encodes a share of the corpus; several such jobs feed one that is given all of them as
+    vectors_uri."""
     shard: int = field(default=0, metadata=FLOW | at_least(0))
     """Number of the share that a job with product vectors encodes, from 0."""
     num_shards: int = field(default=1, metadata=SETTING | at_least(1) | at_most(32))

@@ -13,13 +13,13 @@ class PrepareConfig:
     """Raw collection in BEIR layout -> dataset."""
 
     collection_uri: str = field(metadata=INPUT)
-    """Folder with corpus.jsonl, queries.jsonl (queries_unlabeled.jsonl may stand beside it) and, where there are human labels,
-    qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read as its decimal text."""
+    """Folder with corpus.jsonl, queries.jsonl (queries_unlabeled.jsonl may stand beside it) and, where there are human
+    labels, qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read as its decimal text."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the dataset is written to."""
     on_problem: Literal["refuse", "skip"] = field(default="refuse", metadata=SETTING)
-    """What happens to bad lines. refuse names every one and writes nothing; skip leaves them out and counts them by kind in the
-    manifest. A missing or unreadable file, a wrong header, or nothing left is refused all the same."""
+    """What happens to bad lines. refuse names every one and writes nothing; skip leaves them out and counts them by
+    kind in the manifest. A missing or unreadable file, a wrong header, or nothing left is refused all the same."""
     max_reported: int = field(default=20, metadata=OPERATION | at_least(0))
     """Number of bad lines that are named in full; the others are counted."""
 
@@ -38,8 +38,8 @@ class DocsConfig:
         default="stdlib numpy scipy networkx torch.nn torch.optim torch.distributions torch.utils pyarrow",
         metadata=SETTING,
     )
-    """Packages or parts of packages that are read, separated by spaces; stdlib is Python's own library. They are parsed, never
-    imported."""
+    """Packages or parts of packages that are read, separated by spaces; stdlib is Python's own library. They are
+    parsed, never imported."""
     num_passages: int = field(default=2000, metadata=SETTING | at_least(1))
     """Number of passages kept (seeded draw)."""
     num_queries: int = field(default=1500, metadata=SETTING | at_least(1))

@@ -1,7 +1,8 @@
 """What a dual encoder is, said once: these fields are part of the config of every job that makes one.
 
-A base model and the checkpoint that is trained from it get them from one section of the parameter file, so that two encoders that
-are compared read the same number of tokens, pool alike and have the same prefixes. No heavy library is needed here.
+A base model and the checkpoint that is trained from it get them from one section of the parameter file, so that two
+encoders that are compared read the same number of tokens, pool alike and have the same prefixes. No heavy library is
+needed here.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ class DualEncoderConfig:
     """The model to start from, and how it turns texts into vectors."""
 
     checkpoint_uri: str = field(metadata=INPUT)
-    """Model to start from: a checkpoint of train, a Hugging Face or sentence-transformers folder, or a name on the hub."""
+    """Model to start from: a checkpoint of train, a Hugging Face or sentence-transformers folder, or a name on the
+    hub."""
     pooling: Literal["auto", "cls", "mean", "last"] = field(default="auto", metadata=SETTING)
-    """How a text's token vectors become one; auto takes what the model's folder says, else the last token of a decoder and
-    the mean of any other model."""
+    """How a text's token vectors become one; auto takes what the model's folder says, else the last token of a decoder
+    and the mean of any other model."""
     normalise: Literal["auto", "yes", "no"] = field(default="auto", metadata=SETTING)
     """Whether vectors are scaled to length 1; auto takes what the model's folder says, else no."""
     query_prefix: str = field(default="", metadata=SETTING)

@@ -1,8 +1,9 @@
 """What makes two attempts the same work: the content of the inputs, the settings, and the code that the job runs.
 
-A field's role decides whether it counts (roles.py): a run that was killed for memory goes on with fewer rows held, because that is
-an operation and not a setting. Paths never count, so moving a work folder changes nothing. Code is compared by its syntax tree
-without comments and docstrings, and only of the modules that the job imports, so a sentence mended in shared re-runs nothing.
+A field's role decides whether it counts (roles.py): a run that was killed for memory goes on with fewer rows held,
+because that is an operation and not a setting. Paths never count, so moving a work folder changes nothing. Code is
+compared by its syntax tree without comments and docstrings, and only of the modules that the job imports, so a sentence
+mended in shared re-runs nothing.
 """
 
 from __future__ import annotations
@@ -41,9 +42,12 @@ def compute_identity(component: str, config: Any, inputs: Mapping[str, str], *, 
 
 @functools.cache
 def code_digest(component: str) -> str:
-    """Digest of the code that a component runs: its job (`components/<component>/job.py`, or the module of that name) and what it imports.
+    """Digest of the code that a component runs: its job and all that it imports.
 
-    Data files beside the imported modules of a room belong to it; in shared a data file belongs to the module of its name.
+    The job is `components/<component>/job.py`, or the module of that name.
+
+    Data files beside the imported modules of a room belong to it; in shared a data file belongs to the module of its
+    name.
     """
     modules = code_modules(component)
     lines = [f"{name} {_tree_digest(path)}" for name, path in sorted(modules.items())]
@@ -74,7 +78,7 @@ def _module_path(name: str) -> Path | None:
 
 
 def _imported(path: Path) -> Iterator[str]:
-    """Modules of the project that a file imports anywhere, also inside functions; what is imported from a module may be one itself."""
+    """Modules of the project that a file imports, also inside functions; an imported name may be a module itself."""
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith(f"{_PACKAGE}."))

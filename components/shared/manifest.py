@@ -97,7 +97,7 @@ class Manifest:
 
 @dataclass
 class ArtifactWriter:
-    """A partial artifact: write files into `path`, facts into `metrics`; working files that must not ship go into `scratch`.
+    """A partial artifact: files go into `path`, facts into `metrics`, working files that must not ship into `scratch`.
 
     `identity` names this very work: state kept elsewhere under it can only be found by a resumed attempt.
     """
@@ -117,7 +117,8 @@ def read_manifest(uri: str) -> Manifest:
     values = _read_values(uri)
     if values.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(
-            f"{_manifest_path(uri)}: schema version {values.get('schema_version')}, this version reads {SCHEMA_VERSION}; "
+            f"{_manifest_path(uri)}: schema version {values.get('schema_version')}, this version reads "
+            f"{SCHEMA_VERSION}; "
             "make the artifact again"
         )
     known = {declared.name for declared in dataclasses.fields(Manifest)}
@@ -160,7 +161,7 @@ def open_artifact(uri: str) -> Path:
 
 
 def model_source(uri: str) -> str:
-    """What a model is loaded from: an artifact's checked files, a folder of a bucket on this machine, else the address itself (a hub name).
+    """What a model is loaded from: an artifact's checked files, a bucket's fetched folder, else the address itself.
 
     Raises:
         ValueError: Naming the file of an artifact that is missing, cut or changed.
@@ -199,9 +200,10 @@ def is_finished(uri: str, wanted_identity: str) -> bool:
 
 
 def input_digests(config: Config) -> dict[str, str]:
-    """Content digest of every input that a config names, without the suffix `_uri`; of the manifest where it is an artifact.
+    """Content digest of every input of a config by its name without `_uri`; of the manifest where it is an artifact.
 
-    An empty URI is an input that is not given. A field may hold several URIs separated by commas (the shards of a fan-in).
+    An empty URI is an input that is not given. A field may hold several URIs separated by commas (the shards of a
+    fan-in).
     """
     uris = {name: getattr(config, name) for name in names(config, Role.INPUT)}
     return {

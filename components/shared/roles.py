@@ -1,7 +1,8 @@
 """What a field of a component's config is, declared once in `config.py` and read by everyone else.
 
-The role decides what a field means to a runner: whether it is part of a step's identity, whether a person or the flow fills it,
-and whether it is an artifact, a folder or a number. Only the standard library is needed, so every reader can afford it.
+The role decides what a field means to a runner: whether it is part of a step's identity, whether a person or the flow
+fills it, and whether it is an artifact, a folder or a number. Only the standard library is needed, so every reader can
+afford it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ FLOW: dict[str, Any] = {"role": Role.FLOW}
 
 # What a step's identity depends on, beside the content of its inputs and its code.
 IDENTITY = (Role.SETTING, Role.FLOW)
-# Set by a runner for each job, as JSON: field name -> section of the parameter file; "" -> the section of all other fields.
+# Set by a runner for each job, as JSON: field name -> section of the parameter file; "" -> the section of all other
+# fields.
 SECTIONS_VARIABLE = "RETRIEVER_SECTIONS"
 
 
@@ -89,7 +91,7 @@ def values(config: Any, *wanted: Role) -> dict[str, Any]:  # noqa: ANN401 any co
 
 
 def problems(config: Any) -> Iterator[str]:  # noqa: ANN401 any config dataclass
-    """One line for every value that is of a wrong type, none of its choices, or out of its bounds; it begins with the field's name."""
+    """One line, beginning with the field's name, for every value of a wrong type or out of its choices or bounds."""
     types = get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -112,7 +114,7 @@ def refuse(config: Any, *more: str) -> None:  # noqa: ANN401 any config dataclas
 
 
 def hint(name: str, value: object = "...") -> str:
-    """What a reader can type, where they are, to set a field: `--set train.seed=1` in a flow, `--seed 1` for a component alone."""
+    """What a reader can type to set a field: `--set train.seed=1` in a flow, `--seed 1` for a component alone."""
     sections = orjson.loads(os.environ.get(SECTIONS_VARIABLE, "{}"))
     if section := sections.get(name, sections.get("")):
         return f"--set {section}.{name}={value}"

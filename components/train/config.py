@@ -13,7 +13,8 @@ from components.train.curriculum import parse_curriculum
 # On one line: KFP writes defaults into a comment of the compiled file, where a second line breaks the file.
 DEFAULT_CURRICULUM = (
     "[{name: llm, labels: llm, loss: disj_infonce, positives: all, epochs: 2, learning_rate: 3.0e-5}, "
-    "{name: human, labels: human, human_share: 0.2, loss: disj_infonce, positives: one, epochs: 1, learning_rate: 3.0e-5}]"
+    "{name: human, labels: human, human_share: 0.2, loss: disj_infonce, positives: one, epochs: 1, learning_rate: "
+    "3.0e-5}]"
 )
 
 
@@ -28,18 +29,20 @@ class TrainConfig(DualEncoderConfig):
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the checkpoint is written to."""
     state_uri: str = field(default="", metadata=PLACE)
-    """Durable folder for the state that a killed job resumes from (in a bucket where pods are preempted); empty puts it beside the
-    output."""
+    """Durable folder for the state that a killed job resumes from (in a bucket where pods are preempted); empty puts it
+    beside the output."""
     curriculum: str = field(default=DEFAULT_CURRICULUM, metadata=SETTING)
     """Stages as YAML, in order; the default is the paper's curriculum with 20 % of the human labels."""
     max_quarantine_share: float = field(default=0.2, metadata=SETTING | at_least(0) | at_most(1))
-    """Share of the annotated queries that may be in quarantine before training is refused, because the rest is no fair sample."""
+    """Share of the annotated queries that may be in quarantine before training is refused, because the rest is no fair
+    sample."""
     batch_queries: int = field(default=16, metadata=SETTING | at_least(1))
     """Number of training groups in one step, over all processes; each is a negative of all others."""
     group_size: int = field(default=16, metadata=SETTING | at_least(2))
     """Number of passages in a training group: its positives and its hard negatives."""
     denominators: Literal["all_labels", "own_labels"] = field(default="all_labels", metadata=SETTING)
-    """Whose positives are never a query's negatives: everybody's, or those of the stage's own labels only (to measure the LLM's alone)."""
+    """Whose positives are never a query's negatives: everybody's, or those of the stage's own labels only (to measure
+    the LLM's alone)."""
     loss_temperature: float = field(default=1.0, metadata=SETTING | above(0))
     """Number that divides the scores in the loss: 1.0 for inner products, about 0.05 for unit vectors."""
     warmup_share: float = field(default=0.1, metadata=SETTING | at_least(0) | below(1))
@@ -51,19 +54,21 @@ class TrainConfig(DualEncoderConfig):
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata=SETTING)
     """bf16 is autocast on a GPU, the loss stays fp32; on a CPU without bf16 units it is many times slower."""
     encode_rows: int = field(default=16, metadata=SETTING | at_least(1))
-    """Number of texts encoded together; they are sorted by length first, which on a CPU halves a step's time. Several hundred on a GPU.
-    Dropout is drawn for each such slice, so another number is another result."""
+    """Number of texts encoded together; they are sorted by length first, which on a CPU halves a step's time. Several
+    hundred on a GPU. Dropout is drawn for each such slice, so another number is another result."""
     held_rows: int = field(default=0, metadata=OPERATION | at_least(0))
-    """Number of texts whose activations one process holds for the backward pass; the others are encoded twice (GradCache). 0 holds all."""
+    """Number of texts whose activations one process holds for the backward pass; the others are encoded twice
+    (GradCache). 0 holds all."""
     gradient_checkpointing: Literal["no", "yes"] = field(default="no", metadata=OPERATION)
-    """yes keeps only the activations between layers, for single texts that are too long for the memory; a step takes a third longer."""
+    """yes keeps only the activations between layers, for single texts that are too long for the memory; a step takes a
+    third longer."""
     lora_rank: int = field(default=0, metadata=SETTING | at_least(0))
     """Rank of LoRA adapters on all linear layers, merged into the checkpoint at the end; 0 trains all weights."""
     lora_scale: float = field(default=2.0, metadata=SETTING | above(0))
     """Number that multiplies the adapters' output (alpha / rank)."""
     num_processes: int = field(default=0, metadata=OPERATION | at_least(0))
-    """Number of processes on this machine that share each step; 0 starts one a GPU, and one where there is none. Under torchrun its
-    environment decides."""
+    """Number of processes on this machine that share each step; 0 starts one a GPU, and one where there is none. Under
+    torchrun its environment decides."""
     evaluations_per_epoch: int = field(default=1, metadata=SETTING | at_least(1))
     """Number of times in an epoch that dev nDCG@10 is measured, the last at its end; the best weights are kept."""
     dev_queries: int = field(default=100, metadata=SETTING | at_least(0))
@@ -88,6 +93,7 @@ class TrainConfig(DualEncoderConfig):
             yield from str(error).splitlines()
         if self.normalise == "yes" and self.loss_temperature >= 0.5:
             yield (
-                f"loss_temperature {self.loss_temperature}: scores of unit vectors lie between -1 and 1 and teach nothing at this "
+                f"loss_temperature {self.loss_temperature}: scores of unit vectors lie between -1 and 1 and teach "
+                "nothing at this "
                 "temperature; use about 0.05, or normalise no"
             )

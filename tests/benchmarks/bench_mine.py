@@ -1,4 +1,4 @@
-"""Mining at scale: passages and queries per second, and memory, of BM25 on the disk against bm25s in memory; dense search; pools.
+"""Mining at scale: speed and memory of BM25 on the disk against bm25s in memory; dense search; pools.
 
     python tests/benchmarks/bench_mine.py                       # 40,000 and 80,000 passages
     python tests/benchmarks/bench_mine.py --sizes 100000 1000000
@@ -220,14 +220,16 @@ def main(sizes: list[int], num_queries: int, *, skip_in_memory_above: int) -> No
             if num_passages == sizes[-1]:
                 bytes_on_disk = sum(path.stat().st_size for path in (folder / "cache").rglob("*") if path.is_file())
                 print(
-                    f"index on disk: {bytes_on_disk / num_passages:,.0f} bytes a passage, {bytes_on_disk / 2**20:,.0f} MiB"
+                    f"index on disk: {bytes_on_disk / num_passages:,.0f} bytes a passage, "
+                    f"{bytes_on_disk / 2**20:,.0f} MiB"
                 )
             shutil.rmtree(folder / "dataset")
     if len(sizes) > 1:
         for phase in ("build", "search", "in_memory"):
             if len(rows[phase]) == len(sizes):
                 print(
-                    f"{phase}: {extrapolated(sizes, rows[phase]) / 1024:.1f} GiB held at {FULL:,} passages by the straight line"
+                    f"{phase}: {extrapolated(sizes, rows[phase]) / 1024:.1f} GiB held at {FULL:,} passages by the "
+                    "straight line"
                 )
     compared = rows["in_memory"][-1] / max(
         rows["build"][len(rows["in_memory"]) - 1], rows["search"][len(rows["in_memory"]) - 1]

@@ -1,4 +1,4 @@
-"""The server against bare ONNX Runtime on the same texts, in turns, clients included; latency, overload, memory, cold start.
+"""The server against bare ONNX Runtime on the same texts, in turns; latency, overload, memory, cold start.
 
 Run: python tests/benchmarks/bench_serve.py [--workdir F] [--seconds 8] [--rounds 2] [--overload-seconds 10]
          [--against URL --against-path /embeddings --against-model NAME]
@@ -175,7 +175,8 @@ def compare(workdir: Path, server: Server, arguments: argparse.Namespace) -> Non
         tokens = sum(map(len, token_ids)) / len(token_ids)
         bare, ours = median(rates["bare"]), median(rates["server"])
         print(
-            f"{kind} (mean {tokens:.0f} tokens): bare {bare:.1f}/s, server at 64 clients {ours:.1f}/s, ratio {ours / bare:.3f}"
+            f"{kind} (mean {tokens:.0f} tokens): bare {bare:.1f}/s, server at 64 clients {ours:.1f}/s, ratio "
+            f"{ours / bare:.3f}"
         )
         # What two cores that nobody else uses would give: a busy neighbour takes time from both sides but no CPU.
         each = {name: median(values) * 1000 for name, values in cpu.items()}
@@ -183,7 +184,8 @@ def compare(workdir: Path, server: Server, arguments: argparse.Namespace) -> Non
         print(f"{kind}: CPU a text: {shares}; ratio {each['bare'] / (each['server'] + each['clients']):.3f}")
         if rates["other"]:
             print(
-                f"{kind}: {arguments.against} {median(rates['other']):.1f}/s; this server {ours / median(rates['other']):.2f} x of it"
+                f"{kind}: {arguments.against} {median(rates['other']):.1f}/s; this server "
+                f"{ours / median(rates['other']):.2f} x of it"
             )
 
 
@@ -219,8 +221,10 @@ def overload(workdir: Path, server: Server, seconds: float) -> None:
     sent = int(seconds * plan["rate"])
     unanswered = sent - sum(kinds.values())
     print(
-        f"overload: 4 x {capacity:.1f}/s for {seconds:.0f} s: {kinds}, unanswered {unanswered}, broken connections {result['failed']}; "
-        f"accepted p50/p95/p99 {percentiles(result['latencies']['200'])} ms, refused {percentiles(result['latencies']['429'])} ms; "
+        f"overload: 4 x {capacity:.1f}/s for {seconds:.0f} s: {kinds}, unanswered {unanswered}, broken connections "
+        f"{result['failed']}; "
+        f"accepted p50/p95/p99 {percentiles(result['latencies']['200'])} ms, refused "
+        f"{percentiles(result['latencies']['429'])} ms; "
         f"resident {before:.0f} -> {server.resident_mib():.0f} MiB, peak {server.peak_mib():.0f} MiB"
     )
     assert set(kinds) <= {"200", "429", "503"}
@@ -228,7 +232,7 @@ def overload(workdir: Path, server: Server, seconds: float) -> None:
 
 
 def shapes(server: Server, num_shapes: int = 1000) -> None:
-    """Batches of ever other numbers and lengths of texts: what a runtime's memory arena would keep a block for each of."""
+    """Batches of ever other numbers and lengths: a runtime's memory arena would keep a block for each."""
     generator = random.Random(0)
     wanted = generator.sample([(texts, words) for texts in range(1, 12) for words in range(2, 102)], num_shapes)
 
@@ -272,7 +276,8 @@ def http_cpu(workdir: Path) -> None:
                 num_requests = len(result["latencies"]["200"])
                 milliseconds = (server.cpu_seconds() - before) / num_requests * 1000
                 print(
-                    f"{path} at {num_clients} clients: {milliseconds:.2f} ms of CPU a request ({num_requests / 4:.0f}/s, trivial encoder)"
+                    f"{path} at {num_clients} clients: {milliseconds:.2f} ms of CPU a request "
+                    f"({num_requests / 4:.0f}/s, trivial encoder)"
                 )
         server.close()
 

@@ -73,7 +73,10 @@ class Load:
 
     def _request(self, body: bytes) -> bytes:
         path, host = self._plan["path"], f"{self.host}:{self.port}"
-        head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: "
+            f"{len(body)}\r\n\r\n"
+        )
         return head.encode() + body
 
     def free(self, connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""The table is the flow: every runner makes its graph, one section feeds both encoders, and growing it touches few files."""
+"""The table is the flow: every runner makes its graph, one section feeds both encoders, growing it is cheap."""
 
 import dataclasses
 import os
@@ -232,7 +232,8 @@ def test_a_new_component_is_its_room_a_row_its_resources_and_its_section(project
     _python(project, "-c", _COMPILE)
     assert "retriever/echo:" in (project / "pipeline.yaml").read_text()
     run = (
-        "from pathlib import Path; from pipelines.local import plan, run_steps; from pipelines.settings import complete;"
+        "from pathlib import Path; from pipelines.local import plan, run_steps; from pipelines.settings import "
+        "complete;"
         "values = {'encoder': {'checkpoint_uri': 'b'}, 'annotate': {'llm_uri': 'l'},"
         f" 'prepare': {{'collection_uri': {str(tiny_collection)!r}}}, 'echo': {{'num_times': 3}}}};"
         "steps = plan(complete(values), Path('work'));"
