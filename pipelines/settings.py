@@ -10,7 +10,7 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -21,6 +21,8 @@ from pipelines.packaged import PACKAGED_SCHEME, packaged_problem, resolve
 
 # Names of earlier versions, and what to write now.
 _RENAMED = {"base": "encoder (checkpoint, pooling, prefixes and lengths) and export (everything else)"}
+# Key of a parameter file that names another one, whose values hold where this one says nothing.
+_EXTENDS = "extends"
 # A unit vector's scores lie between -1 and 1; above this temperature a softmax over them is flat and teaches nothing.
 _LARGEST_UNIT_TEMPERATURE = 0.5
 
@@ -39,13 +41,31 @@ def read_settings(path: Path, assignments: Sequence[str] = ()) -> Settings:
     Raises:
         SettingsError: Naming every problem of the file and of the assignments.
     """
+    return complete(_read(path, ()), assignments, where=str(path))
+
+
+def _read(path: Path, readers: tuple[Path, ...]) -> object:
+    """What a file says, over what the file that it extends says; such a file is named relative to its reader."""
+    if path in readers:
+        raise SettingsError([f"{path}: extends itself by way of {', '.join(map(str, readers))}"])
     try:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
     except FileNotFoundError as error:
         raise SettingsError([f"{path}: no such parameter file; `pipelines/params` holds some to start from"]) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError([f"{path}: not YAML ({' '.join(str(error).split())})"]) from error
-    return complete(values, assignments, where=str(path))
+    if not isinstance(values, dict) or _EXTENDS not in values:
+        return values
+    below = _read(path.parent / str(values.pop(_EXTENDS)), (*readers, path))
+    return _put_over(below, values) if isinstance(below, dict) else below
+
+
+def _put_over(below: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for section, chosen in values.items():
+        known = merged.get(section)
+        merged[section] = {**known, **chosen} if isinstance(known, dict) and isinstance(chosen, dict) else chosen
+    return merged
 
 
 def complete(values: object, assignments: Sequence[str] = (), *, where: str = "") -> Settings:

@@ -135,6 +135,20 @@ def test_a_broken_parameter_file_is_named(content: bytes, tmp_path: Path) -> Non
         read_settings(tmp_path / "run.yaml")
 
 
+def test_a_parameter_file_may_say_only_what_differs_from_another(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text("mine: {num_bm25: 3, num_dense: 4}\ntrain: {seed: 7}\n")
+    (tmp_path / "one.yaml").write_text("extends: all.yaml\nmine: {num_dense: 5}\n")
+    settings = read_settings(tmp_path / "one.yaml")
+    assert (settings["mine"]["num_bm25"], settings["mine"]["num_dense"], settings["train"]["seed"]) == (3, 5, 7)
+
+
+@pytest.mark.parametrize(("name", "message"), [("one.yaml", "extends itself"), ("none.yaml", "no such parameter file")])
+def test_a_file_that_cannot_be_extended_is_named(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(f"extends: {name}\n")
+    with pytest.raises(SettingsError, match=rf"{name}: {message}"):
+        read_settings(tmp_path / "one.yaml")
+
+
 def test_a_parameter_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"run\.yaml: no such parameter file"):
         read_settings(tmp_path / "run.yaml")
