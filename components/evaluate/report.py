@@ -80,6 +80,7 @@ def write_report(path: Path, report: Report) -> None:
     page = environment.get_template(_TEMPLATE).render(
         metrics=report.metrics,
         names=SYSTEM_NAMES,
+        colours=plots.COLOURS,
         comparisons=_comparisons(report),
         plots=_plots(report, differences),
         wins=_examples(report, differences, best=True),
@@ -120,9 +121,6 @@ def _plots(report: Report, differences: np.ndarray) -> dict[str, Markup]:
         "differences": plots.differences(differences.tolist()),
         "scatter": plots.scatter(_headline(report, "base").tolist(), _headline(report, "trained").tolist()),
         "ranks": plots.ranks(ranks),
-        "legend": plots.legend(SYSTEM_NAMES, shapes=False),
-        "legend_shapes": plots.legend(SYSTEM_NAMES, shapes=True),
-        "legend_against": plots.legend({name: f"minus {SYSTEM_NAMES[name]}" for name in ("base", "bm25")}, shapes=True),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from components.annotate.quality import charts
 from components.annotate.quality.summary import OUTCOMES
 from components.shared.page import open_environment
+from components.shared.plots import NUM_SERIES
 
 # A report worth acting on says what to look at first.
 _MUCH_QUARANTINE, _LITTLE_AGREEMENT, _DRIFT_LEVEL = 0.05, 0.6, 0.01
@@ -26,7 +27,7 @@ def write_page(path: Path, report: Mapping[str, Any], *, title: str) -> None:
         outcomes=OUTCOMES,
         headline=headline(report),
         warnings=list(warnings(annotators)),
-        colours=[charts.colour(number) for number in range(len(annotators))],
+        colours=[f"series-{number % NUM_SERIES}" for number in range(len(annotators))],
         charts=_charts(annotators, list(report["golds"])),
     )
     path.write_text(page, encoding="utf-8")
@@ -91,18 +92,7 @@ def _shape(report: Mapping[str, Any]) -> str:
 def _charts(annotators: Sequence[Mapping[str, Any]], golds: Sequence[str]) -> dict[str, Any]:
     numbered = list(enumerate(annotators))
     return {
-        "legend": charts.legend([its["name"] for its in annotators]),
-        "agreement": {
-            gold: charts.agreement(
-                [
-                    (f"{its['name']}: {level}", number, values["against"][gold])
-                    for number, its in numbered
-                    for level, values in its["levels"].items()
-                    if gold in values["against"]
-                ]
-            )
-            for gold in golds
-        },
+        "agreement": {gold: charts.agreement(rows) for gold in golds if (rows := _against(annotators, gold))},
         "counts": {level: charts.selection_counts(_histograms(annotators, level)) for level in _levels(annotators)},
         "positions": [
             {"name": its["name"], "template": template, "report": report, "chart": charts.positions(report, number)}
@@ -110,6 +100,16 @@ def _charts(annotators: Sequence[Mapping[str, Any]], golds: Sequence[str]) -> di
             for template, report in its["positions"].items()
         ],
     }
+
+
+def _against(annotators: Sequence[Mapping[str, Any]], gold: str) -> list[tuple[str, int, Mapping[str, Any]]]:
+    """Rows of the agreement chart; none where no annotated query was judged by people."""
+    return [
+        (f"{annotator['name']}: {level}", number, values["against"][gold])
+        for number, annotator in enumerate(annotators)
+        for level, values in annotator["levels"].items()
+        if gold in values["against"]
+    ]
 
 
 def _levels(annotators: Sequence[Mapping[str, Any]]) -> list[str]:
