@@ -4,7 +4,9 @@ matplotlib knows numbers as colours and no style sheet, but a page is read in li
 with stand-in colours (`colour`), and the finished SVG names the page's CSS variables instead. Text stays text in the
 page's own font; it is laid out with the widths of DejaVu Sans, which is wider than the fonts that the pages ask for.
 
-Every chart is 400 units wide: on a telephone about 1 unit is 1 pixel, so that letters stay readable.
+Every chart is 400 units wide: on a telephone about 1 unit is 1 pixel, so that letters stay readable. The six charts of
+an evaluation of 300 queries take 51 kB of the page (5.8 kB compressed) and 0.7 s on one core, and matplotlib another
+0.9 s to be imported, 1.7 s where it has not yet listed the fonts.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ def shortened(label: str, characters: int) -> str:
 def whisker(axes: Axes, low: Number, high: Number, place: Number) -> None:
     """Draws a horizontal interval over a bar at the height `place`."""
     ink = colour("ink")
-    ends: dict[str, Any] = {"marker": "|", "markersize": 6, "markeredgewidth": 1.3}
+    ends: dict[str, Any] = {"marker": "|", "markersize": 6, "markeredgewidth": 1.3, "markerfacecolor": "none"}
     axes.plot([low, high], [place, place], color=ink, linewidth=1.3, clip_on=False, gid=css_class("whisker"), **ends)
 
 
@@ -210,6 +212,9 @@ def _declarations(element: ElementTree.Element) -> dict[str, str]:
     """The style of an element, with the page's variables in place of the stand-in colours."""
     pairs = (part.split(":", 1) for part in element.get("style", "").split(";") if ":" in part)
     style = {name.strip(): value.strip() for name, value in pairs}
+    if float(style.get("fill-opacity", 1)) == 0:
+        # How matplotlib writes that a marker has no area.
+        style = {name: value for name, value in style.items() if name != "fill-opacity"} | {"fill": "none"}
     return {name: _STAND_INS.get(value, value) for name, value in style.items()}
 
 

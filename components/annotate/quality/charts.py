@@ -14,8 +14,6 @@ from components.shared import plots
 # Bars of a histogram; pools that select more fall into the last one.
 _MOST_COUNTS = 16
 _ROW, _HEADING = 15, 20
-# What fits above the bars of a row in the width of a chart.
-_LABEL_CHARACTERS = 44
 
 
 def agreement(rows: Sequence[tuple[str, int, Mapping[str, Any]]]) -> Markup:
@@ -26,8 +24,7 @@ def agreement(rows: Sequence[tuple[str, int, Mapping[str, Any]]]) -> Markup:
     with plots.drawing("Precision and recall against people, with intervals", height + 34) as chart:
         axes = chart.axes
         for row, (label, number, against) in enumerate(rows):
-            heading = plots.shortened(label, _LABEL_CHARACTERS)
-            axes.text(0.0, row * group + _HEADING / 2, heading, va="center_baseline")
+            axes.text(0.0, row * group + _HEADING / 2, label, va="center_baseline")
             for line, measure in enumerate(("precision", "recall")):
                 place = row * group + _HEADING + (line + 0.5) * _ROW
                 ticks[place] = measure
@@ -99,5 +96,5 @@ def positions(report: Mapping[str, Any], number: int) -> Markup:
 def _share_axis(axes: Axes, top: plots.Number, *, least: float) -> None:
     axes.set_ylim(0.0, max(top, least))
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(axis="y", clip_on=False)
