@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,9 @@ class EvaluateConfig:
     """ir-measures names separated by spaces; the first one is the headline."""
     min_grade: int = 1
     """Smallest grade that counts as relevant in binary measures (RR, R); TREC DL uses 2."""
+    allow_unlike: Literal["no", "yes"] = "no"
+    """Whether encoders may be compared that differ in maximum lengths, pooling, prefixes, precision or kind of index;
+    yes: the report says so in its first line, no: such a comparison is refused."""
     num_resamples: int = 10000
     """Bootstrap samples behind each interval."""
     confidence: float = 0.95

@@ -19,7 +19,7 @@ from components.evaluate import plots
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.judgements import Judgements
 from components.evaluate.runs import SystemRun
-from components.evaluate.summary import SYSTEM_NAMES, p_text, verdict
+from components.evaluate.summary import SYSTEM_NAMES, cut, p_text, unlike, verdict
 from components.shared.dataset import Dataset
 from components.shared.manifest import Manifest, input_digests, read_manifest, settings
 from components.shared.page import open_environment
@@ -47,7 +47,7 @@ class Report:
     dataset: Dataset
     judgements: Judgements
     runs: Mapping[str, SystemRun]
-    metrics: Mapping[str, Any]
+    metrics: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def write_report(path: Path, report: Report) -> None:
     differences = _headline(report, "trained") - _headline(report, "base")
     page = environment.get_template(_TEMPLATE).render(
         metrics=report.metrics,
+        unlike=unlike(report.metrics),
+        cut=cut(report.metrics),
         names=SYSTEM_NAMES,
         colours=plots.COLOURS,
         comparisons=_comparisons(report),

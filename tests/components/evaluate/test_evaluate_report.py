@@ -40,7 +40,7 @@ def page_of(config: EvaluateConfig) -> str:
 
 @pytest.fixture
 def planted_config(make_config: Callable[..., EvaluateConfig]) -> EvaluateConfig:
-    """Query, title, text and ids carry markup; the base encoder reads one word and so does worse."""
+    """Query, title, text and ids carry markup."""
     passages = [
         Passage(f"<b>{n}</b>", PLANTED, f"{word} {PLANTED}")
         for n, word in enumerate(("volcano", "glacier", "violin", "bakery"))
