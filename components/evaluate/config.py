@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from components.shared.roles import INPUT, OUTPUT, SETTING, above, at_least, below, refuse
 
@@ -35,6 +36,9 @@ class EvaluateConfig:
     """Measures by their ir-measures names, separated by spaces; the first one is the headline."""
     min_grade: int = field(default=1, metadata=SETTING | at_least(1))
     """Smallest grade that counts as relevant in binary measures (RR, R); TREC DL uses 2."""
+    allow_unlike: Literal["no", "yes"] = field(default="no", metadata=SETTING)
+    """Whether encoders may be compared that differ in maximum lengths, pooling, prefixes, precision or kind of index;
+    no refuses such a comparison, yes makes it and says so in the report's first line."""
     num_resamples: int = field(default=10000, metadata=SETTING | at_least(1))
     """Number of bootstrap samples behind each interval."""
     confidence: float = field(default=0.95, metadata=SETTING | above(0) | below(1))

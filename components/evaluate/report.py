@@ -19,7 +19,7 @@ from components.evaluate import plots
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.judgements import Judgements
 from components.evaluate.runs import SystemRun
-from components.evaluate.summary import SYSTEM_NAMES, p_text, verdict
+from components.evaluate.summary import SYSTEM_NAMES, cut, p_text, unlike, verdict
 from components.shared.dataset import Dataset
 from components.shared.identity import settings
 from components.shared.manifest import Manifest, input_digests, read_manifest
@@ -48,7 +48,7 @@ class Report:
     dataset: Dataset
     judgements: Judgements
     runs: Mapping[str, SystemRun]
-    metrics: Mapping[str, Any]
+    metrics: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ def write_report(path: Path, report: Report) -> None:
     differences = _headline(report, "trained") - _headline(report, "base")
     page = environment.get_template(_TEMPLATE).render(
         metrics=report.metrics,
+        unlike=unlike(report.metrics),
+        cut=cut(report.metrics),
         names=SYSTEM_NAMES,
+        colours=plots.COLOURS,
         comparisons=_comparisons(report),
         plots=_plots(report, differences),
         wins=_examples(report, differences, best=True),
@@ -121,9 +124,6 @@ def _plots(report: Report, differences: np.ndarray) -> dict[str, Markup]:
         "differences": plots.differences(differences.tolist()),
         "scatter": plots.scatter(_headline(report, "base").tolist(), _headline(report, "trained").tolist()),
         "ranks": plots.ranks(ranks),
-        "legend": plots.legend(SYSTEM_NAMES, shapes=False),
-        "legend_shapes": plots.legend(SYSTEM_NAMES, shapes=True),
-        "legend_against": plots.legend({name: f"minus {SYSTEM_NAMES[name]}" for name in ("base", "bm25")}, shapes=True),
     }
 
 

@@ -9,9 +9,12 @@ from typing import Any
 from components.annotate.quality import charts
 from components.annotate.quality.summary import OUTCOMES
 from components.shared.page import open_environment
+from components.shared.plots import NUM_SERIES, shortened
 
 # A report worth acting on says what to look at first.
 _MUCH_QUARANTINE, _LITTLE_AGREEMENT, _DRIFT_LEVEL = 0.05, 0.6, 0.01
+# What fits into a chart of an annotator's name, with the level behind it.
+_NAME_CHARACTERS = 32
 
 
 def write_page(path: Path, report: Mapping[str, Any], *, title: str) -> None:
@@ -26,7 +29,7 @@ def write_page(path: Path, report: Mapping[str, Any], *, title: str) -> None:
         outcomes=OUTCOMES,
         headline=headline(report),
         warnings=list(warnings(annotators)),
-        colours=[charts.colour(number) for number in range(len(annotators))],
+        colours=[f"series-{number % NUM_SERIES}" for number in range(len(annotators))],
         charts=_charts(annotators, list(report["golds"])),
     )
     path.write_text(page, encoding="utf-8")
@@ -72,7 +75,7 @@ def warnings(annotators: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{name}: {its['num_quarantined']:,} of {its['num_queries']:,} queries ({its['quarantine_share']:.0%}) have no labels."
         for template, report in its["positions"].items():
             if report["biased"]:
-                yield f"{name}: {template} depends on the place in the prompt ({_shape(report)}, p = {report['p_value']:.2g})."
+                yield f"{name}: {template} depends on the position in the prompt ({_shape(report)}, p = {report['p_value']:.2g})."
         again = its["self_agreement"]
         if again and again["kappa"]["high"] is not None and again["kappa"]["high"] < _LITTLE_AGREEMENT:
             yield f"{name}: judged again in another order it agrees with itself by kappa {again['kappa']['value']:.2f} only."
@@ -84,25 +87,14 @@ def warnings(annotators: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _shape(report: Mapping[str, Any]) -> str:
     if report["trend_p_value"] > report["places_p_value"]:
-        return "some places are preferred"
-    return "later places are preferred" if report["trend_z"] > 0 else "earlier places are preferred"
+        return "some positions are preferred"
+    return "later positions are preferred" if report["trend_z"] > 0 else "earlier positions are preferred"
 
 
 def _charts(annotators: Sequence[Mapping[str, Any]], golds: Sequence[str]) -> dict[str, Any]:
     numbered = list(enumerate(annotators))
     return {
-        "legend": charts.legend([its["name"] for its in annotators]),
-        "agreement": {
-            gold: charts.agreement(
-                [
-                    (f"{its['name']}: {level}", number, values["against"][gold])
-                    for number, its in numbered
-                    for level, values in its["levels"].items()
-                    if gold in values["against"]
-                ]
-            )
-            for gold in golds
-        },
+        "agreement": {gold: charts.agreement(rows) for gold in golds if (rows := _against(annotators, gold))},
         "counts": {level: charts.selection_counts(_histograms(annotators, level)) for level in _levels(annotators)},
         "positions": [
             {"name": its["name"], "template": template, "report": report, "chart": charts.positions(report, number)}
@@ -110,6 +102,16 @@ def _charts(annotators: Sequence[Mapping[str, Any]], golds: Sequence[str]) -> di
             for template, report in its["positions"].items()
         ],
     }
+
+
+def _against(annotators: Sequence[Mapping[str, Any]], gold: str) -> list[tuple[str, int, Mapping[str, Any]]]:
+    """Rows of the agreement chart; none where no annotated query was judged by people."""
+    return [
+        (f"{shortened(annotator['name'], _NAME_CHARACTERS)}: {level}", number, values["against"][gold])
+        for number, annotator in enumerate(annotators)
+        for level, values in annotator["levels"].items()
+        if gold in values["against"]
+    ]
 
 
 def _levels(annotators: Sequence[Mapping[str, Any]]) -> list[str]:
