@@ -30,6 +30,9 @@ class ExportConfig:
     """For a model that is no checkpoint of train: longest query, special tokens included."""
     passage_tokens: int = 140
     """For a model that is no checkpoint of train: longest passage, special tokens included."""
+    trust_remote_code: Literal["no", "yes"] = "no"
+    """yes: run code that the model's own folder brings (auto_map), with all rights of this job; no: refuse such a model.
+    Read the code first."""
     opset: int = 18
     """ONNX operator set."""
     variants: str = "fp32"

@@ -43,6 +43,9 @@ class TrainConfig:
     """Longest query, special tokens included."""
     passage_tokens: int = 140
     """Longest passage, special tokens included."""
+    trust_remote_code: Literal["no", "yes"] = "no"
+    """yes: run code that the model's own folder brings (auto_map), with all rights of this job; no: refuse such a model.
+    Read the code first."""
     batch_queries: int = 16
     """Training groups in one step, over all processes; each is a negative of all others."""
     group_size: int = 16
