@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.export.config import ExportConfig
-from components.export.drift import DevSet, dev_set, encode, measure_drift
+from components.export.drift import DevSet, Vectors, dev_set, encode, measure_drift
 from components.export.graph import MAX_GRAPH_BYTES, write_graph
 from components.export.layouts import write_sentence_transformers, write_triton
 from components.export.parity import TorchVectors, compare, parity_texts
@@ -20,7 +20,6 @@ from components.shared.encoder import (
     Encoder,
     EncoderSettings,
     NotFiniteError,
-    Vectors,
     graph_digest,
     write_settings,
 )
