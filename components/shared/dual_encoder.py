@@ -33,3 +33,6 @@ class DualEncoderConfig:
     """Longest query in tokens, special tokens included; the rest of a longer one is cut."""
     passage_tokens: int = field(default=140, metadata=SETTING | at_least(4))
     """Longest passage in tokens, special tokens included; the rest of a longer one is cut."""
+    trust_remote_code: Literal["no", "yes"] = field(default="no", metadata=SETTING)
+    """Whether code that the model's own folder brings (auto_map) is run, with all rights of this job; no refuses such a
+    model. Read the code first."""

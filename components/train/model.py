@@ -26,6 +26,7 @@ def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
         query_tokens=config.query_tokens,
         passage_tokens=config.passage_tokens,
         attention="fused",
+        trust_remote_code=config.trust_remote_code,
     )
     if config.gradient_checkpointing == "yes":
         _checkpoint_activations(model)

@@ -69,12 +69,13 @@ _CHANGED = {
     "passage_prefix": "passage: ",
     "query_tokens": 48,
     "passage_tokens": 77,
+    "trust_remote_code": "yes",
 }
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(DualEncoderConfig)])
 def test_a_setting_of_the_encoder_section_reaches_base_and_trained_encoder_alike(name: str) -> None:
-    value = _CHANGED.get(name, "yes")
+    value = _CHANGED[name]
     settings = complete({**_GIVEN, "encoder": {"checkpoint_uri": "base", name: value}})
     configs = {step.name: step.config for step in plan(settings, Path("w"))}
     assert getattr(configs["export (base)"], name) == value
