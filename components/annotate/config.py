@@ -25,6 +25,14 @@ class AnnotateConfig:
     beside the output."""
     endpoint_uri: str = ""
     """Base URL of an OpenAI-compatible server (engine endpoint only), such as http://host:8000/v1."""
+    endpoint_omit: str = ""
+    """Fields of a request, separated by commas, that are not sent because the endpoint refuses them, such as
+    seed,top_k."""
+    endpoint_rename: str = ""
+    """Fields of a request that the endpoint calls otherwise, such as max_tokens=max_completion_tokens; several are
+    separated by commas."""
+    endpoint_patience_seconds: float = 600.0
+    """How many seconds an endpoint that is busy or away is waited for before the job ends and may be run again."""
     engine: Literal["vllm", "endpoint", "transformers"] = "vllm"
     """vllm: in this process, GPU or CPU build. endpoint: any server. transformers: CPU, for small models."""
     method: Method = "utility_selection"
