@@ -42,6 +42,15 @@ class AnnotateConfig:
     again. Empty puts it beside the output."""
     endpoint_uri: str = field(default="", metadata=OPERATION)
     """Base URL of an OpenAI-compatible server (engine endpoint only), such as http://host:8000/v1."""
+    endpoint_omit: str = field(default="", metadata=SETTING)
+    """Fields of a request, separated by commas, that are not sent because the endpoint refuses them, such as
+    seed,top_k."""
+    endpoint_rename: str = field(default="", metadata=SETTING)
+    """Fields of a request that the endpoint calls otherwise, such as max_tokens=max_completion_tokens; several are
+    separated by commas."""
+    endpoint_patience_seconds: float = field(default=600.0, metadata=OPERATION | at_least(0))
+    """Number of seconds that an endpoint which is busy or away is waited for before the job ends and may be run
+    again."""
     engine: Literal["vllm", "endpoint", "transformers"] = field(default="vllm", metadata=SETTING)
     """vllm runs in this process (GPU or CPU build), endpoint asks any server, transformers runs small models on a
     CPU."""

@@ -111,14 +111,14 @@ class Annotation:
     `scores` are mean log-likelihoods a token, `score_sums` their sums, `distribution` the softmax over the pool (all
     empty where the method gives none).
     `exchanges` are in the order asked. Tokens and `engine_seconds` are sums over the calls, whoever paid for them
-    first.
+    first; of `uncounted_calls` the engine did not say all tokens, so that with any of them the sums are lower bounds.
 
     The journal holds under each key of `calls` the raw result (`text` and `finish_reason`, or `logprobs`), its
-    `prompt_tokens`,
-    `completion_tokens`, `cached_tokens` (of the prompt, found in the engine's prefix cache) and `engine_seconds` (its
-    share of the engine's busy time: the shares of all calls add up to that time), and `template`, `template_version`,
-    `rung`, `query_id` and `artifact` (identity of the annotations that paid for the call). So a ledger is a sum over
-    journal records, and a query's story is its exchanges.
+    `prompt_tokens`, `completion_tokens`, `cached_tokens` (of the prompt, found in the engine's prefix cache),
+    `is_counted` (whether the engine said these) and `engine_seconds` (its share of the engine's busy time: the shares
+    of all calls add up to that time), and `template`, `template_version`, `rung`, `query_id` and `artifact` (identity
+    of the annotations that paid for the call). So a ledger is a sum over journal records, and a query's story is its
+    exchanges.
     """
 
     query_id: str
@@ -136,6 +136,7 @@ class Annotation:
     completion_tokens: int = 0
     cached_tokens: int = 0
     engine_seconds: float = 0.0
+    uncounted_calls: int = 0
 
     def __post_init__(self) -> None:
         _same_length(self.query_id, passage_ids=self.passage_ids, labels=self.labels)
@@ -169,6 +170,7 @@ class Quarantined:
     completion_tokens: int = 0
     cached_tokens: int = 0
     engine_seconds: float = 0.0
+    uncounted_calls: int = 0
 
     @property
     def calls(self) -> tuple[str, ...]:

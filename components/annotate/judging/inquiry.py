@@ -47,6 +47,7 @@ class Verdict:
     completion_tokens: int = 0
     cached_tokens: int = 0
     engine_seconds: float = 0.0
+    uncounted_calls: int = 0
     detail: str = ""
     completion: str = ""
 
@@ -112,6 +113,7 @@ class Inquiry:
             ),
             cached_tokens=sum(result.cached_tokens for result in self._results),
             engine_seconds=math.fsum(result.engine_seconds for result in self._results),
+            uncounted_calls=sum(not result.is_counted for result in self._results),
             detail=detail,
             completion=completion,
         )

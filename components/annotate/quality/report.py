@@ -141,6 +141,7 @@ def _count(folder: Path) -> tuple[int, int, Tally]:
         used.cached_tokens += record.cached_tokens
         used.completion_tokens += record.completion_tokens
         used.engine_seconds += record.engine_seconds
+        used.uncounted_calls += record.uncounted_calls
     return num_queries, num_pairs, used
 
 
@@ -165,7 +166,8 @@ def _merged(ledgers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _tally(row: Mapping[str, Any]) -> Tally:
-    return Tally(**{name: row[name] for name in Tally.__dataclass_fields__})
+    # A ledger that was written before a sum was kept has none of it.
+    return Tally(**{name: row.get(name, 0) for name in Tally.__dataclass_fields__})
 
 
 def _facts(measured: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, Any]:
