@@ -114,7 +114,7 @@ class Batcher:
             session.thread.start()
 
     def forget_pace(self) -> None:
-        """Foresees waiting times from later batches only: the first calls are ten times slower, and would refuse who could be served."""
+        """Forgets how fast the first batches were: they are ten times slower, and would have requests refused."""
         with self._changed:
             self._encoded_tokens, self._encode_seconds = 0.0, 0.0
 

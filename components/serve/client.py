@@ -30,7 +30,7 @@ _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 5.0
 
 
 class ServerError(Exception):
-    """The server's refusal: `status`, `message` as it said it, and when to come back; status 0 where no server was reached."""
+    """The server's refusal: `status`, its words in `message`, and when to come back; status 0: no server answered."""
 
     def __init__(self, status: int, message: str, *, retry_seconds: float = 0.0) -> None:
         super().__init__(f"{status}: {message}" if status else message)
@@ -115,7 +115,7 @@ class RetrieverClient:
         start = time.monotonic()
         answer, version = self._call("POST", "/search/batch", {"queries": list(queries), **fields})
         seconds = time.monotonic() - start
-        return [_ranking(each, version, seconds) for each in answer["results"]]
+        return [_ranking(result, version, seconds) for result in answer["results"]]
 
     def embed(
         self, texts: Sequence[str], *, input_type: Literal["query", "passage"] = "query", truncate: bool = False
@@ -123,10 +123,11 @@ class RetrieverClient:
         """Vectors of the texts, in their order; raises as `search`."""
         body = {"input": list(texts), "input_type": input_type, "truncate": truncate, "encoding_format": "base64"}
         answer, _ = self._call("POST", "/v1/embeddings", body)
-        return np.stack([np.frombuffer(base64.b64decode(each["embedding"]), dtype="<f4") for each in answer["data"]])
+        embeddings = [base64.b64decode(row["embedding"]) for row in answer["data"]]
+        return np.stack([np.frombuffer(content, dtype="<f4") for content in embeddings])
 
     def readiness(self) -> Mapping[str, Any]:
-        """What /readyz says: ready, problem, version, passages, dimension; an unready server is an answer here, not an error."""
+        """What /readyz says: ready, problem, version, passages, dimension; not to be ready is no error here."""
         try:
             answer = self._http.get("/readyz", timeout=self._timeout_seconds)
         except httpx.HTTPError as error:

@@ -48,11 +48,11 @@ class KeyRing:
         """Whose key it is; empty where it is nobody's."""
         self._look()
         given = hashlib.sha256(key.encode()).digest()
-        found = ""
-        for its, name in self._keys:
-            if hmac.compare_digest(its, given):
-                found = name
-        return found
+        owner = ""
+        for digest, name in self._keys:
+            if hmac.compare_digest(digest, given):
+                owner = name
+        return owner
 
     def _look(self) -> None:
         now = time.monotonic()

@@ -14,28 +14,15 @@ from prometheus_client import (
     generate_latest,
 )
 
+from components.serve.protocols.bodies import InputType
+from components.serve.protocols.operations import OPERATIONS
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-PATHS = (
-    "/",
-    "/search",
-    "/search/batch",
-    "/v1/embeddings",
-    "/v1/models",
-    "/v2",
-    "/v2/health/live",
-    "/v2/health/ready",
-    "/v2/models/{model}",
-    "/v2/models/{model}/ready",
-    "/v2/models/{model}/infer",
-    "/openapi.json",
-    "/healthz",
-    "/readyz",
-    "/metrics",
-)
+PATHS = ("/", "/openapi.json", *(operation.path for operation in OPERATIONS))
 _KNOWN = frozenset(PATHS)
-_MODELS = "/v2/models/"
+_INPUT_TYPES: tuple[InputType, ...] = ("query", "passage")
 # What the server answers by itself; others appear when first counted.
-_STATUSES = ("200", "400", "401", "404", "405", "408", "413", "429", "499", "500", "503")
+_STATUSES = ("200", "400", "401", "404", "405", "408", "413", "415", "429", "499", "500", "503")
 _OTHER = "other"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -80,8 +67,25 @@ class ServerMetrics:
         )
         self._version = Gauge("retriever_release", "1 for the release that is served.", ["version"], registry=registry)
         self._tokens = Counter("retriever_encoded_tokens", "Tokens encoded, padding left out.", registry=registry)
+        self._texts = Counter(
+            "retriever_texts", "Texts that clients sent to be encoded.", ["input_type"], registry=registry
+        )
+        self._truncated = Counter(
+            "retriever_texts_truncated",
+            "Texts that were longer than the encoder takes and were cut, as the client asked.",
+            ["input_type"],
+            registry=registry,
+        )
+        self._not_finite = Counter(
+            "retriever_not_finite",
+            "Vectors and scores with numbers that are not finite; their requests are answered 500.",
+            registry=registry,
+        )
         for outcome in ("done", "refused"):
             self._reloads.labels(outcome)
+        for input_type in _INPUT_TYPES:
+            self._texts.labels(input_type)
+            self._truncated.labels(input_type)
         for path in (*PATHS, _OTHER):
             self._request_seconds.labels(path)
             for status in _STATUSES:
@@ -126,6 +130,16 @@ class ServerMetrics:
         for seconds in queue_seconds:
             self._queue_seconds.observe(seconds)
 
+    def count_texts(self, input_type: InputType, *, texts: int, truncated: int) -> None:
+        """Counts the texts of a request, and those of them that were cut."""
+        self._texts.labels(input_type).inc(texts)
+        if truncated:
+            self._truncated.labels(input_type).inc(truncated)
+
+    def count_not_finite(self, number: int) -> None:
+        """Counts vectors or scores that are no answer because they are not finite."""
+        self._not_finite.inc(number)
+
     def count_search(self, seconds: float) -> None:
         """Counts the index's share of a request."""
         self._search_seconds.observe(seconds)
@@ -145,8 +159,13 @@ class ServerMetrics:
 
 
 def label_of(path: str) -> str:
-    """The path as a label: models have one, whatever they are called."""
-    if path.startswith(_MODELS):
-        _, slash, verb = path.removeprefix(_MODELS).partition("/")
-        path = f"{_MODELS}{{model}}{slash}{verb}"
-    return path if path in _KNOWN else _OTHER
+    """The path as a label: all models and all versions have one, whatever they are called."""
+    if path in _KNOWN:
+        return path
+    parts = path.split("/")
+    if len(parts) > 3 and parts[2] == "models":
+        parts[3] = "{model}"
+    if len(parts) > 5 and parts[4] == "versions":
+        parts[5] = "{version}"
+    label = "/".join(parts)
+    return label if label in _KNOWN else _OTHER

@@ -12,14 +12,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.serve.metrics import label_of
-from components.serve.responses import error_response
+from components.serve.protocols.answers import error_response
+from components.serve.protocols.operations import OPERATIONS
 from components.serve.service import Service
 from components.serve.trace import Trace, trace_of
 from components.shared import log
 
-_PROBES = frozenset(("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"))
 # What nobody needs a key for: probes and what they say, the page, the document. None of it reads the corpus.
-OPEN = _PROBES | {"/", "/openapi.json", "/v2"}
+OPEN = frozenset(("/", "/openapi.json", *(operation.path for operation in OPERATIONS if operation.is_open)))
+_PROBES = OPEN - {"/", "/openapi.json", "/v2"}
 
 
 class Observed:

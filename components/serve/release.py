@@ -7,6 +7,7 @@ is not the index's. A request holds the release it began with until it is answer
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -21,7 +22,7 @@ from jaxtyping import Float32
 from components.serve.batching import Batcher
 from components.serve.config import ServeConfig
 from components.serve.metrics import ServerMetrics
-from components.serve.parsing import InputType, SearchRequest
+from components.serve.protocols.bodies import InputType, SearchFields
 from components.shared import log, storage
 from components.shared.dataset import Dataset
 from components.shared.encoder import Encoder, num_cores
@@ -40,7 +41,7 @@ _CACHED_PASSAGES = 16384
 
 
 @dataclass(frozen=True)
-class Places:
+class ArtifactUris:
     """Where the three artifacts lie; no dataset is an empty URI."""
 
     encoder_uri: str
@@ -48,7 +49,7 @@ class Places:
     dataset_uri: str = ""
 
     @classmethod
-    def of(cls, config: ServeConfig) -> Places:
+    def of(cls, config: ServeConfig) -> ArtifactUris:
         """What the pointer names, else what the flags name.
 
         Raises:
@@ -61,8 +62,8 @@ class Places:
         return cls(config.encoder_uri, config.index_uri, config.dataset_uri)
 
 
-def parse_pointer(uri: str, content: bytes) -> Places:
-    """The places that a pointer names.
+def parse_pointer(uri: str, content: bytes) -> ArtifactUris:
+    """The uris that a pointer names.
 
     Raises:
         ValueError: Naming the pointer and what is wrong with it.
@@ -76,7 +77,11 @@ def parse_pointer(uri: str, content: bytes) -> Places:
         raise ValueError(f"{uri}: not an object of texts; {remedy}")
     if not {"encoder_uri", "index_uri"} <= set(values) <= {"encoder_uri", "index_uri", "dataset_uri"}:
         raise ValueError(f"{uri}: fields {sorted(values)}; {remedy}")
-    return Places(**values)
+    return ArtifactUris(**values)
+
+
+class NotFiniteError(Exception):
+    """The encoder or the index gave a number that is not finite; it says which, and no part of it may be answered."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Release:
 
     def __init__(
         self,
-        places: Places,
+        uris: ArtifactUris,
         config: ServeConfig,
         *,
         metrics: ServerMetrics,
@@ -104,20 +109,26 @@ class Release:
             ValueError: Where one is damaged, or they do not belong together.
         """
         start = time.monotonic()
-        self.places = places
-        self.version = version_at(places)
-        self.encoder = encoder = Encoder(open_artifact(places.encoder_uri), num_threads=1)
+        self.uris = uris
+        self.version = version_at(uris)
+        self.encoder = encoder = Encoder(open_artifact(uris.encoder_uri), num_threads=1)
+        if not np.isfinite(encoder.encode_queries(["warm"])).all():
+            raise ValueError(
+                f"{uris.encoder_uri}: gives vectors with numbers that are not finite (NaN or infinity); its weights "
+                "are damaged: train or export it again"
+            )
         longest = max(encoder.settings.query_tokens, encoder.settings.passage_tokens)
         if config.max_queued_tokens < longest:
             raise ValueError(
-                f"--max-queued-tokens {config.max_queued_tokens}: less than one text of this encoder ({longest} tokens); raise it"
+                f"--max-queued-tokens {config.max_queued_tokens}: less than one text of this encoder ({longest} "
+                "tokens); raise it"
             )
-        self.index = PassageIndex.open(open_artifact(places.index_uri), encoder_digest=encoder.digest)
-        self._dataset = _open_dataset(places) if places.dataset_uri else None
+        self.index = PassageIndex.open(open_artifact(uris.index_uri), encoder_digest=encoder.digest)
+        self._dataset = _open_dataset(uris) if uris.dataset_uri else None
         # Ten look-ups cost more CPU than the rest of a search's HTTP; what is found is found again.
         self._passage = lru_cache(_CACHED_PASSAGES)(self._dataset.passage) if self._dataset else None
-        if version_at(places) != self.version:
-            raise ValueError(f"{places.index_uri}: changed while it was being opened; try again when it is written")
+        if version_at(uris) != self.version:
+            raise ValueError(f"{uris.index_uri}: changed while it was being opened; try again when it is written")
         self._threads, self._metrics = threads, metrics
         self._num_users, self._unused = 0, asyncio.Event()
         self._unused.set()
@@ -148,7 +159,7 @@ class Release:
         for num_words in _WARM_UP_WORDS:
             text = " ".join(["warm"] * num_words)
             token_ids = await self.tokenize([text], "query", truncate=True)
-            await self.search(token_ids, SearchRequest([text], depth=1))
+            await self.search(token_ids, SearchFields(depth=1))
         self.batcher.forget_pace()
         log.event("warmed up", version=self.version, seconds=round(time.monotonic() - start, 3))
 
@@ -172,8 +183,8 @@ class Release:
         """Returns when no request holds this release."""
         await self._unused.wait()
 
-    async def tokenize(self, texts: Sequence[str], input_type: InputType, *, truncate: bool) -> list[list[int]]:
-        """Token ids as in training, prefix put before; without `truncate` those of a text that is too long are more than `max_tokens`."""
+    async def tokenize(self, texts: Sequence[str], input_type: InputType, *, truncate: bool = False) -> list[list[int]]:
+        """Token ids as in training, with the prefix; uncut, a text that is too long has more than `max_tokens`."""
         tokenize = self.encoder.tokenize_queries if input_type == "query" else self.encoder.tokenize_passages
         if sum(map(len, texts)) <= _INLINE_CHARACTERS:
             return tokenize(texts, truncate=truncate)
@@ -186,24 +197,55 @@ class Release:
         settings = self.encoder.settings
         return settings.query_tokens if input_type == "query" else settings.passage_tokens
 
-    async def encode(self, token_ids: Sequence[list[int]]) -> Vectors:
-        """Vectors of token ids, in their order; raises what Batcher.encode raises."""
-        return await self.batcher.encode(token_ids)
+    def prefix(self, input_type: InputType) -> str:
+        """What is put before a text."""
+        settings = self.encoder.settings
+        return settings.query_prefix if input_type == "query" else settings.passage_prefix
 
-    async def search(self, token_ids: Sequence[list[int]], wanted: SearchRequest) -> list[list[FoundPassage]]:
+    async def encode(self, token_ids: Sequence[list[int]]) -> Vectors:
+        """Vectors of token ids, in their order.
+
+        Raises:
+            NotFiniteError: Where a vector holds NaN or infinity.
+            QueueFullError, SessionDiedError: As Batcher.encode does.
+        """
+        vectors = await self.batcher.encode(token_ids)
+        self._check_finite(vectors)
+        return vectors
+
+    def _check_finite(self, vectors: Vectors) -> None:
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            self._metrics.count_not_finite(len(broken))
+            raise NotFiniteError(
+                f"text {broken[0]}: the encoder {self.encoder.digest[:12]} gives it a vector with numbers that are not "
+                "finite (NaN or infinity), so there is no answer; its weights are damaged: train or export it again"
+            )
+
+    async def search(self, token_ids: Sequence[list[int]], wanted: SearchFields) -> list[list[FoundPassage]]:
         """The best passages of each query, best first."""
         vectors = await self.encode(token_ids)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._find, vectors, wanted)
 
-    def _find(self, vectors: Vectors, wanted: SearchRequest) -> list[list[FoundPassage]]:
+    def _find(self, vectors: Vectors, wanted: SearchFields) -> list[list[FoundPassage]]:
         start = time.monotonic()
         rankings = self._rankings(vectors, wanted)
         self._metrics.count_search(time.monotonic() - start)
+        self._check_scores(rankings)
         passage = self._passage if wanted.include_text else None
         return [[FoundPassage(hit, passage(hit.passage_id) if passage else None) for hit in hits] for hits in rankings]
 
-    def _rankings(self, vectors: Vectors, wanted: SearchRequest) -> list[list[Hit]]:
-        excluded = frozenset(wanted.exclude_passage_ids)
+    def _check_scores(self, rankings: list[list[Hit]]) -> None:
+        broken = [hit.passage_id for hits in rankings for hit in hits if not math.isfinite(hit.score)]
+        if broken:
+            self._metrics.count_not_finite(len(broken))
+            raise NotFiniteError(
+                f"passage {broken[0]!r}: its score is not finite, so there is no answer; the index {self.version} "
+                "holds a vector with NaN or infinity: build the index again"
+            )
+
+    def _rankings(self, vectors: Vectors, wanted: SearchFields) -> list[list[Hit]]:
+        excluded = frozenset(wanted.exclude_passage_ids or ())
         if wanted.passage_ids:
             rows = self.index.rows_of([passage_id for passage_id in wanted.passage_ids if passage_id not in excluded])
             return self.index.search_among(vectors, rows, wanted.depth)
@@ -214,16 +256,16 @@ class Release:
         return [[hit for hit in hits if hit.passage_id not in excluded][: wanted.depth] for hits in rankings]
 
 
-def version_at(places: Places) -> str:
-    """What a release of these places would be called now."""
-    return read_manifest(places.index_uri).digest[:12]
+def version_at(uris: ArtifactUris) -> str:
+    """What a release of these uris would be called now."""
+    return read_manifest(uris.index_uri).digest[:12]
 
 
-def _open_dataset(places: Places) -> Dataset:
-    given, indexed = read_manifest(places.dataset_uri).digest, read_manifest(places.index_uri).inputs.get("dataset", "")
+def _open_dataset(uris: ArtifactUris) -> Dataset:
+    given, indexed = read_manifest(uris.dataset_uri).digest, read_manifest(uris.index_uri).inputs.get("dataset", "")
     if given != indexed:
         raise ValueError(
-            f"{places.dataset_uri}: dataset {given[:12]}, but {places.index_uri} was built over dataset {indexed[:12] or 'unknown'}; "
-            "serve the dataset that was indexed, or build the index again"
+            f"{uris.dataset_uri}: dataset {given[:12]}, but {uris.index_uri} was built over dataset "
+            f"{indexed[:12] or 'unknown'}; serve the dataset that was indexed, or build the index again"
         )
-    return Dataset(open_artifact(places.dataset_uri))
+    return Dataset(open_artifact(uris.dataset_uri))

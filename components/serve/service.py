@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from components.serve.config import ServeConfig
 from components.serve.keys import KeyRing
 from components.serve.metrics import ServerMetrics
-from components.serve.release import Places, Release, version_at
+from components.serve.protocols.bodies import Limits
+from components.serve.release import ArtifactUris, Release, version_at
 from components.shared import log, storage
 from components.shared.encoder import num_cores
 from components.shared.index import set_threads
@@ -30,6 +32,8 @@ class Service:
             ValueError: Where one is damaged, or they do not belong together.
         """
         self.config = config
+        self.limits = Limits(config.max_texts, config.max_depth, config.max_filter_ids)
+        self.started = int(time.time())
         self.metrics = ServerMetrics()
         self.keys = KeyRing.open(config.api_keys_path) if config.api_keys_path else None
         # FAISS keeps its number of threads a thread, hence the initialiser.
@@ -39,19 +43,19 @@ class Service:
         )
         # Before the release: what is written while that is opened is seen as a change.
         self._pointer = storage.read_bytes(config.pointer_uri) if config.pointer_uri else b""
-        self.release = self._open(Places.of(config))
+        self.release = self._open(ArtifactUris.of(config))
         self._retiring: set[Release] = set()
         self._warm = self._draining = False
         self._reloading = asyncio.Lock()
         self._watcher: asyncio.Task[None] | None = None
         self.metrics.watch_ready(lambda: not self.not_ready())
         self.metrics.watch_queue(
-            tokens=lambda: sum(each.batcher.queued_tokens for each in (self.release, *self._retiring)),
-            texts=lambda: sum(each.batcher.queued_texts for each in (self.release, *self._retiring)),
+            tokens=lambda: sum(release.batcher.queued_tokens for release in (self.release, *self._retiring)),
+            texts=lambda: sum(release.batcher.queued_texts for release in (self.release, *self._retiring)),
         )
 
-    def _open(self, places: Places) -> Release:
-        return Release(places, self.config, metrics=self.metrics, threads=self._threads)
+    def _open(self, uris: ArtifactUris) -> Release:
+        return Release(uris, self.config, metrics=self.metrics, threads=self._threads)
 
     async def start(self) -> None:
         """Starts and warms up the release; /readyz says yes from then on."""
@@ -92,10 +96,10 @@ class Service:
         return self.not_alive()
 
     async def reload(self) -> bool:
-        """Serves what the pointer or the flags name now; False where it cannot be served, and what was served goes on."""
+        """Serves what the pointer or the flags name now; False where that cannot be done and the release stays."""
         async with self._reloading:
             try:
-                return await self._replace(await asyncio.to_thread(Places.of, self.config))
+                return await self._replace(await asyncio.to_thread(ArtifactUris.of, self.config))
             except (ValueError, OSError) as error:
                 self.metrics.reloads("refused")
                 log.error(
@@ -103,12 +107,12 @@ class Service:
                 )
                 return False
 
-    async def _replace(self, places: Places) -> bool:
+    async def _replace(self, uris: ArtifactUris) -> bool:
         old = self.release
-        if places == old.places and await asyncio.to_thread(version_at, places) == old.version:
+        if uris == old.uris and await asyncio.to_thread(version_at, uris) == old.version:
             log.event("reload: unchanged", version=old.version)
             return True
-        new = await asyncio.to_thread(self._open, places)
+        new = await asyncio.to_thread(self._open, uris)
         await new.start()
         self.release = new
         self._retiring.add(old)
@@ -131,7 +135,7 @@ class Service:
             content = await asyncio.to_thread(storage.read_bytes, self.config.pointer_uri)
         except FileNotFoundError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a bucket's library raises, the release that is served goes on
+        except Exception as error:  # noqa: BLE001 - whatever a bucket's library raises, the release stays
             log.warning("the pointer cannot be read", pointer=self.config.pointer_uri, problem=repr(error))
             return
         # Tried once: a pointer to something broken is refused once, not every few seconds.

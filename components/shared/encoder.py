@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -177,6 +178,11 @@ class Encoder:
     def dimension(self) -> int:
         """Length of a vector."""
         return self.settings.dimension
+
+    @cached_property
+    def num_token_ids(self) -> int:
+        """Token ids of the vocabulary end below this number."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     def encode_queries(self, texts: Sequence[str], *, batch_tokens: int = 512) -> Vectors:
         """Vectors of queries, in their order.

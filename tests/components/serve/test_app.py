@@ -43,13 +43,13 @@ def test_one_query_is_answered_like_a_list_of_one_and_ten_hits_are_the_default(s
 
 def test_embeddings_have_the_openai_shape_and_the_encoders_vectors(server: InProcess) -> None:
     texts = ["volcano", "a violin told in plain words"]
-    answer = server.post(EMBEDDINGS, input=texts, model="mine", user="somebody").json()
-    assert [(each["object"], each["index"]) for each in answer["data"]] == [("embedding", 0), ("embedding", 1)]
+    answer = server.post(EMBEDDINGS, input=texts, model="encoder", user="somebody").json()
+    assert [(row["object"], row["index"]) for row in answer["data"]] == [("embedding", 0), ("embedding", 1)]
     assert np.allclose(
-        [each["embedding"] for each in answer["data"]], server.service.release.encoder.encode_queries(texts), atol=1e-6
+        [row["embedding"] for row in answer["data"]], server.service.release.encoder.encode_queries(texts), atol=1e-6
     )
     num_tokens = sum(map(len, server.service.release.encoder.tokenize_queries(texts)))
-    assert (answer["object"], answer["model"]) == ("list", "mine")
+    assert (answer["object"], answer["model"]) == ("list", "encoder-query")
     assert answer["usage"] == {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
 
 
@@ -81,15 +81,15 @@ def test_input_type_passage_takes_the_passages_length_and_prefix(server: InProce
         (SEARCH, b"[]", 400, "the body is not a JSON object but []"),
         (SEARCH, b"{}", 400, "query: missing"),
         (BATCH, b"{}", 400, "queries: missing"),
-        (SEARCH, b'{"query": "x", "queries": ["y"]}', 400, "unknown fields ['queries']"),
+        (SEARCH, b'{"query": "x", "queries": ["y"]}', 400, "unknown field 'queries'; known are depth, include_text"),
         (SEARCH, b'{"query": ["x"]}', 400, 'query: ["x"] is not a text'),
-        (SEARCH, b'{"query": null}', 400, "query: null is not a text"),
+        (SEARCH, b'{"query": null}', 400, "query: missing; send a text"),
         (SEARCH, b'{"query": " \\n"}', 400, "query: the text is empty"),
-        (BATCH, b'{"queries": []}', 400, "queries: [] is not a list of texts with at least one text"),
+        (BATCH, b'{"queries": []}', 400, "queries: [] is not a list of texts that is not empty"),
         (BATCH, b'{"queries": "x"}', 400, 'queries: "x" is not a list'),
         (BATCH, b'{"queries": ["x", 3]}', 400, "queries[1]: 3 is not a text"),
         (BATCH, b'{"queries": ["x", ""]}', 400, "queries[1]: the text is empty"),
-        (SEARCH, b'{"query": "x", "dept": 3}', 400, "unknown fields ['dept']"),
+        (SEARCH, b'{"query": "x", "dept": 3}', 400, "unknown field 'dept'; known are"),
         (SEARCH, b'{"query": "x", "depth": 0}', 400, "depth: 0 is not an integer from 1 to 20"),
         (SEARCH, b'{"query": "x", "depth": 21}', 400, "depth: 21 is not"),
         (SEARCH, b'{"query": "x", "depth": true}', 400, "depth: true is not"),
@@ -97,19 +97,29 @@ def test_input_type_passage_takes_the_passages_length_and_prefix(server: InProce
         (SEARCH, b'{"query": "x", "depth": 1e400}', 400, ""),
         (BATCH, json.dumps({"queries": ["x"] * 9}).encode(), 413, "queries: 9 texts, this server takes 8 a request"),
         (SEARCH, json.dumps({"query": "x" * 30_000}).encode(), 413, "the body is longer than 20000 bytes"),
-        (SEARCH, b'{"query": "x", "include_text": 1}', 400, "include_text: 1 is neither true nor false"),
-        (SEARCH, b'{"query": "x", "passage_ids": []}', 400, "passage_ids: [] is not a list of passage ids"),
+        (
+            SEARCH,
+            b'{"query": "x", "include_text": 1}',
+            400,
+            "include_text: 1 is not true or false. Title and text of each hit",
+        ),
+        (
+            SEARCH,
+            b'{"query": "x", "passage_ids": []}',
+            400,
+            "passage_ids: [] is not a list of texts that is not empty. Only these passages",
+        ),
         (
             SEARCH,
             b'{"query": "x", "exclude_passage_ids": [1]}',
             400,
-            "exclude_passage_ids: [1] is not a list of passage ids",
+            "exclude_passage_ids[0]: 1 is not a text",
         ),
         (
             SEARCH,
             json.dumps({"query": "x", "passage_ids": ["p"] * 6}).encode(),
             413,
-            "passage_ids: 6 passage ids, this server takes 5",
+            "passage_ids: 6 passage ids, this server takes 5 a request",
         ),
         (
             SEARCH,
@@ -123,24 +133,24 @@ def test_input_type_passage_takes_the_passages_length_and_prefix(server: InProce
             413,
             "text 1 has 92 tokens or more",
         ),
-        (EMBEDDINGS, b'{"input": "x", "truncate": "yes"}', 400, 'truncate: "yes" is neither true nor false'),
+        (EMBEDDINGS, b'{"input": "x", "truncate": "yes"}', 400, 'truncate: "yes" is not true or false'),
         (EMBEDDINGS, b"{}", 400, "input: missing"),
-        (EMBEDDINGS, b'{"input": [[1, 2]]}', 400, "input[0]: [1,2] is not a text"),
-        (EMBEDDINGS, b'{"input": [1, 2]}', 400, "input[0]: 1 is not a text"),
-        (EMBEDDINGS, b'{"input": {}}', 400, "input: {} is not a list of texts"),
+        (EMBEDDINGS, b'{"input": [[1, 2]]}', 400, "OpenAIEmbeddings(check_embedding_ctx_length=False)"),
+        (EMBEDDINGS, b'{"input": [1, 2]}', 400, "OpenAIEmbeddings(check_embedding_ctx_length=False)"),
+        (EMBEDDINGS, b'{"input": {}}', 400, "input: {} is not a text or a list of texts"),
         (EMBEDDINGS, b'{"input": "x", "model": 3}', 400, "model: 3 is not a text"),
-        (EMBEDDINGS, b'{"input": "x", "dimensions": 3}', 400, "dimensions: this encoder has"),
+        (EMBEDDINGS, b'{"input": "x", "dimensions": 3}', 400, "dimensions: 3, but this encoder has 32"),
         (
             EMBEDDINGS,
             b'{"input": "x", "encoding_format": "int8"}',
             400,
-            'encoding_format: "int8" is not one of float, base64',
+            'encoding_format: "int8" is not one of base64, float',
         ),
         (
             EMBEDDINGS,
             b'{"input": "x", "input_type": ["query"]}',
             400,
-            'input_type: ["query"] is not one of query, passage',
+            'input_type: ["query"] is not one of passage, query',
         ),
         (EMBEDDINGS, json.dumps({"input": ["x"] * 9}).encode(), 413, "input: 9 texts"),
     ],

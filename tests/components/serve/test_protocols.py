@@ -23,7 +23,7 @@ def test_the_open_inference_protocol_gives_the_encoders_vectors(server: InProces
     assert vectors == pytest.approx(expected, abs=1e-6)
     assert (answer["id"], answer["model_name"], answer["model_version"]) == (
         "42",
-        "encoder",
+        "encoder-passage",
         server.service.release.version,
     )
     assert (output["name"], output["datatype"], output["shape"]) == ("embedding", "FP32", [3, encoder.dimension])
@@ -33,12 +33,15 @@ def test_the_open_inference_protocol_gives_the_encoders_vectors(server: InProces
     ("body", "message"),
     [
         ({}, "inputs: missing"),
-        ({"inputs": []}, "inputs: [] is not a list of one tensor"),
-        ({"inputs": [{**tensor("x"), "datatype": "FP32"}]}, "inputs[0]: not a tensor"),
-        ({"inputs": [{**tensor("x"), "shape": [2]}]}, "inputs[0].shape: [2] is not [1]"),
+        ({"inputs": []}, "inputs: [] is not a list of one: an object"),
+        ({"inputs": [{**tensor("x"), "datatype": "FP32"}]}, 'inputs[0].datatype: "FP32" is not "BYTES"'),
+        (
+            {"inputs": [{**tensor("x"), "shape": [2]}]},
+            "inputs[0].shape: [2] is neither [1] nor [1, 1], and 1 texts were sent",
+        ),
         ({"inputs": [tensor("x", "")]}, "inputs[0].data[1]: the text is empty"),
-        ({"inputs": [{"name": "text", "datatype": "BYTES"}]}, "inputs[0].data: null is not a list"),
-        ({"inputs": [tensor("x")], "outputs": [{"name": "logits"}]}, "outputs: "),
+        ({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]}]}, "inputs[0].data: missing"),
+        ({"inputs": [tensor("x")], "outputs": [{"name": "logits"}]}, 'outputs[0].name: "logits" is not "embedding"'),
         ({"inputs": [tensor("x")], "parameters": 3}, "parameters: 3 is not an object"),
         ({"inputs": [tensor("x")], "id": 3}, "id: 3 is not a text"),
     ],
@@ -60,9 +63,13 @@ def test_metadata_of_server_and_model(server: InProcess) -> None:
     assert model["versions"] == [server.service.release.version]
     assert model["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
     assert model["outputs"] == [{"name": "embedding", "datatype": "FP32", "shape": [-1, 32]}]
-    assert [each["id"] for each in server.get("/v1/models").json()["data"]] == ["encoder"]
+    names = ["encoder", "encoder-query", "encoder-passage"]
+    assert [named["id"] for named in server.get("/v1/models").json()["data"]] == names
     missing = server.get("/v2/models/another")
-    assert (missing.status_code, missing.json()) == (404, {"error": "no such model; this server has encoder"})
+    assert (missing.status_code, missing.json()) == (
+        404,
+        {"error": "no such model: 'another'; this server has encoder, encoder-query, encoder-passage"},
+    )
 
 
 def test_a_search_among_some_passages_ranks_exactly_these(server: InProcess) -> None:
@@ -116,11 +123,15 @@ def test_every_answer_names_its_release(server: InProcess) -> None:
 
 
 def test_the_document_describes_every_path_that_is_counted(server: InProcess) -> None:
-    paths = server.get("/openapi.json").json()["paths"]
+    document = server.get("/openapi.json").json()
+    paths = document["paths"]
     assert set(paths) == set(PATHS) - {"/", "/openapi.json"}
-    search = paths["/search"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
-    assert search["depth"]["maximum"] == 20
-    assert search["passage_ids"]["maxItems"] == 5
+    assert paths["/search"]["post"]["requestBody"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/SearchBody"
+    }
+    search = document["components"]["schemas"]["SearchBody"]["properties"]
+    assert search["depth"]["anyOf"][0]["maximum"] == 20
+    assert search["passage_ids"]["anyOf"][0]["maxItems"] == 5
 
 
 def test_the_page_fetches_nothing_from_elsewhere(server: InProcess) -> None:

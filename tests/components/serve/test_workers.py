@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.serve.siblings import merged
+from components.serve.process.siblings import merged
 from tests.components.serve.served import Process, Sources
 
 SEARCH = {"query": "the danger of a volcano", "depth": 2}

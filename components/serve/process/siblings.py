@@ -79,8 +79,8 @@ class _Merged(Collector):
         families: dict[str, Metric] = {}
         for worker, text in self._texts.items():
             for family in text_string_to_metric_families(text):
-                its = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                its.samples += [
+                merged_family = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                merged_family.samples += [
                     sample._replace(labels={**sample.labels, "worker": worker}) for sample in family.samples
                 ]
         yield from families.values()

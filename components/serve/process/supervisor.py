@@ -32,7 +32,7 @@ _MAX_PAUSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class WorkerPlace:
+class WorkerSeat:
     """What a worker gets from its supervisor."""
 
     number: int
@@ -41,8 +41,8 @@ class WorkerPlace:
     folder: Path
 
     @classmethod
-    def from_environment(cls) -> WorkerPlace | None:
-        """The place of this process; None where it has no supervisor."""
+    def from_environment(cls) -> WorkerSeat | None:
+        """The seat of this process; None where it has no supervisor."""
         value = os.environ.get(WORKER_VARIABLE)
         if not value:
             return None
@@ -97,8 +97,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Until SIGTERM, or until the workers cannot start; the exit code."""
-        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(each, self._note)
+        for caught in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(caught, self._note)
         with tempfile.TemporaryDirectory(prefix="retriever-workers-") as folder:
             workers = [self._start(number, folder) for number in range(self._config.num_workers)]
             while not self._ending:
@@ -124,10 +124,10 @@ class Supervisor:
 
     def _start(self, number: int, folder: str) -> _Worker:
         beats, beat = os.pipe2(os.O_NONBLOCK)
-        place = f"{number},{self._bound.fileno()},{beat},{folder}"
+        seat = f"{number},{self._bound.fileno()},{beat},{folder}"
         process = subprocess.Popen(
             [sys.executable, "-m", "components.serve", *sys.argv[1:]],
-            env={**os.environ, WORKER_VARIABLE: place},
+            env={**os.environ, WORKER_VARIABLE: seat},
             pass_fds=(self._bound.fileno(), beat),
         )
         os.close(beat)
@@ -147,7 +147,7 @@ class Supervisor:
         os.close(worker.beats)
         failures = self._failures[worker.number] = self._failures[worker.number] + 1 if not worker.last_beat else 0
         pause = min(_MAX_PAUSE_SECONDS, 0.5 * 2**failures)
-        log.error("a worker ended; another takes its place", worker=worker.number, code=code, pause_seconds=pause)
+        log.error("a worker ended; another is started", worker=worker.number, code=code, pause_seconds=pause)
         deadline = time.monotonic() + pause
         while time.monotonic() < deadline and not self._ending:
             time.sleep(_LOOK_SECONDS)

@@ -19,9 +19,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from components.serve.app import create_app
+from components.serve.process.siblings import Siblings
+from components.serve.process.supervisor import BEAT_SECONDS, WorkerSeat
 from components.serve.service import Service
-from components.serve.siblings import Siblings
-from components.serve.supervisor import BEAT_SECONDS, WorkerPlace
 from components.shared import log
 
 # Connections that wait to be taken while all processes are busy.
@@ -40,11 +40,11 @@ class _LogLines(logging.Handler):
         )
 
 
-def run(service: Service, bound: socket.socket, place: WorkerPlace | None = None) -> None:
-    """Serves until a signal ends it; with a place, as one of several workers."""
+def run(service: Service, bound: socket.socket, seat: WorkerSeat | None = None) -> None:
+    """Serves until a signal ends it; with a seat, as one of several workers."""
     logging.basicConfig(handlers=[_LogLines()], level=logging.WARNING)
     config = service.config
-    siblings = Siblings(place.folder, place.number, config.num_workers, service.metrics.exposition) if place else None
+    siblings = Siblings(seat.folder, seat.number, config.num_workers, service.metrics.exposition) if seat else None
     settings = uvicorn.Config(
         create_app(service, siblings),
         http=_impatient(config.body_seconds, config.request_seconds),
@@ -54,11 +54,11 @@ def run(service: Service, bound: socket.socket, place: WorkerPlace | None = None
         log_config=None,
         server_header=False,
         # One connection a turn of the loop: a worker that took all that wait would leave none for the others.
-        backlog=1 if place else _BACKLOG,
+        backlog=1 if seat else _BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(config.request_seconds) + 1,
     )
-    _DrainingServer(settings, service, place, siblings).run(sockets=[bound])
+    _DrainingServer(settings, service, seat, siblings).run(sockets=[bound])
     log.event("server stopped")
 
 
@@ -92,10 +92,10 @@ class _DrainingServer(uvicorn.Server):
     """uvicorn closes the listener at the signal; this one lets the load balancers notice first."""
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, place: WorkerPlace | None, siblings: Siblings | None
+        self, config: uvicorn.Config, service: Service, seat: WorkerSeat | None, siblings: Siblings | None
     ) -> None:
         super().__init__(config)
-        self._service, self._place, self._siblings = service, place, siblings
+        self._service, self._seat, self._siblings = service, seat, siblings
         self._listener_closes: float | None = None
         self._next_beat = 0.0
         self._reload: asyncio.Task[bool] | None = None
@@ -105,9 +105,9 @@ class _DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._start_reload)
         if self._siblings is not None:
             await self._siblings.listen()
-        for each in sockets or []:
-            each.listen(_BACKLOG)
-            host, port = each.getsockname()[:2]
+        for listener in sockets or []:
+            listener.listen(_BACKLOG)
+            host, port = listener.getsockname()[:2]
             log.event("serving", url=f"http://{host}:{port}")
 
     def _start_reload(self) -> None:
@@ -126,9 +126,9 @@ class _DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self._listener_closes is not None and time.monotonic() >= self._listener_closes:
             self.should_exit = True
-        if self._place is not None and time.monotonic() >= self._next_beat:
+        if self._seat is not None and time.monotonic() >= self._next_beat:
             self._next_beat = time.monotonic() + BEAT_SECONDS
-            self._beat(self._place.beat_fd)
+            self._beat(self._seat.beat_fd)
         return await super().on_tick(counter)
 
     def _beat(self, descriptor: int) -> None:

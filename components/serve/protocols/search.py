@@ -1,0 +1,71 @@
+"""Our own protocol: passages of one query or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from components.serve import answering
+from components.serve.protocols.answers import HitAnswer, JSONResponse, RankingAnswer, RankingsAnswer
+from components.serve.protocols.bodies import SearchBatchBody, SearchBody
+from components.serve.protocols.decoding import Decoder, check_text, check_texts
+from components.serve.release import FoundPassage, Release
+from components.serve.service import Service
+
+
+class SearchProtocol:
+    """Answers /search and /search/batch."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._limits = service, service.limits
+        self._one = Decoder(SearchBody, self._limits)
+        self._many = Decoder(SearchBatchBody, self._limits)
+
+    async def search(self, request: Request) -> Response:
+        """The ranking of one query."""
+        wanted = self._one.decode(await answering.body_of(self._service, request))
+        check_text("query", wanted.query)
+        self._check(self._one, wanted)
+        with self._service.release.used() as release:
+            (ranking,) = await self._rankings(request, release, [wanted.query], wanted)
+            return JSONResponse(ranking, headers=answering.answer_headers(request, release))
+
+    async def search_batch(self, request: Request) -> Response:
+        """The rankings of several queries."""
+        wanted = self._many.decode(await answering.body_of(self._service, request))
+        self._many.check_most(("queries",), len(wanted.queries), self._limits.max_texts, "texts")
+        check_texts("queries", wanted.queries)
+        self._check(self._many, wanted)
+        with self._service.release.used() as release:
+            answer: RankingsAnswer = {"results": await self._rankings(request, release, wanted.queries, wanted)}
+            return JSONResponse(answer, headers=answering.answer_headers(request, release))
+
+    def _check(
+        self, decoder: Decoder[SearchBody] | Decoder[SearchBatchBody], wanted: SearchBody | SearchBatchBody
+    ) -> None:
+        if wanted.depth > self._limits.max_depth:
+            decoder.refuse(("depth",), wanted.depth)
+        for name in ("passage_ids", "exclude_passage_ids"):
+            passage_ids = getattr(wanted, name) or ()
+            decoder.check_most((name,), len(passage_ids), self._limits.max_filter_ids, "passage ids")
+
+    async def _rankings(
+        self, request: Request, release: Release, queries: Sequence[str], wanted: SearchBody | SearchBatchBody
+    ) -> list[RankingAnswer]:
+        token_ids = await answering.tokenized(
+            self._service, request, release, queries, "query", truncate=wanted.truncate
+        )
+        rankings = await answering.limited(self._service, request, release.search(token_ids, wanted))
+        return [
+            {"query": query, "hits": list(map(_hit, ranking))} for query, ranking in zip(queries, rankings, strict=True)
+        ]
+
+
+def _hit(found_passage: FoundPassage) -> HitAnswer:
+    hit, passage = found_passage.hit, found_passage.passage
+    answer: HitAnswer = {"passage_id": hit.passage_id, "score": hit.score}
+    if passage is not None:
+        answer["title"], answer["text"] = passage.title, passage.text
+    return answer
