@@ -27,6 +27,8 @@ _QUERIES = pa.schema(
 _QRELS = pa.schema(
     [("query_id", pa.string()), ("passage_id", pa.string()), ("grade", pa.int32()), ("split", pa.string())]
 )
+# Key of the corpus file's own metadata.
+_LANGUAGE = b"language"
 _ORDER = np.dtype([("hash", "<u8"), ("row", "<i8")])
 # Rows a batch: fixed, so that a row's batch is a division; small enough to keep 32-bit string offsets safe.
 _BATCH_ROWS = 16_384
@@ -39,11 +41,16 @@ def _id_hash(passage_id: str) -> int:
 class DatasetWriter:
     """Writes a dataset folder passage by passage; memory is one batch plus 16 bytes a passage."""
 
-    def __init__(self, folder: Path) -> None:
-        """Starts the corpus file in an existing folder."""
+    def __init__(self, folder: Path, *, language: str = "") -> None:
+        """Starts the corpus file in an existing folder.
+
+        Args:
+            folder: Where the dataset goes.
+            language: Code of the language of its passages, `other` for a mixture; empty: not known.
+        """
         self._folder = folder
         self._sink = pa.OSFile(str(folder / CORPUS_NAME), "wb")
-        self._writer = pa.ipc.new_file(self._sink, _CORPUS)
+        self._writer = pa.ipc.new_file(self._sink, _CORPUS.with_metadata({_LANGUAGE: language.encode()}))
         self._batch: list[Passage] = []
         self._hashes = array("Q")
 
@@ -103,6 +110,11 @@ class Dataset:
     def num_passages(self) -> int:
         """Passages in the corpus; their rows are 0 .. num_passages - 1 in the collection's order."""
         return len(self._order)
+
+    @property
+    def language(self) -> str:
+        """Code of the language that prepare found or was told; empty where the dataset does not say."""
+        return ((self._reader.schema.metadata or {}).get(_LANGUAGE) or b"").decode()
 
     def passage_at(self, row: int) -> Passage:
         """The passage of a row."""
