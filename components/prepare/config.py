@@ -18,6 +18,9 @@ class PrepareConfig:
     on_problem: Literal["refuse", "skip"] = "refuse"
     """refuse: name every bad line and write nothing. skip: leave bad lines out, counted by kind in the manifest; a
     missing or unreadable file, a wrong header, or nothing left is refused all the same."""
+    language: str = "auto"
+    """Language of the passages, which decides the words, stop words and stems of BM25: auto detects it; a code such as
+    en, de, zh or hi sets it; other uses Unicode's words without stop words and stems."""
     max_reported: int = 20
     """Bad lines named in full; the rest are counted."""
 

@@ -134,7 +134,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _build(dataset: Dataset, folder: Path) -> None:
-    """Counts block by block, each finished block a file that a killed build finds again, then writes the scores of all."""
+    """Counts block by block, then writes the scores of all; a killed build finds its finished blocks again."""
     partial = folder.with_name(f"{folder.name}.partial")
     (partial / "blocks").mkdir(parents=True, exist_ok=True)
     language = _language(dataset)

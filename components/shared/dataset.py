@@ -163,13 +163,17 @@ class Dataset:
                 row["query_id"]: (Query(row["query_id"], row["text"], tuple(row["answers"])), row["split"])
                 for row in rows
             }
-        return [query for query, its_split in self._queries.values() if split is None or its_split == split]
+        return [query for query, its_own in self._queries.values() if split is None or its_own == split]
 
     def query(self, query_id: str) -> Query:
-        """The query of an id; KeyError where there is none. Read from the memory map: 16 bytes of memory a query of the collection."""
+        """The query of an id, read from the memory map: memory holds 16 bytes a query of the collection.
+
+        Raises:
+            KeyError: Where there is none.
+        """
         if self._query_table is None:
             self._query_table = pa.ipc.open_file(pa.memory_map(str(self._folder / QUERIES_NAME))).read_all()
-            self._query_order = _order(each.as_py() for each in self._query_table.column("query_id"))
+            self._query_order = _order(query_id.as_py() for query_id in self._query_table.column("query_id"))
         table = self._query_table
         for row in _rows(self._query_order, query_id):
             if table.column("query_id")[row].as_py() == query_id:
@@ -188,10 +192,10 @@ class Dataset:
 
     def positives(self, split: str) -> dict[str, list[str]]:
         """Human positives (grade above 0) of each query of a split that has any."""
-        found = {
+        positives = {
             query_id: [p for p, grade in grades.items() if grade > 0] for query_id, grades in self.qrels(split).items()
         }
-        return {query_id: passage_ids for query_id, passage_ids in found.items() if passage_ids}
+        return {query_id: passage_ids for query_id, passage_ids in positives.items() if passage_ids}
 
 
 def _order(ids: Iterable[str]) -> np.ndarray:

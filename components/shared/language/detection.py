@@ -1,4 +1,4 @@
-"""Which language a collection is written in: a vote of the function words, letters and scripts of a sample of its texts.
+"""Which language a collection is written in, by the function words, letters and scripts of a sample of its texts.
 
 The vote needs no model and gives the same answer everywhere. A text of few words decides little, so texts count by the
 evidence in them; a collection in which no language has most of the evidence is `other`. Where nothing speaks for any

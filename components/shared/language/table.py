@@ -60,8 +60,8 @@ def require_language(code: str) -> None:
     """
     if code not in (AUTO, OTHER, *languages()):
         raise ValueError(
-            f"language {code!r}: not a known code; write {AUTO} (it is detected), one of {' '.join(sorted(languages()))}, "
-            f"or {OTHER} (no stop words and no stemmer)"
+            f"language {code!r}: not a known code; write {AUTO} (it is detected), "
+            f"one of {' '.join(sorted(languages()))}, or {OTHER} (no stop words and no stemmer)"
         )
 
 

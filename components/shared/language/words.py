@@ -6,8 +6,8 @@ search for the exact form is not wanted in retrieval, and texts are normalised f
 what an encoder reads stays as it is.
 
 Chinese, Japanese, Thai, Lao, Khmer and Burmese have no spaces between words. A text of theirs is taken as its
-characters, each with its marks and vowels, and its pairs of neighbouring characters. Korean is treated so too, because its
-particles are written onto the words. A kana alone is left out unless it stands alone: like a letter, it means nothing.
+characters, each with its marks and vowels, and its pairs of neighbouring characters. Korean is treated so too, because
+its particles are written onto the words. A kana is left out unless it stands alone: like a letter, it means nothing.
 Source: Nie, Gao, Zhang and Zhou 2000, who found characters and pairs together as good as a segmenter.
 """
 
@@ -22,14 +22,17 @@ import regex
 # Part of the key of every stored BM25 index: raise it when the same text gives other words than before.
 RULES_VERSION = 1
 
-# Letters of scripts without spaces between words; the prolonged sound mark of kana belongs to no script. V1 of regex has
-# the intersection of sets.
+# Letters of scripts without spaces between words; the prolonged sound mark of kana belongs to no script. Version 1 of
+# regex's patterns has the intersection of sets.
 _NO_SPACES = (
     r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Tham}\p{Tai_Viet}\p{New_Tai_Lue}]"
     r"&&[\p{L}\p{Nl}]]||[\u30fc]"
 )
 # Thai and Lao write some vowels as letters before and behind their consonant; Burmese and Khmer stack consonants.
-_CHARACTER = r"[\u0e40-\u0e44\u0ec0-\u0ec4]?[{letters}](?:[\u1039\u17d2]\p{{L}}|\p{{M}})*[\u0e30\u0e32\u0e33\u0e45\u0eb0\u0eb2\u0eb3]*"
+_CHARACTER = (
+    r"[\u0e40-\u0e44\u0ec0-\u0ec4]?[{letters}](?:[\u1039\u17d2]\p{{L}}|\p{{M}})*"
+    r"[\u0e30\u0e32\u0e33\u0e45\u0eb0\u0eb2\u0eb3]*"
+)
 _PAIRED = rf"{_NO_SPACES}||[\p{{Hangul}}&&\p{{L}}]"
 _PAIRED_CHARACTER = regex.compile("(?V1)" + _CHARACTER.format(letters=_PAIRED))
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}_]{2,}")
@@ -37,8 +40,8 @@ _WORD = regex.compile(r"[\p{L}\p{M}\p{N}_]{2,}")
 _PIECE = regex.compile(
     rf"(?V1)((?:{_CHARACTER.format(letters=_PAIRED)})+)|([[\p{{L}}\p{{M}}\p{{N}}_]--[{_PAIRED}]]{{2,}})"
 )
-# Python's own pattern is three times as fast, and finds the same words where a text has no combining marks and no paired
-# characters: below, what lies outside of the blocks of Latin, Greek, Cyrillic and symbols without marks.
+# Python's own pattern is three times as fast, and finds the same words where a text has no combining marks and no
+# paired characters: below, what lies outside of the blocks of Latin, Greek, Cyrillic and symbols without marks.
 _PLAIN_WORD = re.compile(r"\w\w+")
 _NOT_PLAIN = re.compile("[^\x00-\u02ff\u0370-\u0482\u048a-\u058f\u1e00-\u20cf\u2100-\u2bff]")
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}\u30fc]")
@@ -65,7 +68,7 @@ _NUKTA = "\u093c"
 
 
 def normalise(text: str, *, language: str = "") -> str:
-    """A text in the one form in which texts are compared: NFKC, case folded, without marks that are only sometimes written.
+    """A text in the form in which texts are compared: NFKC, case folded, without marks that are rarely written.
 
     Args:
         text: Any text.
