@@ -17,6 +17,9 @@ class PrepareConfig:
     labels, qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read as its decimal text."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the dataset is written to."""
+    language: str = field(default="auto", metadata=SETTING)
+    """Language of the passages, which decides the words, stop words and stems of BM25: auto detects it; a code such as
+    en, de, zh or hi sets it; other uses Unicode's words without stop words and stems."""
     on_problem: Literal["refuse", "skip"] = field(default="refuse", metadata=SETTING)
     """What happens to bad lines. refuse names every one and writes nothing; skip leaves them out and counts them by
     kind in the manifest. A missing or unreadable file, a wrong header, or nothing left is refused all the same."""

@@ -108,7 +108,9 @@ class _WithoutDocstrings(ast.NodeTransformer):
 def _data_files(modules: Mapping[str, Path]) -> list[Path]:
     shared = _ROOT / _PACKAGE / "shared"
     rooms = {path.relative_to(_ROOT / _PACKAGE).parts[0] for path in modules.values()} - {"shared", "__init__.py"}
-    kept = [path for room in rooms for path in (_ROOT / _PACKAGE / room).rglob("*") if path.suffix in _DATA_SUFFIXES]
+    kept = [path for room in rooms for path in (_ROOT / _PACKAGE / room).rglob("*")]
     stems = {path.stem for path in modules.values() if path.parent == shared}
-    kept += [path for path in shared.glob("*") if path.suffix in _DATA_SUFFIXES and path.stem in stems]
-    return sorted(kept)
+    kept += [path for path in shared.glob("*") if path.stem in stems]
+    sub_rooms = {path.parent for path in modules.values() if shared in path.parent.parents}
+    kept += [path for folder in sub_rooms for path in folder.glob("*")]
+    return sorted(path for path in kept if path.suffix in _DATA_SUFFIXES)

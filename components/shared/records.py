@@ -84,7 +84,9 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question put to the LLM about passages of a pool: a window of a selection, an answer, a ranking, or a pool's likelihoods.
+    """One question put to the LLM about passages of a pool.
+
+    It is a window of a selection, an answer, a ranking, or the likelihoods of a pool.
 
     `template` names the question (relevance_selection, answer, utility_selection, utility_ranking, query_likelihood,
     answer_likelihood) and `template_version` the words it was asked in: layout, version and digest, such as
@@ -150,12 +152,15 @@ class Annotation:
 
     def with_label(self, label: Label) -> tuple[str, ...]:
         """Passage ids that carry the label, in pool order."""
-        return tuple(passage_id for passage_id, its in zip(self.passage_ids, self.labels, strict=True) if its == label)
+        return tuple(passage_id for passage_id, own in zip(self.passage_ids, self.labels, strict=True) if own == label)
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A pool without labels: the whole ladder failed. `completion` is the last raw one, `detail` what was wrong with it."""
+    """A pool without labels, because the whole ladder failed.
+
+    `completion` is the last raw one, `detail` says what was wrong with it.
+    """
 
     query_id: str
     passage_ids: tuple[str, ...]
@@ -240,8 +245,8 @@ def _value(name: str, annotation: str, value: object) -> object:
     if element == annotation and _is_plain(value, element):
         return value
     if element == "Exchange" and isinstance(value, list):
-        return tuple(Exchange(**_values(each, Exchange)) for each in value)
-    if element != annotation and isinstance(value, list) and all(_is_plain(each, element) for each in value):
+        return tuple(Exchange(**_values(exchange, Exchange)) for exchange in value)
+    if element != annotation and isinstance(value, list) and all(_is_plain(item, element) for item in value):
         return tuple(value)
     raise ValueError(f"{name} is {value!r}, which is no {annotation}")
 
