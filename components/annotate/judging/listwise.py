@@ -9,7 +9,7 @@ from components.annotate.engines.engine import Completion, Result
 from components.annotate.judging import prompting
 from components.annotate.judging.inquiry import Ask, FailedError, Inquiry, Judge, Rung
 from components.annotate.judging.ladder import choose, request
-from components.annotate.judging.parsing import strip_thinking
+from components.annotate.judging.reading.surface import strip_thinking
 from components.shared.records import Label
 
 
