@@ -1,4 +1,4 @@
-"""Queries find their passages in every listed kind of writing, whatever the normal form, case or width of the letters."""
+"""Queries find their passages in every kind of writing, whatever the normal form, case or width of the letters."""
 
 import tomllib
 import unicodedata
