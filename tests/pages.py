@@ -50,16 +50,18 @@ function name(element) { return element.textContent.trim().replace(/\s+/g, " ").
 
 const root = document.documentElement;
 if (root.scrollWidth > root.clientWidth) {
-  const wide = [...document.body.querySelectorAll("*")].filter((e) => e.getBoundingClientRect().right > root.clientWidth + 1);
+  const wide = [...document.body.querySelectorAll("*")]
+    .filter((element) => element.getBoundingClientRect().right > root.clientWidth + 1);
   problems.push(`overflow: the page is ${root.scrollWidth} pixels wide and the window ${root.clientWidth}: ` +
-    wide.slice(0, 3).map((e) => `${e.tagName} ${name(e)}`).join("; "));
+    wide.slice(0, 3).map((element) => `${element.tagName} ${name(element)}`).join("; "));
 }
 
 for (const element of document.querySelectorAll("svg polyline, svg path, svg line")) {
   const closed = element.tagName === "path" && /z\s*$/i.test(element.getAttribute("d"));
   const style = getComputedStyle(element);
   if (element.tagName !== "line" && !closed && stroked(style) && painted(style.fill))
-    problems.push(`filled line: ${element.tagName} ${(element.getAttribute("d") || element.getAttribute("points")).slice(0, 40)}`);
+    problems.push(`filled line: ${element.tagName} ` +
+      (element.getAttribute("d") || element.getAttribute("points")).slice(0, 40));
 }
 
 for (const chart of document.querySelectorAll("svg[role=img]")) {
@@ -92,7 +94,8 @@ document.querySelectorAll("details").forEach((details) => { details.open = true;
 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) {
   const element = walker.currentNode.parentElement, style = getComputedStyle(element);
-  if (!walker.currentNode.data.trim() || !element.getClientRects().length || ["STYLE", "TITLE"].includes(element.tagName.toUpperCase())) continue;
+  if (["STYLE", "TITLE"].includes(element.tagName.toUpperCase())) continue;
+  if (!walker.currentNode.data.trim() || !element.getClientRects().length) continue;
   const back = background(element), front = rgba(element.closest("svg") ? style.fill : style.color);
   front[3] *= element.closest("svg") ? parseFloat(style.fillOpacity) : 1;
   for (let node = element; node; node = node.parentElement) front[3] *= parseFloat(getComputedStyle(node).opacity);
@@ -100,7 +103,8 @@ while (walker.nextNode()) {
   if (ratio < leastContrast) problems.push(`contrast ${ratio.toFixed(2)}: ${name(element)}`);
 }
 if (root.scrollWidth > root.clientWidth && !problems.some((problem) => problem.startsWith("overflow")))
-  problems.push(`overflow: with all details open the page is ${root.scrollWidth} pixels wide and the window ${root.clientWidth}`);
+  problems.push(`overflow: with all details open the page is ${root.scrollWidth} pixels wide, ` +
+    `the window ${root.clientWidth}`);
 return problems;
 """
 

@@ -1,4 +1,4 @@
-"""evaluate: runs of three systems over the held-out queries, what they are worth, and a report to show to a colleague."""
+"""evaluate: runs of three systems over the held-out queries, what they are worth, and a report for people."""
 
 from __future__ import annotations
 

@@ -186,8 +186,8 @@ def scatter(base: Sequence[float], trained: Sequence[float]) -> Markup:
 def ranks(first_relevant: Mapping[str, Sequence[int]]) -> Markup:
     """At which rank a reader meets the first relevant passage, as a share of the queries."""
     shares = {
-        name: [sum(low <= rank <= high for rank in found) / max(1, len(found)) for low, high, _ in _RANKS]
-        for name, found in first_relevant.items()
+        name: [sum(low <= rank <= high for rank in row) / max(1, len(row)) for low, high, _ in _RANKS]
+        for name, row in first_relevant.items()
     }
     top = max(0.1, *(max(row) for row in shares.values()))
     width = 0.8 / len(shares)

@@ -104,8 +104,8 @@ def cut(metrics: dict[str, Any]) -> str:
     """How many texts each encoder does not read to their end; empty in the metrics of an older version."""
     parts = [
         f"{SYSTEM_NAMES[name]} {share['queries']:.1%} of {share['num_queries']:,} queries "
-        f"(longer than {share['query_tokens']} tokens) and {share['passages']:.1%} of {share['num_passages']:,} passages "
-        f"(longer than {share['passage_tokens']})"
+        f"(longer than {share['query_tokens']} tokens) and {share['passages']:.1%} of {share['num_passages']:,} "
+        f"passages (longer than {share['passage_tokens']})"
         for name, share in metrics.get("cut", {}).items()
     ]
     return f"Texts of which the end is not read: {'; '.join(parts)}." if parts else ""

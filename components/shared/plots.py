@@ -1,5 +1,7 @@
 """Charts of the HTML pages, drawn by matplotlib as inline SVG without script, ids or requests.
 
+What a chart draws sets `clip_on=False`: clipping needs ids, which clash between the charts of a page.
+
 matplotlib knows numbers as colours and no style sheet, but a page is read in light and in dark. So charts are drawn
 with stand-in colours (`colour`), and the finished SVG names the page's CSS variables instead. Text stays text in the
 page's own font; it is laid out with the widths of DejaVu Sans, which is wider than the fonts that the pages ask for.
@@ -113,7 +115,7 @@ def drawing(title: str, height: Number) -> Iterator[Drawing]:
 
 
 def _style() -> dict[Any, Any]:
-    """How every chart looks; nothing is clipped, because clipping needs ids, which clash between the charts of a page."""
+    """How every chart looks, before anything is drawn."""
     soft = colour("soft")
     return {
         "svg.fonttype": "none",

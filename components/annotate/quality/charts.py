@@ -1,4 +1,4 @@
-"""Charts of the label-quality page; every annotator has a colour, which the page's legend and tables show beside its name."""
+"""Charts of the label-quality page; the page's legend and tables show the colour of every annotator beside its name."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Whether an annotator prefers positions in the prompt: selection rate by position, tested.
 
 Pools are shuffled, so where a passage stands says nothing of its worth: given how many of n passages an unbiased
-annotator selects, every choice of positions is equally likely. That makes two exact expectations and covariances, summed
-over prompts of any length.
+annotator selects, every choice of positions is equally likely. That makes two exact expectations and covariances,
+summed over prompts of any length.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Positions:
     def report(self) -> PositionReport:
         """Tests whether selections depend on positions.
 
-        Two tests share the level: one for a trend from first to last position, one for any pattern (first and last, lost
-        in the middle).
+        Two tests share the level: one for a trend from first to last position, one for any pattern (first and last,
+        lost in the middle).
 
         Source: Cochran 1950, The comparison of percentages in matched samples (equal lengths); Landis, Heyman, Koch
             1978, Average partial association in three-way contingency tables (any lengths).

@@ -164,7 +164,8 @@ def _write_planted(folder: Path, body: str) -> Path:
     page.write_text(
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
         "<style>:root { --faint: #ecedea; } body { background: #fff; color: #000; margin: 0; }</style></head>"
         f"<body>{SOUND}{body}</body></html>"
     )
