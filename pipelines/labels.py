@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -203,8 +204,14 @@ def _paid(journal_uri: str, llm_uri: str) -> Iterator[Paid | None]:
     if not storage.exists(journal_uri):
         yield None
         return
-    with Journal(journal_uri) as journal:
-        yield Paid(journal, journal_model(model_name(llm_uri), llm_uri))
+    with tempfile.TemporaryDirectory(prefix="retriever-journal-") as scratch:
+        # A copy, because opening a journal merges its files and takes one to write to; here it is only asked.
+        if storage.is_remote(journal_uri):
+            storage.fetch(journal_uri, Path(scratch))
+        else:
+            shutil.copytree(journal_uri, scratch, dirs_exist_ok=True)
+        with Journal(scratch) as journal:
+            yield Paid(journal, journal_model(model_name(llm_uri), llm_uri))
 
 
 def _measured(workdir: Path, method: str) -> Assumptions | None:
