@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,27 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Int64
 
-from components.shared import log
+from components.shared.index.structure import (
+    INDEX_NAME,
+    add,
+    clear_padding,
+    emptied,
+    first_line,
+    is_mergeable,
+    kept,
+    merge,
+    part_of,
+    trained,
+    write,
+)
+from components.shared.index.vectors import Vectors
 from components.shared.records import Hit
 
-INDEX_NAME, IDS_NAME, SETTINGS_NAME = "index.faiss", "passage_ids.arrow", "index.json"
+IDS_NAME, SETTINGS_NAME = "passage_ids.arrow", "index.json"
 _SCHEMA = pa.schema([("passage_id", pa.string())])
-_IDS_A_BATCH, _WRITE_BYTES = 65_536, 1 << 20
-# A factory string is looked at before the encoder's dimension is known: this one is divisible by every usual number of PQ codes.
-_DIVISIBLE_DIMENSION = 3072
-
-# Any number of rows: blocks, sample and queries of one call differ in it.
-Vectors = Float32[np.ndarray, "_ dimension"]
+_IDS_A_BATCH = 65_536
 
 
 @dataclass(frozen=True)
@@ -100,14 +107,14 @@ class PassageIndex:
             ValueError: Where the factory string or the search parameters are not FAISS's.
         """
         empty = scratch / "trained.faiss"
-        index = _kept(empty, lambda: _emptied(like) if like else trained(settings.factory, settings.dimension, sample))
+        index = kept(empty, lambda: emptied(like) if like else trained(settings.factory, settings.dimension, sample))
         for number, paths in enumerate(parts):
-            if len(parts) == 1 or not _mergeable(index):
-                _add(index, paths)
+            if len(parts) == 1 or not is_mergeable(index):
+                add(index, paths)
                 continue
-            _merge(index, _kept(scratch / f"part-{number:06d}.faiss", functools.partial(_part, empty, paths)))
+            merge(index, kept(scratch / f"part-{number:06d}.faiss", functools.partial(part_of, empty, paths)))
             log.event("part of the index added", part=number + 1, parts=len(parts), passages=index.ntotal)
-        _clear_padding(index)
+        clear_padding(index)
         return cls(index, _id_column(passage_ids), settings)
 
     @classmethod
@@ -132,14 +139,14 @@ class PassageIndex:
             index = faiss.read_index(str(folder / INDEX_NAME), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise ValueError(
-                f"{folder / INDEX_NAME}: FAISS cannot read it ({_first_line(error)}); build it again"
+                f"{folder / INDEX_NAME}: FAISS cannot read it ({first_line(error)}); build it again"
             ) from error
         ids = pa.ipc.open_file(pa.memory_map(str(folder / IDS_NAME))).read_all().column("passage_id")
         return cls(index, ids, settings)
 
     def save(self, folder: Path) -> None:
         """Writes the three files into an existing folder."""
-        _write(self._index, folder / INDEX_NAME)
+        write(self._index, folder / INDEX_NAME)
         with pa.OSFile(str(folder / IDS_NAME), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
             writer.write_table(pa.table([self._passage_ids], schema=_SCHEMA))
         (folder / SETTINGS_NAME).write_bytes(orjson.dumps(asdict(self.settings), option=orjson.OPT_INDENT_2))
@@ -156,7 +163,7 @@ class PassageIndex:
             faiss.ParameterSpace().set_index_parameters(self._index, parameters)
         except RuntimeError as error:
             raise ValueError(
-                f"search parameters {search_parameters!r}: FAISS refuses them ({_first_line(error)})"
+                f"search parameters {search_parameters!r}: FAISS refuses them ({first_line(error)})"
             ) from error
         self.settings = replace(self.settings, search_parameters=search_parameters)
 
@@ -232,179 +239,8 @@ class PassageIndex:
         return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))
 
 
-def exact_rows(blocks: Iterable[Vectors], queries: Vectors, depth: int) -> Int64[np.ndarray, "query depth"]:
-    """Rows of the exact best `depth`, a block of vectors in memory at a time."""
-    heap = faiss.ResultHeap(len(queries), depth, keep_max=True)
-    first = 0
-    for block in blocks:
-        scores, rows = faiss.knn(
-            queries, np.ascontiguousarray(block), min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT
-        )
-        heap.add_result(scores, rows + first)
-        first += len(block)
-    heap.finalize()
-    found: Int64[np.ndarray, "query depth"] = heap.I
-    return found
-
-
-def recall(found: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]) -> float:
-    """Share of the exact rows that were found, averaged over queries."""
-    return float(np.mean(recalls(found, exact)))
-
-
-def recalls(
-    found: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]
-) -> Float64[np.ndarray, " query"]:
-    """Share of the exact rows that were found, a query."""
-    pairs = zip(found, exact, strict=True)
-    return np.array(
-        [len(set(a[a >= 0].tolist()) & set(b[b >= 0].tolist())) / max(1, int((b >= 0).sum())) for a, b in pairs]
-    )
-
-
-def set_threads(num_threads: int) -> None:
-    """Threads that FAISS uses in this process."""
-    faiss.omp_set_num_threads(num_threads)
-
-
-def factory_problem(factory: str) -> str:
-    """What FAISS says against a factory string; empty where it can make such an index."""
-    try:
-        faiss.index_factory(_DIVISIBLE_DIMENSION, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        return f"FAISS refuses it ({_first_line(error)}); see the FAISS index factory's documentation"
-    return ""
-
-
-def trained(factory: str, dimension: int, sample: Vectors) -> faiss.Index:
-    """An empty index of a factory string, trained on the sample where it needs that; k-means on a GPU where faiss-gpu finds one.
-
-    Raises:
-        ValueError: Where FAISS refuses the factory string or the sample.
-    """
-    try:
-        index = faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise ValueError(
-            f"factory {factory!r}: FAISS refuses it ({_first_line(error)}); see the FAISS index factory's documentation"
-        ) from error
-    if index.is_trained:
-        return index
-    try:
-        if getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
-            ivf = faiss.try_extract_index_ivf(index)
-            if ivf is not None:
-                # k-means is nearly all of the training time; the index itself stays on the CPU, where it will be
-                # searched.
-                ivf.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(ivf.d))
-        log.event("training the index", factory=factory, vectors=len(sample))
-        index.train(np.ascontiguousarray(sample))
-    except RuntimeError as error:
-        raise ValueError(
-            f"factory {factory!r}: FAISS cannot be trained on {len(sample)} vectors ({_first_line(error)}); use fewer clusters or Flat"
-        ) from error
-    return index
-
-
-def _emptied(folder: Path) -> faiss.Index:
-    index = faiss.read_index(str(folder / INDEX_NAME))
-    index.reset()
-    return index
-
-
-def _kept(path: Path, make: Callable[[], faiss.Index]) -> faiss.Index:
-    """The index in the file, made first where no earlier attempt has left it there.
-
-    Always as read: FAISS gives a flat index another class when it reads it, and merges equal classes only.
-    """
-    if not path.exists():
-        partial = path.with_suffix(".partial")
-        _write(make(), partial)
-        partial.rename(path)
-    return faiss.read_index(str(path))
-
-
-def _write(index: faiss.Index, path: Path) -> None:
-    """Writes and waits for the disk.
-
-    Raises:
-        OSError: Where the disk is full.
-    """
-    with path.open("wb") as file:
-        # Through Python's file: its error on a full disk has a number, FAISS's own has not.
-        # FAISS's stubs do not know the class.
-        writer: Any = vars(faiss)["PyCallbackIOWriter"](file.write, _WRITE_BYTES)
-        faiss.write_index(index, writer)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _add(index: faiss.Index, paths: Sequence[Path]) -> faiss.Index:
-    for block in iter_blocks(paths):
-        index.add(np.ascontiguousarray(block, dtype=np.float32))
-    return index
-
-
-def _part(empty: Path, paths: Sequence[Path]) -> faiss.Index:
-    return _add(faiss.read_index(str(empty)), paths)
-
-
-def _mergeable(index: faiss.Index) -> bool:
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexRefine):
-        return _mergeable(index.base_index) and _mergeable(index.refine_index)
-    return isinstance(index, faiss.IndexIVF | faiss.IndexFlatCodes)
-
-
-def _merge(index: faiss.Index, part: faiss.Index) -> None:
-    """Moves the vectors of a part behind those of the index; FAISS itself does not merge what refines."""
-    # Under names of their own: what downcast_index gives does not keep alive what it was given.
-    into, moved = faiss.downcast_index(index), faiss.downcast_index(part)
-    if isinstance(into, faiss.IndexRefine) and isinstance(moved, faiss.IndexRefine):
-        _merge(into.base_index, moved.base_index)
-        _merge(into.refine_index, moved.refine_index)
-        into.ntotal = into.base_index.ntotal
-    elif isinstance(into, faiss.IndexIVF):
-        into.merge_from(moved, into.ntotal)
-    else:
-        into.merge_from(moved)
-
-
-def _clear_padding(index: faiss.Index) -> None:
-    """Zeros where the last block of a fast-scan list holds no vector.
-
-    A merge leaves there what lay in memory; no search reads it, but the same index must be the same bytes.
-    """
-    ivf = faiss.try_extract_index_ivf(index)
-    if ivf is None:
-        return
-    # FAISS's stubs do not know the lists of fast-scan.
-    invlists: Any = ivf.invlists
-    lists: Any = faiss.downcast_InvertedLists(invlists)
-    if not hasattr(lists, "packer"):
-        return
-    nothing = np.zeros(ivf.code_size, dtype=np.uint8)
-    for number in range(lists.nlist):
-        num_full, num_last = divmod(lists.list_size(number), lists.n_per_block)
-        if num_last:
-            blocks = faiss.rev_swig_ptr(lists.get_codes(number), (num_full + 1) * lists.block_size)
-            for offset in range(num_last, lists.n_per_block):
-                lists.packer.pack_1(nothing, offset, blocks[None, num_full * lists.block_size :])
-
-
 def _id_column(passage_ids: Iterable[str]) -> pa.ChunkedArray:
     ids = iter(passage_ids)
     batches = iter(lambda: list(itertools.islice(ids, _IDS_A_BATCH)), [])
     # Batch by batch: a list of all ids would take ten times their bytes.
     return pa.chunked_array([pa.array(batch, type=pa.string()) for batch in batches], type=pa.string())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1][:200]
-
-
-def iter_blocks(paths: Sequence[Path]) -> Iterator[Vectors]:
-    """Vectors of .npy shards (float32 or float16), memory-mapped, in the order given."""
-    for path in paths:
-        block = np.load(path, mmap_mode="r")
-        yield block if block.dtype == np.float32 else block.astype(np.float32)
