@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, Int64
 
+from components.shared import log
 from components.shared.index.structure import (
     INDEX_NAME,
     add,
