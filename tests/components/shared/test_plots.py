@@ -35,9 +35,7 @@ def test_nothing_is_named_referred_to_or_fetched() -> None:
     assert "http" not in chart_of("label")
 
 
-@pytest.mark.parametrize(
-    "label", ["$\\frac{1}{2}$", "漢字の名前", "<script>alert(1)</script>", 'a "quote" & more', "_a"]
-)
+@pytest.mark.parametrize("label", ["$\\frac{1}{2}$", "漢字の名前", "<script>alert(1)</script>", 'a "quote" & more'])
 def test_a_label_is_written_as_it_is(label: str) -> None:
     root = ElementTree.fromstring(chart_of(label, title=label))
     texts = [text.text for text in root.iter("text")]
