@@ -6,6 +6,7 @@ decreasing scores (runs.py), so that every evaluator sees the same ranking whate
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping, Sequence
 
 import ir_measures
@@ -22,7 +23,7 @@ JUDGED = Judged @ 10
 
 
 def parse_measures(names: str, *, min_grade: int) -> list[Measure]:
-    """Measures from their ir-measures names; binary ones count grades from `min_grade` on unless the name says otherwise.
+    """Measures from their ir-measures names; binary ones count grades from `min_grade` on unless a name says otherwise.
 
     Raises:
         ValueError: Naming the one that is not a measure, or not one whose mean over queries means anything.
@@ -43,6 +44,11 @@ def _parse_measure(name: str, *, min_grade: int) -> Measure:
     except (NameError, ValueError, AssertionError, RuntimeError, OSError) as error:
         raise ValueError(
             f"measures: {name!r} is not a measure ({error}); see https://ir-measur.es for their names"
+        ) from error
+    except subprocess.SubprocessError as error:
+        # gdeval and other programs of their own, which read numbers as query ids.
+        raise ValueError(
+            f"measures: {name!r} is computed by an outside program, which cannot read ids that are text; leave it out"
         ) from error
     if not isinstance(measure.aggregator(), type(R.aggregator())):
         raise ValueError(f"measures: {name!r} counts instead of averaging over queries; leave it out")

@@ -81,7 +81,7 @@ def write_report(path: Path, report: Report) -> None:
     page = environment.get_template(_TEMPLATE).render(
         metrics=report.metrics,
         unlike=unlike(report.metrics),
-        cut=cut(report.metrics),
+        cut=_cut_line(report.metrics),
         names=SYSTEM_NAMES,
         colours=plots.COLOURS,
         comparisons=_comparisons(report),
@@ -93,6 +93,12 @@ def write_report(path: Path, report: Report) -> None:
         versions={name: _version(name) for name in _PACKAGES},
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _cut_line(metrics: dict[str, Any]) -> str:
+    """How many texts are cut; empty where a note says it already."""
+    line = cut(metrics)
+    return "" if any(note.startswith(line) for note in metrics["notes"]) else line
 
 
 def _comparisons(report: Report) -> dict[str, list[dict[str, Any]]]:

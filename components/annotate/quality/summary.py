@@ -137,7 +137,7 @@ class _Measured:
 
 
 def _selections(annotation: Annotation) -> dict[str, frozenset[str]]:
-    """What each level of the method selects: the relevant passages where it asks for them first, and the useful ones."""
+    """What each level of the method selects: relevant passages where it asks for them first, and useful ones."""
     windows = [
         exchange
         for exchange in annotation.exchanges

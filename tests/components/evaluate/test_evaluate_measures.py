@@ -114,6 +114,7 @@ def test_judged_is_the_share_of_the_first_hits_with_a_grade() -> None:
         ("nDCG@ten", "'nDCG@ten' is not a measure"),
         ("R", "'R' is not a measure"),
         ("nDCG@10 NumRet", "'NumRet' counts"),
+        ("nDCG(dcg='exp-log2')@10", "is computed by an outside program"),
     ],
 )
 def test_a_measure_that_cannot_be_computed_is_named_before_any_work(names: str, message: str) -> None:
