@@ -31,8 +31,8 @@ class ExportConfig:
     passage_tokens: int = 140
     """For a model that is no checkpoint of train: longest passage, special tokens included."""
     trust_remote_code: Literal["no", "yes"] = "no"
-    """yes: run code that the model's own folder brings (auto_map), with all rights of this job; no: refuse such a model.
-    Read the code first."""
+    """yes: run code that the model's folder brings along (auto_map), with all the rights of this job, so read it
+    first; no: refuse such a model."""
     opset: int = 18
     """ONNX operator set."""
     variants: str = "fp32"

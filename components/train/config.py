@@ -44,8 +44,8 @@ class TrainConfig:
     passage_tokens: int = 140
     """Longest passage, special tokens included."""
     trust_remote_code: Literal["no", "yes"] = "no"
-    """yes: run code that the model's own folder brings (auto_map), with all rights of this job; no: refuse such a model.
-    Read the code first."""
+    """yes: run code that the model's folder brings along (auto_map), with all the rights of this job, so read it
+    first; no: refuse such a model."""
     batch_queries: int = 16
     """Training groups in one step, over all processes; each is a negative of all others."""
     group_size: int = 16
