@@ -96,8 +96,8 @@ def check_gates(config: ExportConfig, variant: str, report: Mapping[str, Any]) -
         difference = report["largest_difference"]
         if not difference <= config.max_difference:
             raise ValueError(
-                f"{where}: ONNX vectors differ from torch's by {difference:.2e}, allowed are {config.max_difference:.0e}; "
-                "try another --opset, or report the model"
+                f"{where}: ONNX vectors differ from torch's by {difference:.2e}, allowed are "
+                f"{config.max_difference:.0e}; try another --opset, or report the model"
             )
         return
     remedy = "leave the variant out of --variants, or lower the gate knowingly"

@@ -66,7 +66,10 @@ class Parity:
 
 @dataclass(frozen=True)
 class TorchVectors:
-    """torch's vectors of the parity texts, each text encoded alone: so a graph that lets padding leak differs from them."""
+    """torch's vectors of the parity texts.
+
+    Each text is encoded alone, so a graph that lets padding leak differs from them.
+    """
 
     queries: Vectors
     passages: Vectors
@@ -80,7 +83,10 @@ class TorchVectors:
 
 
 def parity_texts(longest: int, seed: int, num_texts: int = 64) -> list[str]:
-    """Texts of all lengths: empty, one token, 100 kB, and between them up to twice the longest; the seed decides their words."""
+    """Texts of all lengths: empty, one token, 100 kB, and between them up to twice the longest.
+
+    The seed decides their words.
+    """
     random = np.random.default_rng(seed)
     lengths = np.geomspace(1, 2 * longest, max(num_texts - len(_SPECIAL), 2)).astype(int)
     return [*_SPECIAL, *(" ".join(random.choice(_WORDS, size=length)) for length in lengths)]

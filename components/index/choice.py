@@ -26,7 +26,14 @@ _SMALLEST_TRAINING = 65_536
 
 @dataclass(frozen=True)
 class Candidate:
-    """A factory string, what it needs, how much of a sample it is worth training on; or the index whose training is taken over."""
+    """A structure that could be built.
+
+    Attributes:
+        factory: FAISS factory string.
+        memory_bytes: What it takes when it is searched.
+        training_vectors: How large a sample is worth training on.
+        like: An index whose training is taken over; None: it is trained anew.
+    """
 
     factory: str
     memory_bytes: int
@@ -47,12 +54,13 @@ def candidates(num_passages: int, dimension: int, *, min_recall: float, memory_b
         ValueError: Where nothing fits, naming what the smallest needs.
     """
     all_of_them = list(_by_promise(num_passages, dimension, min_recall))
-    fitting = [its for its in all_of_them if not memory_bytes or its.memory_bytes <= memory_bytes]
+    fitting = [candidate for candidate in all_of_them if not memory_bytes or candidate.memory_bytes <= memory_bytes]
     if not fitting:
-        smallest = min(all_of_them, key=lambda its: its.memory_bytes)
+        smallest = min(all_of_them, key=lambda candidate: candidate.memory_bytes)
         raise ValueError(
-            f"memory budget of {memory_bytes >> 20} MiB: {num_passages} vectors of {dimension} dimensions need at least "
-            f"{math.ceil(smallest.memory_bytes / 2**20)} MiB ({smallest.factory}); raise --memory-mib, or cut the corpus"
+            f"memory budget of {memory_bytes >> 20} MiB: {num_passages} vectors of {dimension} dimensions need at "
+            f"least {math.ceil(smallest.memory_bytes / 2**20)} MiB ({smallest.factory}); raise --memory-mib, or cut "
+            "the corpus"
         )
     return fitting
 

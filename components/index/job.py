@@ -11,7 +11,7 @@ from typing import Any
 from components.index.choice import AUTO, Candidate, candidates
 from components.index.config import IndexConfig
 from components.index.previous import PreviousIndex, write_hashes
-from components.index.queries import Judge, held_out
+from components.index.queries import ExactSearch, held_out
 from components.index.shards import encode_shards, gather_vectors, sample_rows, write_contract
 from components.index.tuning import DEPTH, TUNE, tune
 from components.shared import log
@@ -61,7 +61,7 @@ def _build(
     previous: PreviousIndex | None,
 ) -> tuple[PassageIndex, dict[str, Any]]:
     """The first candidate whose recall holds the gate, and what was measured of it."""
-    judge = Judge(held_out(dataset, encoder, config), shards)
+    exact = ExactSearch(held_out(dataset, encoder, config), shards)
     for number, candidate in enumerate(_candidates(config, dataset, encoder, previous)):
         scratch = artifact.scratch / f"candidate-{number}"
         scratch.mkdir(exist_ok=True)
@@ -70,8 +70,8 @@ def _build(
         seconds = time.monotonic() - start
         curve: list[dict[str, Any]] = []
         if TUNE in (config.search_parameters, config.factory):
-            _, curve = tune(index, judge.tuning, judge.tuning_rows, min_recall=config.min_recall)
-        point = judge.verdict(index)
+            _, curve = tune(index, exact.tuning, exact.tuning_rows, min_recall=config.min_recall)
+        point = exact.measure(index)
         log.event(
             "recall against exact search", factory=candidate.factory, recall_10=point.recall_10, gate=config.min_recall
         )
@@ -85,8 +85,8 @@ def _build(
                 "search_parameters": index.settings.search_parameters,
                 "recall_10": point.recall_10,
                 "queries_per_second": point.queries_per_second,
-                "exact_queries_per_second": judge.exact_queries_per_second,
-                "num_recall_queries": len(judge.verifying),
+                "exact_queries_per_second": exact.exact_queries_per_second,
+                "num_recall_queries": len(exact.verifying),
                 "estimated_memory_bytes": candidate.memory_bytes,
                 "build_seconds": round(seconds, 2),
                 "curve": curve,
@@ -108,9 +108,9 @@ def _candidates(
         )
     else:
         new = [Candidate(config.factory, 0, config.training_vectors)]
-    if previous is None or previous.settings.factory not in [its.factory for its in new]:
+    if previous is None or previous.settings.factory not in [candidate.factory for candidate in new]:
         return new
-    (same,) = (its for its in new if its.factory == previous.settings.factory)
+    (same,) = (candidate for candidate in new if candidate.factory == previous.settings.factory)
     return [replace(same, like=previous.folder), *new]
 
 

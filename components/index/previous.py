@@ -1,4 +1,4 @@
-"""An index of an earlier state of the corpus: its vectors for passages that have not changed, and its trained structure.
+"""An index of an earlier state of the corpus: its vectors of unchanged passages, and its trained structure.
 
 FAISS's own removal leaves holes that slow a search down, and HNSW has none. Nearly all of the time goes into encoding,
 so it is the vectors that are worth keeping: they are read back from the old index, exactly, and added again in the new
@@ -26,7 +26,10 @@ Hashes = UInt64[np.ndarray, " passage"]
 
 
 def passage_hash(passage: Passage) -> int:
-    """64 bits of a passage's id and text; the chance that any two of ten million passages share them is below 3 in a million."""
+    """64 bits of a passage's id and text.
+
+    The chance that any two of ten million passages share them is below 3 in a million.
+    """
     content = f"{passage.passage_id}\0{passage.full_text}".encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
@@ -34,7 +37,7 @@ def passage_hash(passage: Passage) -> int:
 def write_hashes(folder: Path, dataset: Dataset) -> None:
     """Writes beside an index what its passages were, so that a later one can tell what changed."""
     hashes = np.fromiter(
-        (passage_hash(its) for its in dataset.iter_passages()), dtype=np.uint64, count=dataset.num_passages
+        (passage_hash(passage) for passage in dataset.iter_passages()), dtype=np.uint64, count=dataset.num_passages
     )
     np.save(folder / HASHES_NAME, hashes)
 
@@ -54,7 +57,8 @@ class PreviousIndex:
         self.settings = self._index.settings
         if self.settings.variant != encoder.variant:
             raise ValueError(
-                f"{uri}: its passages were encoded in {self.settings.variant}, now in {encoder.variant}; build a new index"
+                f"{uri}: its passages were encoded in {self.settings.variant}, now in {encoder.variant}; "
+                "build a new index"
             )
         if not self._index.keeps_vectors():
             raise ValueError(
@@ -67,9 +71,9 @@ class PreviousIndex:
 
     def find(self, passages: Sequence[Passage]) -> Int64[np.ndarray, " passage"]:
         """The row of each passage in the earlier index; -1 where it is new or was changed."""
-        hashes = np.array([passage_hash(its) for its in passages], dtype=np.uint64)
-        places = np.minimum(np.searchsorted(self._sorted, hashes), len(self._sorted) - 1)
-        return np.where(self._sorted[places] == hashes, self._rows[places], -1)
+        hashes = np.array([passage_hash(passage) for passage in passages], dtype=np.uint64)
+        ranks = np.minimum(np.searchsorted(self._sorted, hashes), len(self._sorted) - 1)
+        return np.where(self._sorted[ranks] == hashes, self._rows[ranks], -1)
 
     def vectors(self, rows: Int64[np.ndarray, " row"]) -> Float32[np.ndarray, "row dimension"]:
         """The vectors of rows, as they were encoded."""

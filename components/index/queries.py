@@ -1,4 +1,4 @@
-"""Held-out queries and what exact search finds for them: half to tune by, half to judge by."""
+"""Held-out queries and what exact search finds for them: half to tune by, half to measure by."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from components.shared.index import PassageIndex, exact_rows, iter_blocks
 _FEWEST = 64
 
 
-class Judge:
-    """Queries with their exact neighbours, computed once however many indexes are judged."""
+class ExactSearch:
+    """Queries with their exact neighbours, found once however many indexes are measured."""
 
     def __init__(self, queries: Queries, shards: Sequence[Path]) -> None:
         """Searches all vectors exactly, a shard in memory at a time."""
@@ -30,15 +30,15 @@ class Judge:
         self.tuning, self.verifying = queries[::2], queries[1::2]
         self.tuning_rows, self._verifying_rows = rows[::2], rows[1::2]
 
-    def verdict(self, index: PassageIndex) -> Point:
+    def measure(self, index: PassageIndex) -> Point:
         """Recall and speed on the queries that nothing was tuned by."""
         return measure(index, self.verifying, self._verifying_rows)
 
 
 def held_out(dataset: Dataset, encoder: Encoder, config: IndexConfig) -> Queries:
-    """Vectors of a seeded draw of the dataset's queries; where it has too few, passages cut to a query's length make up the number.
+    """Vectors of a seeded draw of the dataset's queries.
 
-    At least two, so that both halves of a split hold one.
+    Where there are too few, passages cut to a query's length make up the number. At least two, so that both halves of a split hold one.
     """
     random = np.random.default_rng(config.seed)
     wanted = max(2, config.num_recall_queries)

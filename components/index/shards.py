@@ -1,4 +1,4 @@
-"""The corpus as vectors on disk, shard by shard: what makes indexing resumable, divisible among jobs, and flat in memory.
+"""The corpus as vectors on disk, shard by shard: indexing can be resumed and divided, and its memory stays flat.
 
 A file is named for its first row. It appears under its name when its bytes are on the disk, so whatever lies there is
 whole.
@@ -20,7 +20,7 @@ from components.index.config import IndexConfig
 from components.index.previous import PreviousIndex
 from components.shared import log
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder, num_cores
+from components.shared.encoder import Encoder, NotFiniteError, Vectors, num_cores
 from components.shared.manifest import open_artifact, read_manifest
 
 CONTRACT_NAME = "vectors.json"
@@ -33,6 +33,9 @@ def encode_shards(
 
     Within a shard passages are encoded sorted by length, so that little is spent on padding. The next shard is
     tokenised while this one is encoded. Passages that `previous` knows are not encoded again.
+
+    Raises:
+        ValueError: Naming the first passage whose vector holds nan or inf.
     """
     if not 0 <= config.shard < config.num_shards:
         raise ValueError(f"shard {config.shard} of {config.num_shards}: must lie between 0 and {config.num_shards - 1}")
@@ -55,11 +58,32 @@ def encode_shards(
             if previous is not None and known.any():
                 vectors[known] = previous.vectors(shard.rows[known])
                 bar.add(int(known.sum()))
-            vectors[~known] = encoder.encode_tokens(
-                shard.token_ids, batch_tokens=config.batch_tokens, num_workers=num_workers, on_batch=bar.add
-            )
-            save_vectors(paths[start], vectors.astype(config.vector_dtype, copy=False))
+            try:
+                vectors[~known] = encoder.encode_tokens(
+                    shard.token_ids, batch_tokens=config.batch_tokens, num_workers=num_workers, on_batch=bar.add
+                )
+            except NotFiniteError as error:
+                row = start + int(np.flatnonzero(~known)[error.row])
+                raise NotFiniteError(error.row, f"passage {dataset.passage_id_at(row)}") from None
+            save_vectors(paths[start], _in_dtype(vectors, config, dataset, start))
     return list(paths.values())
+
+
+def _in_dtype(vectors: Vectors, config: IndexConfig, dataset: Dataset, start: int) -> np.ndarray:
+    """The vectors of the rows from `start` as they are kept; half precision holds numbers up to 65504 only."""
+    with np.errstate(over="ignore"):
+        kept = vectors.astype(config.vector_dtype, copy=False)
+    if (row := _first_not_finite(kept)) is not None:
+        raise ValueError(
+            f"passage {dataset.passage_id_at(start + row)}: its vector is too long for {config.vector_dtype}; "
+            "set vector_dtype to float32"
+        )
+    return kept
+
+
+def _first_not_finite(vectors: np.ndarray) -> int | None:
+    rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    return int(rows[0]) if len(rows) else None
 
 
 def shard_name(start: int) -> str:
@@ -86,7 +110,7 @@ def _read_ahead(
     def read(start: int) -> _Shard:
         passages = list(dataset.iter_passages(start, start + num_passages))
         rows = previous.find(passages) if previous is not None else np.full(len(passages), -1, dtype=np.int64)
-        unknown = [its.full_text for its, row in zip(passages, rows, strict=True) if row < 0]
+        unknown = [passage.full_text for passage, row in zip(passages, rows, strict=True) if row < 0]
         return _Shard(rows, encoder.tokenize_passages(unknown))
 
     # One ahead and no more: memory stays that of two shards.
@@ -130,11 +154,11 @@ def gather_vectors(config: IndexConfig, dataset: Dataset, encoder: Encoder) -> l
     """The shards of several jobs, in corpus order.
 
     Raises:
-        ValueError: Naming what does not fit: another encoder, corpus, dtype or shard size, or a shard that is
-            missing or there twice.
+        ValueError: Naming what does not fit: another encoder, corpus, dtype or shard size, a shard that is missing or
+            there twice, or a passage whose vector holds nan or inf.
     """
     wanted = _contract(encoder, config)
-    found: dict[str, Path] = {}
+    shards: dict[str, Path] = {}
     for uri in config.vectors_uri.split(","):
         folder = open_artifact(uri)
         for name, value in orjson.loads((folder / CONTRACT_NAME).read_bytes()).items():
@@ -143,17 +167,24 @@ def gather_vectors(config: IndexConfig, dataset: Dataset, encoder: Encoder) -> l
                     f"{uri}: made with {name} {value}, this job has {name} {wanted[name]}; encode the corpus again"
                 )
         for path in sorted(folder.glob("vectors-*.npy")):
-            if path.name in found:
+            if path.name in shards:
                 raise ValueError(
-                    f"{path}: the same rows lie in {found[path.name]}; name each shard's job once in --vectors-uri"
+                    f"{path}: the same rows lie in {shards[path.name]}; name each shard's job once in --vectors-uri"
                 )
-            found[path.name] = path
-    names = [shard_name(start) for start in range(0, dataset.num_passages, config.shard_passages)]
-    if missing := [name for name in names if name not in found]:
+            shards[path.name] = path
+    starts = range(0, dataset.num_passages, config.shard_passages)
+    if missing := [shard_name(start) for start in starts if shard_name(start) not in shards]:
         raise ValueError(
-            f"{config.vectors_uri}: {len(missing)} of {len(names)} shards are missing, the first is {missing[0]}"
+            f"{config.vectors_uri}: {len(missing)} of {len(starts)} shards are missing, the first is {missing[0]}"
         )
-    return [found[name] for name in names]
+    for start in starts:
+        path = shards[shard_name(start)]
+        if (row := _first_not_finite(np.load(path, mmap_mode="r"))) is not None:
+            raise ValueError(
+                f"{path}: the vector of passage {dataset.passage_id_at(start + row)} is not finite (nan or inf); "
+                "encode the corpus again"
+            )
+    return [shards[shard_name(start)] for start in starts]
 
 
 def sample_rows(paths: Sequence[Path], num_rows: int, seed: int, *, dimension: int) -> np.ndarray:
@@ -169,6 +200,6 @@ def sample_rows(paths: Sequence[Path], num_rows: int, seed: int, *, dimension: i
 def _taken(shards: Sequence[np.ndarray], chosen: np.ndarray) -> Iterator[np.ndarray]:
     first = 0
     for shard in shards:
-        its = chosen[(chosen >= first) & (chosen < first + len(shard))] - first
-        yield shard[its]
+        rows = chosen[(chosen >= first) & (chosen < first + len(shard))] - first
+        yield shard[rows]
         first += len(shard)

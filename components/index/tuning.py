@@ -1,4 +1,4 @@
-"""How deep to search: the cheapest parameters whose recall is proven on held-out queries, and the curve behind the choice.
+"""How deep to search: the cheapest parameters whose recall is proven on held-out queries, and the curve behind them.
 
 Which parameters win is decided by the work they cause, not by a clock: a rebuilt index must be the same index. The
 clock's readings go into the curve, for people.
@@ -34,7 +34,7 @@ Rows = Int64[np.ndarray, "query depth"]
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: recall@10, its lower bound, and the speed of a batch of all queries on the threads that FAISS uses."""
+    """One measurement: recall@10, its lower bound, and the speed of a batch of all queries on FAISS's threads."""
 
     search_parameters: str
     recall_10: float
@@ -73,9 +73,9 @@ def measure(index: PassageIndex, queries: Queries, exact: Rows) -> Point:
     start = time.perf_counter()
     num_searched = 0
     while (seconds := time.perf_counter() - start) < _TIMED_SECONDS:
-        _, found = index.search_rows(queries, DEPTH)
+        _, rows = index.search_rows(queries, DEPTH)
         num_searched += len(queries)
-    shares = recalls(found, exact)
+    shares = recalls(rows, exact)
     error = float(np.std(shares, ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else 0.0
     mean = float(np.mean(shares))
     return Point(index.settings.search_parameters, mean, mean - _QUANTILE * error, round(num_searched / seconds, 1))

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 
 def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows in batches of similar length whose padded size stays within `batch_tokens` (one over-long row is a batch); longest first.
+    """Rows in batches of similar length whose padded size stays within `batch_tokens`; one row beyond that is a batch.
 
-    Longest first, so that memory peaks at the start and an estimate of the time left is never too short.
+    The longest come first, so that memory peaks at the start and an estimate of the time left is never too short.
     """
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):

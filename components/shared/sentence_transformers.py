@@ -187,8 +187,8 @@ def _modules(folder: Path) -> list[HeadModule]:
     kinds = [module.kind for module in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= set(HEAD_KINDS):
         raise ValueError(
-            f"{path}: its modules are {', '.join(kinds) or 'none'}; a dual encoder is one Transformer, one Pooling, then "
-            f"any of {', '.join(HEAD_KINDS)}"
+            f"{path}: its modules are {', '.join(kinds) or 'none'}; a dual encoder is one Transformer, one Pooling, "
+            f"then any of {', '.join(HEAD_KINDS)}"
         )
     return modules
 

@@ -159,7 +159,8 @@ def _check_tokenizer(uri: str, tokenizer: PreTrainedTokenizerBase) -> None:
         )
     if tokenizer.truncation_side != "right":
         raise ValueError(
-            f"{uri}: tokenizer_config.json: truncation_side {tokenizer.truncation_side}; texts are cut at their end here"
+            f"{uri}: tokenizer_config.json: truncation_side {tokenizer.truncation_side}; "
+            "texts are cut at their end here"
         )
 
 
