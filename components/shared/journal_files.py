@@ -94,17 +94,20 @@ def merge(folder: Path) -> None:
     """
     for leftover in folder.glob(f".*{_PARTIAL}"):
         leftover.unlink()
-    while True:
-        with ExitStack() as stack:
-            idle = [path for path in sorted(folder.glob(f"*{SUFFIX}")) if _is_idle(path)]
-            if len(idle) <= MOST_FILES:
-                return
-            # The smallest, so that what is large already is seldom copied again.
-            smallest = sorted(idle, key=lambda path: (path.stat().st_size, path.name))[:_MERGED_AT_ONCE]
-            held = [path for path in sorted(smallest) if _hold(path, stack)]
-            if len(held) < 2:
-                return
-            _replace_by_pack(folder, held)
+    while len(idle := [path for path in sorted(folder.glob(f"*{SUFFIX}")) if _is_idle(path)]) > MOST_FILES:
+        # The smallest first, so that what is large already is seldom copied again.
+        idle.sort(key=lambda path: (path.stat().st_size, path.name))
+        num_merged = 0
+        while len(idle) > MOST_FILES:
+            group, idle = idle[:_MERGED_AT_ONCE], idle[_MERGED_AT_ONCE:]
+            with ExitStack() as stack:
+                held = [path for path in sorted(group) if _hold(path, stack)]
+                if len(held) > 1:
+                    _replace_by_pack(folder, held)
+                    num_merged += len(held)
+        if not num_merged:
+            # Others have begun to write to all of them.
+            return
 
 
 def unsaved(path: Path) -> int:

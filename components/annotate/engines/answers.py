@@ -26,6 +26,15 @@ _NO_LIKELIHOODS = (
 )
 
 
+_SHIFTED = (
+    "the server weighs each token by what it expects after it: its log-likelihoods are shifted by one token "
+    "(llama-cpp-python's are); serve the model with vLLM, or use a method that needs completions only "
+    "(--method utility_selection)"
+)
+# Likeliest tokens that are the next token of the text, from which on chance is no explanation.
+_MIN_SHIFTED = 3
+
+
 class MalformedError(Exception):
     """An answer that is no answer of the protocol; says what is missing."""
 
@@ -35,10 +44,10 @@ class UnusableError(Exception):
 
 
 class NoLikelihoodsError(UnusableError):
-    """The server weighs no prompts at all."""
+    """The server weighs no prompts at all, or all of them wrongly."""
 
-    def __init__(self) -> None:
-        super().__init__(_NO_LIKELIHOODS)
+    def __init__(self, words: str = _NO_LIKELIHOODS) -> None:
+        super().__init__(words)
 
 
 def first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -176,7 +185,28 @@ def _weighed(choice: Mapping[str, Any], prompt: str | list[int]) -> tuple[list[s
     tokens, logprobs = echoed.get("tokens"), echoed.get("token_logprobs")
     if not isinstance(logprobs, list):
         raise NoLikelihoodsError
+    _check_shift(tokens, echoed.get("top_logprobs"))
     return [str(token) for token in tokens] if isinstance(tokens, list) else [], logprobs, False
+
+
+def _check_shift(tokens: object, alternatives: object) -> None:
+    """Refuses a server whose distribution at a token is the one that follows it: no other check would see it.
+
+    Where the likeliest token at a place is right about the text at all, it must be right about the token of its own
+    place more often than about the next one.
+    """
+    if not isinstance(tokens, list) or not isinstance(alternatives, list):
+        return
+    likeliest = [
+        max(weighed, key=weighed.__getitem__)
+        if isinstance(weighed, dict) and weighed and all(isinstance(value, int | float) for value in weighed.values())
+        else None
+        for weighed in alternatives
+    ]
+    num_own = sum(best == token for best, token in zip(likeliest, tokens, strict=False))
+    num_next = sum(best == token for best, token in zip(likeliest, tokens[1:], strict=False))
+    if num_next >= _MIN_SHIFTED and num_next > 2 * num_own:
+        raise NoLikelihoodsError(_SHIFTED)
 
 
 def _entry(entry: object, token: int | None) -> tuple[str, Any]:

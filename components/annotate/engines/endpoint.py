@@ -258,8 +258,10 @@ class _Refusals:
         self._reason = reason
         if self._num_alike >= self._limit or (is_first_word and is_everybodys):
             alike = f" ({self._num_alike} calls in a row were refused alike)" if self._num_alike > 1 else ""
-            end = remedy or MISSING_REMEDIES.get(refused.status) or "change what the server cannot accept"
-            raise ValueError(f"{where}: {refused}{alike}; {end}")
+            advice = remedy or MISSING_REMEDIES.get(refused.status, "")
+            if not advice and not refused.concerns_all:
+                advice = "change what the server cannot accept"
+            raise ValueError(f"{where}: {refused}{alike}" + (f"; {advice}" if advice else ""))
 
 
 def _base_url(endpoint_uri: str) -> httpx.URL:

@@ -114,11 +114,8 @@ import sys
 from pathlib import Path
 from components.annotate import job
 from components.annotate.config import AnnotateConfig
-from components.annotate.engines import endpoint as llm_endpoint
 from components.shared.launch import launch
 from tests.components.annotate.test_annotate_job import FakeEngine, reply
-# A server counts as vanished after two minutes of patience; a test has less.
-llm_endpoint._LONGEST_DELAY_SECONDS = 0.01
 if "--engine=vllm" in sys.argv:
     engine = FakeEngine(Path(sys.argv[1]) / "calls", replies=reply)
     job.open_engine = lambda *_, **__: engine
@@ -165,6 +162,10 @@ def test_a_full_disk_ends_with_75_and_a_journal_that_continues(tmp_path: Path) -
     assert made.total() - len(made) <= 3
 
 
+# A server counts as vanished after ten minutes; a test has less.
+_IMPATIENT = {"endpoint_patience_seconds": 1.0}
+
+
 def test_a_vanished_endpoint_ends_with_75_and_another_continues(tmp_path: Path) -> None:
     write_inputs(tmp_path, num_queries=40)
     answered: list[str] = []
@@ -183,7 +184,7 @@ def test_a_vanished_endpoint_ends_with_75_and_another_continues(tmp_path: Path) 
 
     first, second = FakeOpenAI(fault=answer), FakeOpenAI(fault=answer)
     first.start()
-    process = launch(tmp_path, engine="endpoint", endpoint_uri=first.endpoint_uri, num_in_flight=4)
+    process = launch(tmp_path, engine="endpoint", endpoint_uri=first.endpoint_uri, num_in_flight=4, **_IMPATIENT)
     while len(answered) < 50 and process.poll() is None:
         time.sleep(0.001)
     # Connections that are open go on being served; so both a busy and a closed server are met.
@@ -195,7 +196,7 @@ def test_a_vanished_endpoint_ends_with_75_and_another_continues(tmp_path: Path) 
     answered.clear()
     vanished.clear()
     second.start()
-    process = launch(tmp_path, engine="endpoint", endpoint_uri=second.endpoint_uri, num_in_flight=4)
+    process = launch(tmp_path, engine="endpoint", endpoint_uri=second.endpoint_uri, num_in_flight=4, **_IMPATIENT)
     _, said = process.communicate()
     second.stop()
     assert process.returncode == 0, said
@@ -203,6 +204,85 @@ def test_a_vanished_endpoint_ends_with_75_and_another_continues(tmp_path: Path) 
     # Three calls a query; those in flight when the server went were asked of both.
     assert len(before | set(answered)) == 120
     assert len(before & set(answered)) <= 4
+
+
+def _answer(content: str, finish_reason: str | None, usage: dict[str, int] | None) -> Answer:
+    choice = {"message": {"role": "assistant", "content": content}, "finish_reason": finish_reason}
+    return Answer(200, json.dumps({"choices": [choice], "usage": usage}).encode())
+
+
+def test_a_server_that_is_mended_is_asked_again_for_what_it_refused_and_for_nothing_else(tmp_path: Path) -> None:
+    write_inputs(tmp_path, num_queries=20)
+    bad = {"query 3 ", "query 11 "}
+    asked: list[str] = []
+
+    def answer(path: str, body: dict[str, object]) -> Answer | None:
+        text = json.dumps(body)
+        if path != "/v1/chat/completions":
+            return None
+        asked.append(text)
+        if any(query in text for query in bad):
+            return Answer(400, b'{"error": {"code": "content_filter", "message": "not about tides, please"}}')
+        return _answer("[1]", "eos_token", None)
+
+    server = FakeOpenAI(fault=answer)
+    server.start()
+    settings = {"engine": "endpoint", "endpoint_uri": server.endpoint_uri, "journal_uri": str(tmp_path / "journal")}
+    annotate(job_config(tmp_path, **settings))
+    quarantined = list(read_records(tmp_path / "annotations" / "quarantine.jsonl", Quarantined))
+    assert {record.query_id for record in quarantined} == {"q3", "q11"}
+    assert {(record.outcome, record.detail) for record in quarantined} == {
+        ("refused", "status 400, content_filter: not about tides, please")
+    }
+    metrics = read_manifest(str(tmp_path / "annotations")).metrics
+    assert (metrics["num_annotated"], metrics["calls_refused"], metrics["uncounted_calls"]) == (18, 2, 54)
+    assert metrics["unknown_finish_reasons"] == {}
+    ledger = json.loads((tmp_path / "annotations" / "logs" / "ledger.json").read_text())
+    assert (ledger["total"]["uncounted_calls"], ledger["used"]["uncounted_calls"]) == (54, 54)
+    assert ledger["total"]["is_lower_bound"]
+    assert {record["finish_reason"] for _, record in read_journal(str(tmp_path / "journal"))} == {"eos_token"}
+    bad.clear()
+    asked.clear()
+    annotate(job_config(tmp_path, "again", **settings))
+    server.stop()
+    assert read_manifest(str(tmp_path / "again")).metrics["num_annotated"] == 20
+    assert len(asked) == 6
+    assert all("query 3 " in text or "query 11 " in text for text in asked)
+
+
+def test_an_unknown_finish_reason_is_counted_and_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_inputs(tmp_path, num_queries=5)
+    server = FakeOpenAI(fault=lambda path, _: _answer("[1]", "wave", None) if "chat" in path else None)
+    server.start()
+    annotate(job_config(tmp_path, engine="endpoint", endpoint_uri=server.endpoint_uri))
+    server.stop()
+    assert read_manifest(str(tmp_path / "annotations")).metrics["unknown_finish_reasons"] == {"wave": 15}
+    assert capfd.readouterr().err.count("finish reason that is not known") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        (Answer(429, b'{"error": {"code": "insufficient_quota", "message": "no"}}'), 65, b"quota is used up"),
+        (Answer(503, b"loading"), 75, b"gave up after"),
+        (Answer(400, b'{"error": "prompt is bad"}'), 65, b"refused alike"),
+        (Answer(400, b'{"error": "unknown field seed"}'), 65, b"--endpoint-omit seed"),
+        (Answer(200, b"<html>Sign in</html>", {"Content-Type": "text/html"}), 65, b"'Sign in'; is --endpoint-uri"),
+    ],
+    ids=["quota", "busy", "all refused", "field", "page"],
+)
+def test_a_server_that_serves_nobody_ends_the_job_with_its_words(
+    tmp_path: Path, answer: Answer, code: int, message: bytes
+) -> None:
+    write_inputs(tmp_path, num_queries=20)
+    server = FakeOpenAI(fault=lambda path, _: answer if "chat" in path else None)
+    server.start()
+    process = launch(tmp_path, engine="endpoint", endpoint_uri=server.endpoint_uri, **_IMPATIENT)
+    _, said = process.communicate()
+    server.stop()
+    assert process.returncode == code, said
+    assert message in said
+    assert list(read_journal(str(tmp_path / "annotations.journal"))) == []
 
 
 def test_shards_and_runs_share_what_they_paid_for(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.annotate.driver import from_value, is_completed, to_value
+from components.annotate.engines.engine import Completion, Likelihood
 from components.shared import storage
 from components.shared.hashing import content_key
 from components.shared.journal import Journal, read_journal
@@ -127,26 +130,26 @@ def test_writers_at_once_have_files_of_their_own_and_read_all(tmp_path: Path) ->
     assert dict(read_journal(str(tmp_path))) == {"a": {"by": 1}, "b": {"by": 2}}
     with Journal(tmp_path) as later:
         assert {key: later.get(key) for key in later} == {"a": {"by": 1}, "b": {"by": 2}}
-    assert sorted(path.name for path in tmp_path.iterdir()) == [_FIRST, "calls-00001.jsonl", "calls-00002.jsonl"]
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == [_FIRST, "calls-00001.jsonl", "calls-00002.jsonl"]
 
 
 def test_many_records_are_found_in_little_memory(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        for number in range(20_000):
+        for number in range(6_000):
             journal.append(f"key-{number}", {"number": number})
-        assert len(journal) == 20_000
-        assert [journal.get(f"key-{number}") for number in range(20_000)] == [
-            {"number": number} for number in range(20_000)
+        assert len(journal) == 6_000
+        assert [journal.get(f"key-{number}") for number in range(6_000)] == [
+            {"number": number} for number in range(6_000)
         ]
-        assert journal.get("key-20000") is None
-        table = journal._places
-        assert (len(table._hashes) + len(table._values)) * 8 <= 48 * 20_000
+        assert journal.get("key-6000") is None
+        table = journal._table
+        assert (len(table._hashes) + len(table._values)) * 8 <= 48 * 6_000
     with Journal(tmp_path) as journal:
-        assert len(journal) == 20_000
+        assert len(journal) == 6_000
 
 
 def test_keys_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.shared.journal._hash", len)
+    monkeypatch.setattr("components.shared.journal._hash", lambda content: len(content))
     with Journal(tmp_path) as journal:
         for number in range(50):
             journal.append(f"key-{number}", {"number": number})
@@ -228,3 +231,70 @@ def test_what_a_kill_kept_from_the_bucket_goes_there_next_time(
     with Journal(uri) as journal:
         assert journal.get("a") == {"by": "killed"}
     assert dict(read_journal(uri)) == {"a": {"by": "killed"}}
+
+
+# As version 0.6 wrote it: finish reasons in our words, of which abort stood for every word that was unknown.
+_OLD = (
+    b'{"key":"c1","value":{"text":"[1]","finish_reason":"stop","prompt_tokens":20,"completion_tokens":3,'
+    b'"cached_tokens":5,"engine_seconds":0.5,"template":"relevance_selection","template_version":"paper.1@0f3a9c",'
+    b'"rung":"first","query_id":"q0","artifact":"a"}}\n'
+    b'{"key":"c2","value":{"text":"[2]","finish_reason":"abort","prompt_tokens":20,"completion_tokens":3,'
+    b'"cached_tokens":0,"engine_seconds":0.5,"template":"relevance_selection","template_version":"paper.1@0f3a9c",'
+    b'"rung":"first","query_id":"q0","artifact":"a"}}\n'
+    b'{"key":"l1","value":{"logprobs":[-1.5,-2.0],"prompt_tokens":9,"cached_tokens":0,"engine_seconds":0.1,'
+    b'"template":"query_likelihood","template_version":"likelihood.1@0f3a9c","rung":"first","query_id":"q0",'
+    b'"artifact":"a"}}\n'
+)
+
+
+def test_a_journal_of_the_version_before_is_read_and_its_unknown_ends_are_asked_again(tmp_path: Path) -> None:
+    (tmp_path / _FIRST).write_bytes(_OLD)
+    with Journal(tmp_path, accepts=is_completed) as journal:
+        assert from_value("c1", journal.get("c1") or {}) == Completion("c1", "[1]", "stop", 20, 3)
+        assert from_value("l1", journal.get("l1") or {}) == Likelihood("l1", (-1.5, -2.0), 9)
+        assert "c2" not in journal
+        assert len(journal) == 2
+        journal.append("c2", to_value(Completion("c2", "[2]", "eos_token", 20, 3)))
+        assert len(journal) == 3
+        # What was paid for is not forgotten.
+        assert [key for key, _ in journal.records()] == ["c1", "c2", "l1", "c2"]
+    with Journal(tmp_path, accepts=is_completed) as journal:
+        assert from_value("c2", journal.get("c2") or {}) == Completion("c2", "[2]", "eos_token", 20, 3)
+        assert len(journal) == 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"logprobs": [-1.0, math.nan]},
+        {"logprobs": [-math.inf]},
+        {"a": {"b": [1, {2, 3}]}},
+        {"a": b"bytes"},
+        {"a": 2**70},
+        {"a": {1: "number as name"}},
+        {"a": object()},
+        {"a": complex(1, 2)},
+    ],
+    ids=str,
+)
+def test_what_could_not_be_read_back_is_refused_on_its_way_in(tmp_path: Path, value: dict[str, Any]) -> None:
+    with Journal(tmp_path) as journal:
+        with pytest.raises(ValueError, match=r"journal: record 'k'\S* is .*could not be read back"):
+            journal.append("k", value)
+        assert "k" not in journal
+        journal.append("k", {"again": 1})
+    assert dict(read_journal(str(tmp_path))) == {"k": {"again": 1}}
+    assert (tmp_path / _FIRST).read_bytes().count(b"\n") == 1
+
+
+def test_halves_of_surrogate_pairs_are_repaired_and_counted(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append("a", {"text": "tide \ud83d", "parts": ("x", "\udc00")})
+        journal.append("b", {"text": "\U0001f30a"})
+        assert journal.num_repaired == 2
+        assert journal.get("a") == {"text": "tide ?", "parts": ["x", "?"]}
+        with pytest.raises(ValueError, match="is no text that can be written"):
+            journal.append("\ud83d", {})
+    with Journal(tmp_path) as journal:
+        assert journal.get("a") == {"text": "tide ?", "parts": ["x", "?"]}
+        assert journal.get("b") == {"text": "\U0001f30a"}
