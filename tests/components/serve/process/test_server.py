@@ -179,7 +179,7 @@ def test_serving_imports_neither_torch_nor_kfp(sources: Sources) -> None:
         "print(' '.join(sorted({name.split('.')[0] for name in sys.modules})))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3]
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[4]
     )
     imported = done.stdout.split()
     assert "onnxruntime" in imported
