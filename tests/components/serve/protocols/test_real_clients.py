@@ -198,7 +198,8 @@ def test_triton_reads_health_metadata_and_configuration(triton: Any, expected: A
         triton.infer("encoder-query", [tensor], parameters={"input_type": "passage"})
 
 
-# Bodies that kserve 0.21.0 writes (InferRequest.to_rest); it cannot be installed beside kfp, whose kubernetes it replaces.
+# What InferRequest.to_rest of kserve 0.21.0 writes. The package itself wants older versions of python-dateutil and
+# psutil than this environment has; installed in one of its own, its InferenceRESTClient was answered alike.
 KSERVE_JSON = b"""{"id": "8561ffde-000b-4064-87b7-7021926c6508", "model_name": "encoder", "inputs": [
     {"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": ["volcano", "a violin"]}]}"""
 KSERVE_HEAD = (
