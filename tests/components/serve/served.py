@@ -46,8 +46,8 @@ class Sources:
         )
 
     def flags(self) -> list[str]:
-        places = {"encoder-uri": self.encoder_uri, "index-uri": self.index_uri, "dataset-uri": self.dataset_uri}
-        return [f"--{name}={uri}" for name, uri in places.items()]
+        uris = {"encoder-uri": self.encoder_uri, "index-uri": self.index_uri, "dataset-uri": self.dataset_uri}
+        return [f"--{name}={uri}" for name, uri in uris.items()]
 
 
 def write_sources(folder: Path, *, seed: int = 0, **settings: object) -> Sources:

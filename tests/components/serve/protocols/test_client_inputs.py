@@ -1,4 +1,4 @@
-"""What clients really send: null fields, packed bodies, tensors in every form; each served rightly or refused by name."""
+"""What clients really send: null fields, packed bodies, tensors in every form; served rightly or refused by name."""
 
 import base64
 import gzip
