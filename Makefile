@@ -72,7 +72,8 @@ compile: $(VENV)/.demo ## the Kubeflow pipeline as YAML
 
 REGISTRY ?= retriever
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-COMPONENTS := prepare mine annotate train export index evaluate serve
+# A room with a __main__ is a component.
+COMPONENTS := $(notdir $(patsubst %/,%,$(dir $(wildcard components/*/__main__.py))))
 # vLLM compiles kernels when they are first used, so its image holds a C compiler.
 BASE_annotate := --build-arg BASE_IMAGE=python:3.11-bookworm
 

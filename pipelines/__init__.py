@@ -1,1 +1,1 @@
-"""The flow: as a Kubeflow pipeline (retriever.py), on this machine (local.py), and the commands of a person (cli.py)."""
+"""The flow as a table (flow.py), its runners (local.py, kubeflow.py), and the commands of a person (cli.py)."""

@@ -13,33 +13,32 @@ from typing import Annotated, Literal
 
 import orjson
 import tyro
-import yaml
 
 from components.annotate.cost.estimate import Throughput
 from components.annotate.cost.ledger import Prices
 from components.evaluate.summary import summary_table
 from components.prepare.config import DocsConfig
 from components.shared import log
-from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED
+from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
 from pipelines.doctor import checks
+from pipelines.flow import Settings
 from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
 from pipelines.search import as_json, readable
 from pipelines.search import search as ask
-from pipelines.settings import Settings, complete, read_settings
+from pipelines.settings import SettingsError, missing, read_settings
 
-_PARAMS = Path(__file__).parent / "params"
+PARAMS = Path(__file__).parent / "params"
 
 
-def demo(workdir: Path = Path(".retriever/demo"), params: Path = _PARAMS / "demo.yaml") -> int:
+def demo(workdir: Path = Path(".retriever/demo"), params: Path = PARAMS / "demo.yaml") -> int:
     """Trains and measures a retriever on the documentation of the Python packages installed here.
 
     Args:
         workdir: Where everything goes; a second run continues there, or does nothing.
         params: Parameter file.
     """
-    settings = read_settings(params)
     collection = workdir / "collection"
-    settings["prepare"]["collection_uri"] = str(collection)
+    settings = read_settings(params, [f"prepare.collection_uri={collection}"])
     collect = LocalStep("collect the documentation", "components.prepare.docs", DocsConfig(output_uri=str(collection)))
     return _run(settings, workdir, [collect])
 
@@ -47,7 +46,7 @@ def demo(workdir: Path = Path(".retriever/demo"), params: Path = _PARAMS / "demo
 def run(
     data: Path,
     workdir: Path = Path(".retriever/run"),
-    params: Path = _PARAMS / "laptop.yaml",
+    params: Path = PARAMS / "laptop.yaml",
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),  # noqa: A002
 ) -> int:
     """Trains and measures a retriever on your own corpus, with or without human qrels.
@@ -58,15 +57,14 @@ def run(
         params: Parameter file.
         set: One setting over the file's, such as --set mine.num_queries=200; may be repeated.
     """
-    settings = with_overrides(read_settings(params), set)
-    settings["prepare"]["collection_uri"] = str(data)
-    return _run(settings, workdir, [])
+    return _run(read_settings(params, [*set, f"prepare.collection_uri={data}"]), workdir, [])
 
 
 def compile_pipeline(
-    params: Path = _PARAMS / "msmarco.yaml",
+    params: Path = PARAMS / "msmarco.yaml",
     output: Path = Path("retriever.yaml"),
     profile: Literal["laptop", "gke-gpu", "gke-multi-gpu"] = "gke-gpu",
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),  # noqa: A002
 ) -> int:
     """Compiles the Kubeflow pipeline of a parameter file.
 
@@ -74,11 +72,13 @@ def compile_pipeline(
         params: Parameter file.
         output: Where the YAML goes.
         profile: Machines the tasks ask for, see pipelines/resources.py.
+        set: One setting over the file's, such as --set annotate.num_shards=4; may be repeated.
     """
+    settings = read_settings(params, set)
     # Imported here: kfp takes two seconds that no other command should pay.
-    from pipelines.retriever import compile_to
+    from pipelines.kubeflow import compile_to
 
-    compile_to(output, read_settings(params), profile)
+    compile_to(output, settings, profile)
     print(f"compiled {params} for {profile}: {output}")
     return EXIT_OK
 
@@ -121,7 +121,7 @@ def search(
 
 def estimate(
     workdir: Path,
-    params: Path = _PARAMS / "laptop.yaml",
+    params: Path = PARAMS / "laptop.yaml",
     data: Path | None = None,
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),  # noqa: A002
     sample: int = 200,
@@ -136,6 +136,9 @@ def estimate(
     fixed_dollars: float = 0.0,
 ) -> int:
     """Says what annotation will cost before anything is spent, and from where on it is cheaper than people.
+
+    Nothing is written into the work folder: where its pools are missing, or were made with other settings, they are
+    made in a cache.
 
     Args:
         workdir: Work folder; it must hold the pools, or --data must be given.
@@ -155,11 +158,7 @@ def estimate(
     """
     from pipelines import labels
 
-    settings = with_overrides(read_settings(params), set)
-    if data is not None:
-        settings["prepare"]["collection_uri"] = str(data)
-        steps = plan(settings, workdir)
-        run_steps(steps[: next(number for number, step in enumerate(steps) if step.component == "annotate")])
+    settings = read_settings(params, [*set, *([f"prepare.collection_uri={data}"] if data is not None else [])])
     prices = Prices(
         engine_hour=engine_hour_dollars,
         prompt_million=prompt_million_dollars,
@@ -170,9 +169,16 @@ def estimate(
     throughput = Throughput(
         prompt_tokens=prompt_tokens_per_second, completion_tokens=completion_tokens_per_second, num_engines=num_engines
     )
-    quote = labels.quote(
-        settings, workdir, sample=sample, prices=prices, throughput=throughput, fixed_dollars=fixed_dollars
-    )
+    with labels.pools_folder(settings, workdir, make=data is not None) as folder:
+        quote = labels.quote(
+            settings,
+            folder,
+            workdir,
+            sample=sample,
+            prices=prices,
+            throughput=throughput,
+            fixed_dollars=fixed_dollars,
+        )
     print("\n".join(labels.quote_lines(quote)))
     return EXIT_OK
 
@@ -215,7 +221,7 @@ def doctor() -> int:
     failed = 0
     for check in checks():
         print(
-            f"{'ok     ' if check.ok else 'MISSING'} {check.name:<26} {check.found}"
+            f"{'ok     ' if check.ok else 'MISSING'} {check.name:<26} {check.state}"
             + ("" if check.ok else f"  -> {check.remedy}")
         )
         failed += not check.ok and check.required
@@ -246,6 +252,10 @@ def main() -> None:
             remedy="mend what the step named and run the same command again; finished steps are kept",
         )
         code = error.code
+    except SettingsError as error:
+        for problem in error.problems:
+            log.error("a setting cannot work", problem=problem)
+        code = EXIT_USAGE
     except (ValueError, FileNotFoundError) as error:
         log.error("stopped", problem=str(error))
         code = EXIT_BAD_DATA
@@ -256,36 +266,23 @@ def main() -> None:
 
 
 def _run(settings: Settings, workdir: Path, first: list[LocalStep]) -> int:
+    if problems := missing(settings):
+        raise SettingsError(problems)
     steps = first + plan(settings, workdir)
     tally = run_steps(steps)
     evaluation = workdir / "evaluation"
     print(summary_table(orjson.loads((evaluation / "metrics.json").read_bytes())))
-    print(f"\n{_tally(tally)}")
+    print(f"\n{_summary(tally)}")
     print(f"report: {(evaluation / 'report.html').resolve()}")
     print(f"serve:  retriever serve --workdir {workdir}")
     return EXIT_OK
 
 
-def _tally(tally: Tally) -> str:
+def _summary(tally: Tally) -> str:
     if not tally.executed:
         return f"nothing to do: all {tally.skipped} steps were done already, with the same inputs, settings and code"
     peak = f"largest step {tally.peak_mebibytes:.0f} MiB" if tally.peak_mebibytes else ""
     return f"{tally.executed} steps executed, {tally.skipped} unchanged; {tally.seconds:.0f} s, {peak}"
-
-
-def with_overrides(settings: Settings, assignments: tuple[str, ...]) -> Settings:
-    """Settings with `section.setting=value` put over them; a value is read as YAML.
-
-    Raises:
-        ValueError: Naming the assignment that is not of this form, or whose section or setting is unknown.
-    """
-    for assignment in assignments:
-        place, equals, value = assignment.partition("=")
-        section, dot, name = place.partition(".")
-        if not equals or not dot:
-            raise ValueError(f"--set {assignment}: write section.setting=value, such as mine.num_queries=200")
-        settings = complete({**settings, section: {**settings.get(section, {}), name: yaml.safe_load(value)}})
-    return settings
 
 
 if __name__ == "__main__":

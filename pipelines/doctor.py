@@ -23,7 +23,7 @@ class Check:
 
     name: str
     ok: bool
-    found: str
+    state: str
     remedy: str = ""
     required: bool = True
 

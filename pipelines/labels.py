@@ -1,10 +1,12 @@
-"""What `retriever estimate`, `trace` and `quality` say of a work folder's annotations: before they are paid for, and after."""
+"""What `retriever estimate`, `trace` and `quality` say of a work folder's annotations, before and after paying."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ from components.shared.hashing import content_key
 from components.shared.journal import Journal, read_journal
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Annotation, Pool, read_records
+from pipelines.flow import Settings
+from pipelines.local import LocalStep, plan, run_steps
 from pipelines.packaged import resolve
-from pipelines.settings import Settings
 
 
 def annotation_folders(workdir: Path) -> list[Path]:
@@ -42,10 +45,10 @@ def annotation_folders(workdir: Path) -> list[Path]:
     Raises:
         ValueError: Where there are none.
     """
-    found = [path for path in sorted(workdir.glob("annotations*")) if (path / "manifest.json").exists()]
-    if not found:
+    folders = [path for path in sorted(workdir.glob("annotations*")) if (path / "manifest.json").exists()]
+    if not folders:
         raise ValueError(f"{workdir}: no finished annotations here; run `retriever run --workdir {workdir}` first")
-    return found
+    return folders
 
 
 def tell(workdir: Path, query_id: str) -> str:
@@ -71,10 +74,10 @@ def side_by_side(named: Sequence[str], dataset: Path, utility_labels: str, outpu
         ValueError: Where a name is missing.
     """
     annotations: dict[str, list[str]] = {}
-    for each in named:
-        name, equals, uris = each.partition("=")
+    for assignment in named:
+        name, equals, uris = assignment.partition("=")
         if not equals:
-            raise ValueError(f"--annotations {each}: write name=folder, or name=folder,folder for shards")
+            raise ValueError(f"--annotations {assignment}: write name=folder, or name=folder,folder for shards")
         annotations[name] = uris.split(",")
     golds = _golds(Dataset(open_artifact(str(dataset))), utility_labels)
     measured = compare(annotations, golds, output, title=" and ".join(annotations))
@@ -84,8 +87,8 @@ def side_by_side(named: Sequence[str], dataset: Path, utility_labels: str, outpu
 def quality_lines(annotators: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Agreement with people as lines of a table."""
     yield f"{'annotator':<20} {'level':<9} {'people':<15} {'precision':<24} {'recall':<24} {'number':<22} kappa"
-    for its in annotators:
-        for level, values in its["levels"].items():
+    for annotator in annotators:
+        for level, values in annotator["levels"].items():
             for gold, against in values["against"].items():
                 cells = [
                     with_interval(against["precision"]),
@@ -93,14 +96,47 @@ def quality_lines(annotators: Sequence[dict[str, Any]]) -> Iterator[str]:
                     with_interval(values["num_selected"], 2),
                 ]
                 kappa = with_interval(against["kappa"], 2)
-                yield f"{its['name']:<20} {level:<9} {gold:<15} {cells[0]:<24} {cells[1]:<24} {cells[2]:<22} {kappa}"
-        yield f"{'':<20} {its['num_queries'] - its['num_quarantined']} of {its['num_queries']} queries have labels"
+                yield (
+                    f"{annotator['name']:<20} {level:<9} {gold:<15} {cells[0]:<24} {cells[1]:<24} {cells[2]:<22} "
+                    f"{kappa}"
+                )
+        yield (
+            f"{'':<20} {annotator['num_queries'] - annotator['num_quarantined']} of {annotator['num_queries']} "
+            "queries have labels"
+        )
+
+
+@contextmanager
+def pools_folder(settings: Settings, workdir: Path, *, make: bool) -> Iterator[Path]:
+    """A folder with the pools and dataset that these settings would annotate; the work folder where it holds them.
+
+    With `make` they are made where they are missing or of other settings, in a folder that goes away with the block.
+    """
+    if not make or all(step.is_unchanged for step in _before_annotate(settings, workdir)):
+        yield workdir
+        return
+    cache = Path.home() / ".cache" / "retriever"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="estimate-") as folder:
+        run_steps(_before_annotate(settings, Path(folder)))
+        yield Path(folder)
+
+
+def _before_annotate(settings: Settings, workdir: Path) -> list[LocalStep]:
+    return list(takewhile(lambda step: step.component != "annotate", plan(settings, workdir)))
 
 
 def quote(
-    settings: Settings, workdir: Path, *, sample: int, prices: Prices, throughput: Throughput, fixed_dollars: float
+    settings: Settings,
+    made: Path,
+    workdir: Path,
+    *,
+    sample: int,
+    prices: Prices,
+    throughput: Throughput,
+    fixed_dollars: float,
 ) -> Quote:
-    """What annotating the pools of a work folder with these settings will cost; what its journal holds costs nothing.
+    """What annotating the pools in `made` will cost; calls that the work folder's journal holds cost nothing.
 
     Assumptions are measured on earlier annotations of the same method in the work folder, where there are any.
 
@@ -108,7 +144,7 @@ def quote(
         ValueError: Where the pools are not made yet, or the tokenizer cannot be found.
     """
     config = AnnotateConfig(**{**settings["annotate"], "dataset_uri": "", "pools_uri": "", "output_uri": ""})
-    pools = list(read_records(open_artifact(str(workdir / "pools")) / "pools.jsonl", Pool))
+    pools = list(read_records(open_artifact(str(made / "pools")) / "pools.jsonl", Pool))
     llm_uri = resolve(config.llm_uri)
     # Drawn by hash: the first pools of a collection may be of one kind.
     sampled = sorted(pools, key=lambda pool: content_key("estimate", pool.query_id))[:sample]
@@ -116,7 +152,7 @@ def quote(
         return estimate(
             sampled,
             len(pools),
-            Dataset(open_artifact(str(workdir / "dataset"))),
+            Dataset(open_artifact(str(made / "dataset"))),
             config,
             open_tokenizer(llm_uri),
             prices=prices,
@@ -127,31 +163,34 @@ def quote(
         )
 
 
-def quote_lines(its: Quote) -> Iterator[str]:
+def quote_lines(quoted: Quote) -> Iterator[str]:
     """The quote for a person."""
-    found = its.as_dict()
-    yield f"{its.ledger.num_queries:,} queries, {its.ledger.num_pairs:,} passages to judge; counted on {its.num_sampled:,} queries"
+    facts = quoted.as_dict()
+    yield (
+        f"{quoted.ledger.num_queries:,} queries, {quoted.ledger.num_pairs:,} passages to judge; counted on "
+        f"{quoted.num_sampled:,} queries"
+    )
     yield f"{'':<22}{'calls':>12}{'prompt tokens':>16}{'cacheable':>14}{'completion tokens':>19}{'cost':>14}"
-    for name, row in [*found["templates"].items(), ("together", found["total"])]:
+    for name, row in [*facts["templates"].items(), ("together", facts["total"])]:
         counts = (
             f"{row['calls']:>12,}{row['prompt_tokens']:>16,}{row['cached_tokens']:>14,}{row['completion_tokens']:>19,}"
         )
         yield f"{name:<22}{counts}{dollars(row['dollars']):>14}"
-    if its.num_paid:
-        yield f"{its.num_paid:,} more calls are in the journal already and cost nothing"
-    total, people = found["total"], found["human"]
+    if quoted.num_paid:
+        yield f"{quoted.num_paid:,} more calls are in the journal already and cost nothing"
+    total, people = facts["total"], facts["human"]
     by_pairs = f"{dollars(total['dollars_per_million_pairs'])} per million pairs"
     yield f"{dollars(total['dollars_per_thousand_queries'])} per 1,000 queries, {by_pairs}"
-    if its.hours:
-        yield f"time:   {its.hours:,.2f} hours on {its.throughput.num_engines} engine(s)"
+    if quoted.hours:
+        yield f"time:   {quoted.hours:,.2f} hours on {quoted.throughput.num_engines} engine(s)"
     yield f"people: {dollars(people['dollars'])} for the same labels{_times(people['times_as_dear'])}"
     if people["break_even_labels"] is not None:
         yield f"the LLM's price would buy {people['break_even_labels']:,.0f} human labels"
     if people["break_even_queries"] is not None:
         fixed = dollars(people["fixed_dollars"])
         yield f"cheaper than people from {people['break_even_queries']:,.0f} queries on, with {fixed} spent beforehand"
-    if found["templates"].keys() & {"relevance_selection", "answer"}:
-        assumed = its.assumptions
+    if facts["templates"].keys() & {"relevance_selection", "answer"}:
+        assumed = quoted.assumptions
         shares = f"{assumed.relevant_share:.0%} selected as relevant, {assumed.useful_share:.0%} of these as useful"
         yield f"taken as given: {shares}, answers of {assumed.answer_words} words, every completion parses at once"
 
@@ -165,8 +204,14 @@ def _paid(journal_uri: str, llm_uri: str) -> Iterator[Paid | None]:
     if not storage.exists(journal_uri):
         yield None
         return
-    with Journal(journal_uri) as journal:
-        yield Paid(journal, journal_model(model_name(llm_uri), llm_uri))
+    with tempfile.TemporaryDirectory(prefix="retriever-journal-") as scratch:
+        # A copy, because opening a journal merges its files and takes one to write to; here it is only asked.
+        if storage.is_remote(journal_uri):
+            storage.fetch(journal_uri, Path(scratch))
+        else:
+            shutil.copytree(journal_uri, scratch, dirs_exist_ok=True)
+        with Journal(scratch) as journal:
+            yield Paid(journal, journal_model(model_name(llm_uri), llm_uri))
 
 
 def _measured(workdir: Path, method: str) -> Assumptions | None:

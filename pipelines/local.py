@@ -12,15 +12,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from components.shared import log
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, PARENT_VARIABLE
-from components.shared.manifest import Config, compute_identity, input_digests, is_finished
-from pipelines.packaged import resolve
-from pipelines.settings import SECTIONS, Settings
+from components.shared.manifest import compute_identity, input_digests, is_finished
+from components.shared.roles import SECTIONS_VARIABLE, sections_value
+from pipelines import flow
+from pipelines.flow import Settings
+from pipelines.settings import resolved
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,24 @@ class LocalStep:
 
     name: str
     module: str
-    config: Config
+    config: Any
+    sections: str = ""
+    """Value of SECTIONS_VARIABLE for the job, so that an error can say what to type."""
 
     @property
     def component(self) -> str:
-        """The room whose code decides the step's identity."""
-        return self.module.split(".")[1]
+        """What the step's code is found by, see identity.py."""
+        return self.module.removeprefix("components.")
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether its artifact is there, made from the same inputs, settings and code.
+
+        Raises:
+            ValueError: Where it is, but a file of it was cut or edited.
+        """
+        identity = compute_identity(self.component, self.config, input_digests(self.config))
+        return is_finished(self.config.output_uri, identity)
 
 
 class StepError(Exception):
@@ -56,52 +70,40 @@ class Tally:
 
 
 def plan(settings: Settings, workdir: Path) -> list[LocalStep]:
-    """The steps of the flow in order; artifacts are folders of the work folder, named as in `pipelines/retriever.py`."""
+    """The steps of a run in order, as flow.py has them; artifacts are folders of the work folder.
 
-    def at(name: str) -> str:
-        return str(workdir / name)
-
-    def step(name: str, room: str, section: str, **places: str | int) -> LocalStep:
-        return LocalStep(name, f"components.{room}", SECTIONS[section](**{**settings[section], **places}))
-
-    base_uri, num_shards = resolve(settings["base"]["checkpoint_uri"]), settings["annotate"]["num_shards"]
-    dataset = {"dataset_uri": at("dataset")}
-    base = {"encoder_uri": at("base-encoder"), "index_uri": at("base-index")}
-    trained = {"encoder_uri": at("encoder"), "index_uri": at("index")}
-    compared = {f"base_{name}": uri for name, uri in base.items()} | trained
-    llm = {
-        "llm_uri": resolve(settings["annotate"]["llm_uri"]),
-        "journal_uri": settings["annotate"]["journal_uri"] or at("journal"),
-    }
-    shards = [at("annotations" if num_shards == 1 else f"annotations-{shard}") for shard in range(num_shards)]
-    annotations = {"annotations_uri": ",".join(shards)}
+    Raises:
+        SettingsError: Where a packaged model is not installed.
+    """
+    settings = resolved(settings)
     return [
-        step("prepare", "prepare", "prepare", output_uri=at("dataset")),
-        step("export (base)", "export", "base", **dataset, checkpoint_uri=base_uri, output_uri=base["encoder_uri"]),
-        step(
-            "index (base)", "index", "index", **dataset, encoder_uri=base["encoder_uri"], output_uri=base["index_uri"]
-        ),
-        step("mine", "mine", "mine", **dataset, **base, output_uri=at("pools")),
-        *(
-            step(
-                f"annotate {shard + 1}/{num_shards}",
-                "annotate",
-                "annotate",
-                **dataset,
-                **llm,
-                pools_uri=at("pools"),
-                shard=shard,
-                output_uri=uri,
-            )
-            for shard, uri in enumerate(shards)
-        ),
-        step("train", "train", "train", **dataset, **annotations, base_uri=base_uri, output_uri=at("checkpoint")),
-        step(
-            "export", "export", "export", **dataset, checkpoint_uri=at("checkpoint"), output_uri=trained["encoder_uri"]
-        ),
-        step("index", "index", "index", **dataset, encoder_uri=trained["encoder_uri"], output_uri=trained["index_uri"]),
-        step("evaluate", "evaluate", "evaluate", **dataset, **compared, **annotations, output_uri=at("evaluation")),
+        _step(task, settings, workdir, shard)
+        for task in flow.taking_part(settings)
+        for shard in range(flow.num_shards(task, settings))
     ]
+
+
+def _step(task: flow.Task, settings: Settings, workdir: Path, shard: int) -> LocalStep:
+    made = {name: ",".join(_folders(maker, settings, workdir)) for name, maker in flow.sources(task, settings).items()}
+    config = flow.make_config(
+        task, settings, inputs=made, output_uri=_folders(task, settings, workdir)[shard], shard=shard
+    )
+    durable = {name: str(workdir / folder) for name, folder in task.places.items() if not getattr(config, name)}
+    count = flow.num_shards(task, settings)
+    name = f"{task.name} {shard + 1}/{count}" if count > 1 else task.name
+    return LocalStep(
+        name,
+        f"components.{task.component}",
+        replace(config, **durable),
+        sections=sections_value(flow.owners(task), task.sections[-1]),
+    )
+
+
+def _folders(task: flow.Task, settings: Settings, workdir: Path) -> list[str]:
+    """Where the artifacts of a row lie: one folder, or one a shard."""
+    count = flow.num_shards(task, settings)
+    names = [task.makes] if count == 1 else [f"{task.makes}-{shard}" for shard in range(count)]
+    return [str(workdir / name) for name in names]
 
 
 def run_steps(steps: Sequence[LocalStep]) -> Tally:
@@ -134,9 +136,7 @@ def flags(config: Any) -> list[str]:  # noqa: ANN401 any config dataclass
 
 def _unchanged(step: LocalStep) -> bool:
     try:
-        return is_finished(
-            step.config.output_uri, compute_identity(step.component, step.config, input_digests(step.config))
-        )
+        return step.is_unchanged
     except ValueError as error:
         log.error(f"{step.name}: an artifact is damaged", problem=str(error))
         raise StepError(step.name, EXIT_BAD_DATA) from error
@@ -147,6 +147,7 @@ def _run(step: LocalStep) -> tuple[float, float]:
     environment = {
         **os.environ,
         PARENT_VARIABLE: str(os.getpid()),
+        **({SECTIONS_VARIABLE: step.sections} if step.sections else {}),
         "RETRIEVER_LOG": os.environ.get("RETRIEVER_LOG", _log_kind()),
     }
     # A process group of its own: Ctrl-C is ours to hand on, as SIGTERM, which ends a process that is still importing

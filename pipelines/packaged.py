@@ -51,17 +51,27 @@ def _find(package: str, name: str, sha256: str) -> Path:
     return path
 
 
-_PACKAGED = {"packaged:all-MiniLM-L6-v2": find_encoder, "packaged:SmolLM2-135M-Instruct": find_llm}
+PACKAGED_SCHEME = "packaged:"
+_PACKAGED = {
+    f"{PACKAGED_SCHEME}all-MiniLM-L6-v2": find_encoder,
+    f"{PACKAGED_SCHEME}SmolLM2-135M-Instruct": find_llm,
+}
+
+
+def packaged_problem(uri: str) -> str:
+    """What is wrong with a `packaged:<name>` address before any file is looked at; empty where it is known."""
+    return "" if uri in _PACKAGED else f"no such packaged model; known are {', '.join(_PACKAGED)}"
 
 
 def resolve(uri: str) -> str:
-    """The path of a `packaged:<name>` URI; every other URI as it is.
+    """The path of a `packaged:<name>` address; every other address as it is.
 
     Raises:
-        ValueError: Where no package of that name is known.
+        ValueError: Where no package of that name is known, or its file is not the publisher's.
+        FileNotFoundError: Where the package is not installed.
     """
-    if not uri.startswith("packaged:"):
+    if not uri.startswith(PACKAGED_SCHEME):
         return uri
-    if uri not in _PACKAGED:
-        raise ValueError(f"{uri}: no such packaged model; known are {', '.join(_PACKAGED)}")
+    if problem := packaged_problem(uri):
+        raise ValueError(f"{uri}: {problem}")
     return str(_PACKAGED[uri]())

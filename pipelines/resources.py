@@ -1,21 +1,25 @@
-"""Where each task runs: cores, memory, GPU, retries, caching; kept apart from what flows (retriever.py).
+"""Where each task runs: cores, memory, GPU, retries, caching; kept apart from what flows (flow.py).
 
 Everything here is a constant of a profile, never a pipeline parameter: inside a loop KFP compiles a parameter in a
-resource setting to an input that nobody fills, without an error.
+resource setting to an input that nobody fills, without an error. A row is a component; all tasks that run it are placed
+alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from kfp import dsl, kubernetes
+if TYPE_CHECKING:
+    from kfp import dsl
 
 # What a GPU node pool of GKE calls itself, and the taint it carries.
 _GPU_SELECTOR, _GPU_TAINT, _GPU_RESOURCE = "cloud.google.com/gke-accelerator", "nvidia.com/gpu", "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Resources:
     """What one task asks of the cluster."""
 
     cpu: str
@@ -28,7 +32,7 @@ class Place:
     num_gpus: int = 1
     """Accelerators of one pod; train runs a process on each."""
     shared_memory: str = "2Gi"
-    """/dev/shm of a GPU task; the container's own 64 MiB end data loaders and vLLM with a bus error."""
+    """Size of /dev/shm of a GPU task; the container's own 64 MiB end data loaders and vLLM with a bus error."""
     num_retries: int = 2
     """Retries after a failure. A lost node is not one of them: long tasks keep their state in journal_uri and
     state_uri."""
@@ -39,10 +43,10 @@ class Place:
     digest."""
 
 
-_SMALL = Place(cpu="1", memory="2Gi", num_retries=1)
-_LAPTOP = Place(cpu="2", memory="4Gi", num_retries=1)
-_CPU = Place(cpu="8", memory="32Gi")
-_GPU = Place(cpu="8", memory="48Gi", gpu="nvidia-l4", shared_memory="8Gi", evictable=False)
+_SMALL = Resources(cpu="1", memory="2Gi", num_retries=1)
+_LAPTOP = Resources(cpu="2", memory="4Gi", num_retries=1)
+_CPU = Resources(cpu="8", memory="32Gi")
+_GPU = Resources(cpu="8", memory="48Gi", gpu="nvidia-l4", shared_memory="8Gi", evictable=False)
 _ONE_GPU_A_TASK = {
     "prepare": _CPU,
     "export": _CPU,
@@ -53,7 +57,7 @@ _ONE_GPU_A_TASK = {
     "evaluate": _CPU,
 }
 
-PROFILES: dict[str, dict[str, Place]] = {
+PROFILES: dict[str, Mapping[str, Resources]] = {
     "laptop": {
         "prepare": _SMALL,
         "export": _LAPTOP,
@@ -72,28 +76,37 @@ PROFILES: dict[str, dict[str, Place]] = {
 }
 
 
-def place(task: dsl.PipelineTask, component: str, profile: str, title: str) -> dsl.PipelineTask:
-    """The task with its title, and the resources, retries and caching of its component in the profile.
+def profile_of(name: str) -> Mapping[str, Resources]:
+    """The rows of a profile.
 
     Raises:
         ValueError: Where there is no such profile.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"no profile {profile!r}; known are {', '.join(PROFILES)}")
-    its = PROFILES[profile][component]
-    task.set_display_name(title)
-    task.set_cpu_request(its.cpu).set_cpu_limit(its.cpu).set_memory_request(its.memory).set_memory_limit(its.memory)
-    task.set_caching_options(its.cached)
-    task.set_retry(its.num_retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
-    if its.gpu:
-        _use_gpu(task, its)
-    if not its.evictable:
+    if name not in PROFILES:
+        raise ValueError(f"no profile {name!r}; known are {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def place(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
+    """The Kubeflow task with its resources, retries and caching."""
+    # Imported here: kfp takes two seconds, and a look at the table should cost nothing.
+    from kfp import kubernetes
+
+    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
+    task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    task.set_caching_options(resources.cached)
+    task.set_retry(resources.num_retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
+    if resources.gpu:
+        _use_gpu(task, resources)
+    if not resources.evictable:
         kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
     return task
 
 
-def _use_gpu(task: dsl.PipelineTask, its: Place) -> None:
-    task.set_accelerator_type(_GPU_RESOURCE).set_accelerator_limit(its.num_gpus)
-    kubernetes.add_node_selector(task, _GPU_SELECTOR, its.gpu)
+def _use_gpu(task: dsl.PipelineTask, resources: Resources) -> None:
+    from kfp import kubernetes
+
+    task.set_accelerator_type(_GPU_RESOURCE).set_accelerator_limit(resources.num_gpus)
+    kubernetes.add_node_selector(task, _GPU_SELECTOR, resources.gpu)
     kubernetes.add_toleration(task, key=_GPU_TAINT, operator="Exists", effect="NoSchedule")
-    kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=its.shared_memory)
+    kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)

@@ -1,132 +1,273 @@
-"""The parameter files `pipelines/params/*.yaml`: section -> settings, checked against the configs of the components.
+"""A parameter file -> checked settings for the whole flow, before anything runs or is compiled.
 
-A section is a task of the flow: prepare, base (export of the base model), mine, annotate, train, export (of the trained
-model), index, evaluate. Its settings are the fields of that component's config that the flow does not fill itself.
+Every problem is named at once: a section or setting that is unknown, a value of a wrong type, a config that refuses its
+values, two sections that contradict each other. So a typo in a curriculum costs a second and not a GPU day.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from components.annotate.config import AnnotateConfig
-from components.evaluate.config import EvaluateConfig
-from components.export.config import ExportConfig
-from components.index.config import IndexConfig
-from components.mine.config import MineConfig
-from components.prepare.config import PrepareConfig
-from components.train.config import TrainConfig
+from components.shared import sentence_transformers
+from pipelines import flow
+from pipelines.flow import SECTIONS, Settings
+from pipelines.packaged import PACKAGED_SCHEME, packaged_problem, resolve
 
-Settings = dict[str, dict[str, Any]]
-
-SECTIONS: dict[str, type[Any]] = {
-    "prepare": PrepareConfig,
-    "base": ExportConfig,
-    "mine": MineConfig,
-    "annotate": AnnotateConfig,
-    "train": TrainConfig,
-    "export": ExportConfig,
-    "index": IndexConfig,
-    "evaluate": EvaluateConfig,
-}
-# The places that a person names; all others are filled by the flow. train starts from base.checkpoint_uri.
-_PLACES = {
-    "prepare": {"collection_uri"},
-    "base": {"checkpoint_uri"},
-    "mine": {"cache_uri"},
-    "annotate": {"llm_uri", "endpoint_uri", "journal_uri", "utility_labels_uri", "previous_uri"},
-    "train": {"state_uri"},
-}
-# Where a task stands among its like, and what it makes: the flow says so, not a person.
-_OF_FLOW = {"annotate": {"shard"}, "index": {"product", "shard", "num_shards"}}
-# A checkpoint of train brings its own pooling, prefixes and lengths.
-_OF_CHECKPOINT = {"pooling", "normalise", "query_prefix", "passage_prefix", "query_tokens", "passage_tokens"}
+# Names of earlier versions, and what to write now.
+_RENAMED = {"base": "encoder (checkpoint, pooling, prefixes and lengths) and export (everything else)"}
+# Key of a parameter file that names another one, whose values hold where this one says nothing.
+_EXTENDS = "extends"
+# A unit vector's scores lie between -1 and 1; above this temperature a softmax over them is flat and teaches nothing.
+_LARGEST_UNIT_TEMPERATURE = 0.5
 
 
-def read_settings(path: Path) -> Settings:
-    """The settings of a parameter file, defaults filled in.
+class SettingsError(ValueError):
+    """Settings that cannot work; one line a problem."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+def read_settings(path: Path, assignments: Sequence[str] = ()) -> Settings:
+    """The settings of a parameter file with `section.setting=value` put over them, complete and checked.
 
     Raises:
-        ValueError: Naming the file and the section or setting that is unknown, missing or of a wrong type.
+        SettingsError: Naming every problem of the file and of the assignments.
     """
+    return complete(_read(path, ()), assignments, where=str(path))
+
+
+def _read(path: Path, readers: tuple[Path, ...]) -> object:
+    """What a file says, over what the file that it extends says; such a file is named relative to its reader."""
+    if path in readers:
+        raise SettingsError([f"{path}: extends itself by way of {', '.join(map(str, readers))}"])
     try:
-        values = yaml.safe_load(path.read_text())
-        return complete(values or {})
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
+    except FileNotFoundError as error:
+        raise SettingsError([f"{path}: no such parameter file; `pipelines/params` holds some to start from"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{path}: not YAML ({' '.join(str(error).split())})"]) from error
+    if not isinstance(values, dict) or _EXTENDS not in values:
+        return values
+    below = _read(path.parent / str(values.pop(_EXTENDS)), (*readers, path))
+    return _put_over(below, values) if isinstance(below, dict) else below
 
 
-def complete(values: Mapping[str, Any]) -> Settings:
-    """All settings of all sections, those not given by their defaults; places without a default are empty.
+def _put_over(below: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for section, chosen in values.items():
+        known = merged.get(section)
+        merged[section] = {**known, **chosen} if isinstance(known, dict) and isinstance(chosen, dict) else chosen
+    return merged
+
+
+def complete(values: object, assignments: Sequence[str] = (), *, where: str = "") -> Settings:
+    """All settings of all sections, those not given by their defaults; a required one without a value is empty.
 
     Raises:
-        ValueError: Naming the section or setting that is unknown or of a wrong type, and the nearest known name.
+        SettingsError: Naming every problem.
     """
+    problems: list[str] = []
+    settings = flow.defaults()
+    prefix = f"{where}: " if where else ""
+    problems += [f"{prefix}{problem}" for problem in _fill(settings, values)]
+    for assignment in assignments:
+        problems += [f"--set {assignment}: {problem}" for problem in _assign(settings, assignment)]
+    known = {problem.partition(": ")[2].split(" ")[0] for problem in problems}
+    problems += [problem for problem in _refused(settings) if problem.split(" ")[0] not in known]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def missing(settings: Settings) -> list[str]:
+    """One line for every setting that a run needs and that is empty."""
+    lines = []
+    for required in dict.fromkeys(flow.required(settings)):
+        section, name = required.split(".")
+        if not settings[section][name]:
+            lines.append(f"{required} is not set; a run needs it (--set {required}=...)")
+    return lines
+
+
+def resolved(settings: Settings) -> Settings:
+    """The settings with `packaged:` addresses replaced by the files on this machine.
+
+    Raises:
+        SettingsError: Where a package is not installed, or its file is not the publisher's.
+    """
+    problems: list[str] = []
+    replaced: Settings = {section: dict(chosen) for section, chosen in settings.items()}
+    for section, name, value in _packaged(settings):
+        try:
+            replaced[section][name] = resolve(value)
+        except (ValueError, FileNotFoundError) as error:
+            problems.append(f"{section}.{name} {value}: {error}")
+    if problems:
+        raise SettingsError(problems)
+    return replaced
+
+
+def only_here(settings: Settings) -> list[str]:
+    """One line for every address that only this machine can resolve, with what to write instead."""
+    return [
+        f"{section}.{name} {value}: a file of a package on this machine, which no container has; name a model on the "
+        "hub, or a folder "
+        f"in a bucket (--set {section}.{name}=...)"
+        for section, name, value in _packaged(settings)
+    ]
+
+
+def _packaged(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    for section, chosen in settings.items():
+        for name, value in chosen.items():
+            if isinstance(value, str) and value.startswith(PACKAGED_SCHEME):
+                yield section, name, value
+
+
+def _fill(settings: Settings, values: object) -> Iterator[str]:
+    """Puts a file's values over the defaults; yields what is wrong with them."""
     if not isinstance(values, Mapping):
-        raise ValueError(
-            f"a mapping of sections is wanted, found {type(values).__name__}; known are {', '.join(SECTIONS)}"
-        )
-    _refuse_unknown(values, SECTIONS, "section")
-    return {section: _complete_section(section, values.get(section) or {}) for section in SECTIONS}
+        yield f"a mapping of sections is wanted, found {type(values).__name__}; known are {', '.join(SECTIONS)}"
+        return
+    for section, given in values.items():
+        if problem := _unknown(str(section), SECTIONS, "section"):
+            yield problem
+        elif given is not None and not isinstance(given, Mapping):
+            yield f"section {section}: a mapping of settings is wanted, found {given!r}"
+        else:
+            for name, value in (given or {}).items():
+                yield from _put(settings, str(section), str(name), value)
 
 
-def _complete_section(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
-        raise ValueError(f"section {section}: a mapping of settings is wanted, found {given!r}")
-    known = _defaults(section)
-    _refuse_unknown(given, known, f"setting in section {section}:")
-    types = get_type_hints(SECTIONS[section])
-    return {name: _typed(f"{section}.{name}", given.get(name, default), types[name]) for name, default in known.items()}
+def _assign(settings: Settings, assignment: str) -> Iterator[str]:
+    name, equals, value = assignment.partition("=")
+    section, dot, setting = name.partition(".")
+    if not equals or not dot:
+        yield "write section.setting=value, such as mine.num_queries=200"
+    elif problem := _unknown(section, SECTIONS, "section"):
+        yield problem
+    else:
+        try:
+            loaded = yaml.safe_load(value)
+        except yaml.YAMLError:
+            loaded = value
+        yield from _put(settings, section, setting, "" if loaded is None else loaded)
 
 
-def _defaults(section: str) -> dict[str, Any]:
-    wanted = {}
-    for field in dataclasses.fields(SECTIONS[section]):
-        place = field.name.endswith("_uri")
-        shown = (
-            field.name in _PLACES.get(section, set())
-            if place
-            else section != "export" or field.name not in _OF_CHECKPOINT
-        )
-        if shown and field.name not in _OF_FLOW.get(section, set()):
-            wanted[field.name] = "" if field.default is dataclasses.MISSING else field.default
-    return wanted
+def _put(settings: Settings, section: str, name: str, value: object) -> Iterator[str]:
+    if problem := _unknown(name, settings[section], f"setting in section {section}:"):
+        yield problem
+        return
+    try:
+        settings[section][name] = _typed(section, name, value)
+    except ValueError as error:
+        yield f"{section}.{name} {error}"
 
 
-def _refuse_unknown(names: Iterable[str], known: Iterable[str], what: str) -> None:
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            raise ValueError(f"unknown {what} {name}; {remedy}")
+def _unknown(name: str, known: Iterable[str], what: str) -> str:
+    if name in known:
+        return ""
+    if what == "section" and name in _RENAMED:
+        return f"section {name} is now {_RENAMED[name]}"
+    near = difflib.get_close_matches(name, known, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"unknown {what} {name}; {remedy}"
 
 
-def _typed(where: str, value: object, wanted: type[Any]) -> object:
-    if where == "train.curriculum":
+def _typed(section: str, name: str, value: object) -> object:
+    """The value as its config field wants it; what YAML reads otherwise than people mean it is put right.
+
+    Raises:
+        ValueError: The value and what is wrong with it.
+    """
+    wanted = get_type_hints(SECTIONS[section])[name]
+    if name == "curriculum":
         # On one line: KFP writes defaults into a comment of the compiled file, where a second line breaks the file.
-        return json.dumps(yaml.safe_load(value) if isinstance(value, str) else value)
+        return " ".join(value.split()) if isinstance(value, str) and "\n" not in value.strip() else _one_line(value)
     if get_origin(wanted) is Literal:
         # YAML reads a bare yes or no as a truth value.
         value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
         if value not in get_args(wanted):
-            raise ValueError(f"{where}: {value!r} is none of {', '.join(get_args(wanted))}")
+            raise ValueError(f"{value!r}: is none of {', '.join(get_args(wanted))}")
         return value
     if wanted is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         # YAML reads 3e-5 (without a point) as text.
-        return _number(where, value)
+        return _number(value)
     if type(value) is not wanted:
-        raise ValueError(f"{where}: {value!r} is not of type {wanted.__name__}")
+        raise ValueError(f"{value!r}: is not of type {wanted.__name__}")
     return value
 
 
-def _number(where: str, value: float | str) -> float:
+def _one_line(stages: object) -> str:
+    if not isinstance(stages, str):
+        return json.dumps(stages)
+    try:
+        return json.dumps(yaml.safe_load(stages))
+    except yaml.YAMLError as error:
+        raise ValueError(f"is not YAML ({' '.join(str(error).split())})") from error
+
+
+def _number(value: float | str) -> float:
     try:
         return float(value)
     except ValueError as error:
-        raise ValueError(f"{where}: {value!r} is not a number") from error
+        raise ValueError(f"{value!r}: is not a number") from error
+
+
+def _refused(settings: Settings) -> list[str]:
+    """What the configs of all tasks, and two sections together, say against the settings; every line once."""
+    lines: dict[str, None] = {}
+    for task in flow.taking_part(settings):
+        inputs = dict.fromkeys(flow.sources(task, settings), "given")
+        try:
+            flow.make_config(task, settings, inputs=inputs, output_uri="given")
+        except ValueError as error:
+            lines |= dict.fromkeys(_with_section(line, task) for line in str(error).splitlines())
+    lines |= dict.fromkeys(_contradictions(settings))
+    return list(lines)
+
+
+def _with_section(line: str, task: flow.Task) -> str:
+    """A config's line, which begins with the field's name, with the section before it."""
+    name = line.split(" ")[0].split(":")[0]
+    section = flow.owners(task).get(name, task.sections[-1])
+    return f"{section}.{line}"
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    for section, name, value in _packaged(settings):
+        if problem := packaged_problem(value):
+            yield f"{section}.{name} {value}: {problem}"
+    temperature = settings["train"]["loss_temperature"]
+    if (
+        isinstance(temperature, int | float)
+        and temperature >= _LARGEST_UNIT_TEMPERATURE
+        and _makes_unit_vectors(settings)
+    ):
+        yield (
+            f"train.loss_temperature {temperature}: the encoder makes unit vectors, whose scores lie between -1 and "
+            "1 and teach nothing "
+            "at this temperature; set train.loss_temperature to about 0.05, or encoder.normalise to no"
+        )
+
+
+def _makes_unit_vectors(settings: Settings) -> bool:
+    """Without loading a model: normalise auto of a local sentence-transformers folder is in its modules.json."""
+    encoder = settings["encoder"]
+    if encoder["normalise"] != "auto":
+        # train's own config refuses `yes` with such a temperature.
+        return False
+    try:
+        folder = Path(resolve(encoder["checkpoint_uri"]))
+        modules = sentence_transformers.read_settings(folder) if folder.is_dir() else None
+    except (ValueError, OSError):
+        return False
+    return modules is not None and modules.normalise

@@ -1,4 +1,4 @@
-"""The images: linted, locked to what pyproject.toml asks for, and built and run for real where there is a Docker daemon."""
+"""The images: linted, locked to what pyproject.toml asks for, built and run for real where Docker is."""
 
 import json
 import os

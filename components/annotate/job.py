@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.driver import Driver, journal_model
+from components.annotate.driver import Driver, is_completed, journal_model
 from components.annotate.engines.engine import Engine, open_engine
 from components.annotate.judging import prompting
 from components.annotate.judging.calibration import calibrated, calibration_pools
@@ -31,7 +32,29 @@ from components.shared.manifest import ArtifactWriter, artifact_writer, open_art
 from components.shared.records import Annotation, Pool, Quarantined, read_records, to_line
 
 _SYNC_SECONDS = 5.0
-_SPENT = ("prompt_tokens", "completion_tokens", "cached_tokens", "engine_seconds")
+_SPENT = ("prompt_tokens", "completion_tokens", "cached_tokens", "engine_seconds", "uncounted_calls")
+_ANNOTATED = ("ok", "ok_empty", "repaired")
+
+
+@dataclass
+class _Sums:
+    """What became of the pools so far; `reason` is why the last one without labels has none."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    spent: Counter[str] = field(default_factory=Counter)
+    reason: str = "there are none"
+
+    def add(self, verdict: Verdict) -> None:
+        self.outcomes[verdict.outcome] += 1
+        self.labels.update(verdict.labels)
+        self.spent.update({name: getattr(verdict, name) for name in _SPENT})
+        if not verdict.labels:
+            self.reason = verdict.detail
+
+    @property
+    def num_annotated(self) -> int:
+        return sum(self.outcomes[outcome] for outcome in _ANNOTATED)
 
 
 def annotate(config: AnnotateConfig) -> None:
@@ -43,18 +66,9 @@ def annotate(config: AnnotateConfig) -> None:
     """
     dataset = Dataset(open_artifact(config.dataset_uri))
     pools = open_artifact(config.pools_uri) / "pools.jsonl"
-    with (
-        artifact_writer("annotate", config) as artifact,
-        Journal(config.journal_uri or f"{config.output_uri.rstrip('/')}.journal") as journal,
-    ):
-        engine = open_engine(
-            config.engine,
-            llm_uri=config.llm_uri,
-            endpoint_uri=config.endpoint_uri,
-            batch_tokens=config.batch_tokens,
-            seed=config.seed,
-            num_engines=config.num_engines,
-        )
+    journal_uri = config.journal_uri or f"{config.output_uri.rstrip('/')}.journal"
+    with artifact_writer("annotate", config) as artifact, Journal(journal_uri, accepts=is_completed) as journal:
+        engine = _open_engine(config)
         try:
             _annotate(config, dataset, pools, engine, journal, artifact)
             facts = write_reports(
@@ -65,64 +79,103 @@ def annotate(config: AnnotateConfig) -> None:
             engine.close()
 
 
+def _open_engine(config: AnnotateConfig) -> Engine:
+    return open_engine(
+        config.engine,
+        llm_uri=config.llm_uri,
+        endpoint_uri=config.endpoint_uri,
+        endpoint_omit=config.endpoint_omit,
+        endpoint_rename=config.endpoint_rename,
+        endpoint_patience_seconds=config.endpoint_patience_seconds,
+        batch_tokens=config.batch_tokens,
+        seed=config.seed,
+        num_engines=config.num_engines,
+    )
+
+
 def _annotate(
     config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Engine, journal: Journal, artifact: ArtifactWriter
 ) -> None:
-    last_sync = time.monotonic()
-    model = journal_model(engine.model, config.llm_uri)
+    model = journal_model(
+        engine.model,
+        config.llm_uri,
+        endpoint_omit=config.endpoint_omit,
+        endpoint_rename=config.endpoint_rename,
+    )
     driver = Driver(engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight)
-    outcomes: Counter[str] = Counter()
-    reason = "there are none"
-    labels: Counter[str] = Counter()
-    spent: Counter[str] = Counter()
-    total = sum(1 for _ in _shard(pools, config))
     cut, calibration, fitted_on = _calibrated(config, dataset, pools, driver)
     write_calibration(artifact.path, fitted_on)
     judge_pool = partial(_judge, dataset=dataset, config=cut, can_constrain=engine.can_constrain)
-    with (
-        (artifact.path / ANNOTATIONS_NAME).open("wb") as annotated,
-        (artifact.path / QUARANTINE_NAME).open("wb") as quarantined,
-        log.Progress("annotating", total=total, unit="queries") as bar,
-    ):
-        for pool, verdict in zip(
-            _shard(pools, config), driver.run(map(judge_pool, _shard(pools, config))), strict=True
-        ):
-            if verdict.labels:
-                annotated.write(to_line(_annotation(pool, verdict, config.method, model)))
-            else:
-                quarantined.write(to_line(_quarantined(pool, verdict, config.method, model)))
-                reason = verdict.detail
-            outcomes[verdict.outcome] += 1
-            labels.update(verdict.labels)
-            spent.update({name: getattr(verdict, name) for name in _SPENT})
-            bar.add(calls=driver.counts.calls_made, from_journal=driver.counts.calls_from_journal)
-            if time.monotonic() - last_sync > _SYNC_SECONDS:
-                journal.sync()
-                last_sync = time.monotonic()
-    num_annotated = sum(count for outcome, count in outcomes.items() if outcome in ("ok", "ok_empty", "repaired"))
-    if not num_annotated:
-        raise ValueError(
-            f"{config.pools_uri}: none of {total} pools could be annotated (outcomes {dict(outcomes)}; for example: {reason}); "
-            "--method query_likelihood needs neither answers nor a model that follows instructions"
-        )
+    total = sum(1 for _ in _shard(pools, config))
+    sums = _write_labels(artifact.path, config, pools, driver, journal, judge_pool, model=model, total=total)
     again = [
-        reordered(p)
-        for p in _shard(pools, config)
-        if is_rechecked(p.query_id, share=config.recheck_share, seed=config.seed)
+        reordered(pool)
+        for pool in _shard(pools, config)
+        if is_rechecked(pool.query_id, share=config.recheck_share, seed=config.seed)
     ]
     _write_rechecked(artifact.path / RECHECK_NAME, again, driver.run(map(judge_pool, again)), config.method, model)
+    if uncounted := sums.spent["uncounted_calls"]:
+        log.warning(
+            "the server did not say the tokens of all calls; sums of tokens and dollars are lower bounds",
+            calls=uncounted,
+        )
     artifact.metrics.update(
-        num_annotated=num_annotated,
-        num_quarantined=total - num_annotated,
-        outcomes=dict(sorted(outcomes.items())),
-        labels=dict(sorted(labels.items())),
+        num_annotated=sums.num_annotated,
+        num_quarantined=total - sums.num_annotated,
+        outcomes=dict(sorted(sums.outcomes.items())),
+        labels=dict(sorted(sums.labels.items())),
         model=model,
         method=config.method,
         calibration=calibration,
         calls_made=driver.counts.calls_made,
         calls_from_journal=driver.counts.calls_from_journal,
-        **{name: round(spent[name], 3) for name in _SPENT},
+        calls_refused=driver.counts.calls_refused,
+        unknown_finish_reasons=dict(sorted(driver.counts.unknown_reasons.items())),
+        journal_repairs=journal.num_repaired,
+        **{name: round(sums.spent[name], 3) for name in _SPENT},
     )
+
+
+def _write_labels(
+    folder: Path,
+    config: AnnotateConfig,
+    pools: Path,
+    driver: Driver,
+    journal: Journal,
+    judge_pool: Callable[[Pool], Judge],
+    *,
+    model: str,
+    total: int,
+) -> _Sums:
+    """Writes annotations and quarantine in the order of the pools.
+
+    Raises:
+        ValueError: Where no pool could be annotated.
+    """
+    sums, last_sync = _Sums(), time.monotonic()
+    with (
+        (folder / ANNOTATIONS_NAME).open("wb") as annotated,
+        (folder / QUARANTINE_NAME).open("wb") as quarantined,
+        log.Progress("annotating", total=total, unit="queries") as bar,
+    ):
+        verdicts = driver.run(map(judge_pool, _shard(pools, config)))
+        for pool, verdict in zip(_shard(pools, config), verdicts, strict=True):
+            if verdict.labels:
+                annotated.write(to_line(_annotation(pool, verdict, config.method, model)))
+            else:
+                quarantined.write(to_line(_quarantined(pool, verdict, config.method, model)))
+            sums.add(verdict)
+            bar.add(calls=driver.counts.calls_made, from_journal=driver.counts.calls_from_journal)
+            if time.monotonic() - last_sync > _SYNC_SECONDS:
+                journal.sync()
+                last_sync = time.monotonic()
+    if not sums.num_annotated:
+        raise ValueError(
+            f"{config.pools_uri}: none of {total} pools could be annotated (outcomes {dict(sums.outcomes)}; "
+            f"for example: {sums.reason}); --method query_likelihood needs neither answers nor a model that follows "
+            "instructions"
+        )
+    return sums
 
 
 def _write_rechecked(path: Path, pools: Sequence[Pool], verdicts: Iterator[Verdict], method: str, model: str) -> None:
@@ -143,7 +196,10 @@ def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:
 def _calibrated(
     config: AnnotateConfig, dataset: Dataset, pools: Path, driver: Driver
 ) -> tuple[AnnotateConfig, dict[str, float], list[str]]:
-    """For the methods that cut by a margin: the config with margins fitted to human positives, how they were got, and on which queries."""
+    """The config with margins fitted to human positives, how they were got, and on which queries; as given elsewhere.
+
+    Only methods that cut by a margin have any.
+    """
     if not config.calibration_queries or not config.method.endswith("likelihood"):
         return config, {}, []
     positives = dataset.positives("train")

@@ -1,4 +1,4 @@
-"""The whole story of one query's labels, for a person: what was asked, in which order, what came back, what became of it, what it cost."""
+"""The whole story of one query's labels, for a person: what was asked in which order, what came back, what it cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.annotate.driver import is_completed
 from components.annotate.quality.gold import Gold
 from components.annotate.quality.report import ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME
 from components.shared.dataset import Dataset
@@ -46,15 +47,18 @@ def trace(
             f"{', '.join(annotations_uris)}: no labels of query {query_id!r}; "
             "check the id in queries.jsonl, and that mine drew the query (mine.num_queries)"
         )
-    again = next((its for folder in folders for its in _recheck(folder, query_id)), None)
+    again = next((annotation for folder in folders for annotation in _recheck(folder, query_id)), None)
     wanted = {key for exchange in (*record.exchanges, *(again.exchanges if again else ())) for key in exchange.calls}
-    calls = {key: value for key, value in read_journal(journal_uri) if key in wanted}
-    pool = next(
-        (its for its in read_records(open_artifact(pools_uri) / "pools.jsonl", Pool) if its.query_id == query_id), None
-    )
+    calls: dict[str, Mapping[str, Any]] = {}
+    for key, value in read_journal(journal_uri):
+        # A call that failed in an earlier version may have been made again.
+        if key in wanted and (key not in calls or is_completed(value)):
+            calls[key] = value
+    pools = read_records(open_artifact(pools_uri) / "pools.jsonl", Pool)
+    pool = next((pool for pool in pools if pool.query_id == query_id), None)
     parts = [
         _head(record, dataset),
-        *(_exchange(number, its, record, calls) for number, its in enumerate(record.exchanges, start=1)),
+        *(_exchange(number, exchange, record, calls) for number, exchange in enumerate(record.exchanges, start=1)),
         _labels(record, dataset, pool, golds) if isinstance(record, Annotation) else _why_not(record),
     ]
     if again:
@@ -64,13 +68,16 @@ def trace(
 
 def _find(query_id: str, folders: Iterable[Path]) -> Iterator[Traced]:
     for folder in folders:
-        yield from (its for its in read_records(folder / ANNOTATIONS_NAME, Annotation) if its.query_id == query_id)
-        yield from (its for its in read_records(folder / QUARANTINE_NAME, Quarantined) if its.query_id == query_id)
+        annotations = read_records(folder / ANNOTATIONS_NAME, Annotation)
+        quarantined = read_records(folder / QUARANTINE_NAME, Quarantined)
+        yield from (record for record in annotations if record.query_id == query_id)
+        yield from (record for record in quarantined if record.query_id == query_id)
 
 
 def _recheck(folder: Path, query_id: str) -> Iterator[Annotation]:
     path = folder / RECHECK_NAME
-    return (its for its in read_records(path, Annotation) if its.query_id == query_id) if path.exists() else iter(())
+    annotations = read_records(path, Annotation) if path.exists() else iter(())
+    return (annotation for annotation in annotations if annotation.query_id == query_id)
 
 
 def _head(record: Traced, dataset: Dataset) -> str:
@@ -81,8 +88,9 @@ def _head(record: Traced, dataset: Dataset) -> str:
         f"method:  {record.method}, outcome {record.outcome}",
         f"model:   {record.model}",
         f"pool:    {len(record.passage_ids)} passages, shuffled with seed {record.pool_seed}",
-        f"cost:    {record.prompt_tokens} prompt tokens ({record.cached_tokens} cached), {record.completion_tokens} completion tokens, "
-        f"{record.engine_seconds:.2f} engine seconds",
+        f"cost:    {record.prompt_tokens} prompt tokens ({record.cached_tokens} cached), "
+        f"{record.completion_tokens} completion tokens, {record.engine_seconds:.2f} engine seconds"
+        + (f", and the unknown tokens of {record.uncounted_calls} calls" if record.uncounted_calls else ""),
     ]
     return "\n".join(lines)
 
@@ -112,7 +120,8 @@ def _likelihood(place: int, passage_id: str, key: str, value: Mapping[str, Any] 
         return f"   place {place} ({passage_id}): call {key} is not in this journal"
     logprobs = value["logprobs"]
     mean = sum(logprobs) / len(logprobs)
-    return f"   place {place} ({passage_id}): {mean:.4f} nats a token over {len(logprobs)} tokens, {_cost(value)}, call {key}"
+    weighed = f"{mean:.4f} nats a token over {len(logprobs)} tokens"
+    return f"   place {place} ({passage_id}): {weighed}, {_cost(value)}, call {key}"
 
 
 def _completion(key: str, value: Mapping[str, Any] | None) -> list[str]:
@@ -124,6 +133,7 @@ def _completion(key: str, value: Mapping[str, Any] | None) -> list[str]:
 
 def _cost(value: Mapping[str, Any]) -> str:
     written = f" + {value['completion_tokens']}" if "completion_tokens" in value else ""
+    written += "" if value.get("is_counted", True) else " or more"
     return (
         f"{value['prompt_tokens']}{written} tokens ({value['cached_tokens']} cached), {value['engine_seconds']:.3f} s"
     )

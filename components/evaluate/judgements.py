@@ -50,22 +50,24 @@ def find_judgements(dataset: Dataset, *, split: str, annotation_folders: Sequenc
         ValueError: Where nobody judged the split, or no judged passage is relevant.
     """
     human = dataset.qrels(split)
-    found = Judgements("human", human) if human else _from_annotations(dataset, split=split, folders=annotation_folders)
+    all_judgements = (
+        Judgements("human", human) if human else _from_annotations(dataset, split=split, folders=annotation_folders)
+    )
     # An empty set of judgements makes pytrec_eval read the next query's memory (its issue 49).
     kept = {
-        query_id: {passage_id: max(grade, 0) for passage_id, grade in its.items()}
-        for query_id, its in found.grades.items()
-        if its
+        query_id: {passage_id: max(grade, 0) for passage_id, grade in judged.items()}
+        for query_id, judged in all_judgements.grades.items()
+        if judged
     }
-    found = replace(found, grades=kept, num_dropped=len(found.grades) - len(kept))
+    judgements = replace(all_judgements, grades=kept, num_dropped=len(all_judgements.grades) - len(kept))
     if not kept:
         raise ValueError(f"split {split!r} has no judgements, so nothing can be measured; {_remedy(dataset, split)}")
-    if len(found.without_relevant(min_grade=min_grade)) == len(kept):
+    if len(judgements.without_relevant(min_grade=min_grade)) == len(kept):
         raise ValueError(
-            f"split {split!r}: none of its {found.num_judgements} judgements ({found.kind}) has a grade of {min_grade} or more, "
-            "so every system would score 0; lower --min-grade, or judge more passages"
+            f"split {split!r}: none of its {judgements.num_judgements} judgements ({judgements.kind}) has a grade of "
+            f"{min_grade} or more, so every system would score 0; lower --min-grade, or judge more passages"
         )
-    return found
+    return judgements
 
 
 def _from_annotations(dataset: Dataset, *, split: str, folders: Sequence[Path]) -> Judgements:
@@ -92,4 +94,7 @@ def _from_annotations(dataset: Dataset, *, split: str, folders: Sequence[Path]) 
 def _remedy(dataset: Dataset, split: str) -> str:
     judged = [name for name in SPLITS if name != split and dataset.qrels(name)]
     other = f"; or evaluate on --split {' or '.join(judged)}, which people judged" if judged else ""
-    return f"name annotations that cover its queries (--annotations-uri; mine draws pools for them where there are no human labels){other}"
+    return (
+        "name annotations that cover its queries (--annotations-uri; mine draws pools for them where there are no "
+        f"human labels){other}"
+    )

@@ -22,7 +22,7 @@ JUDGED = Judged @ 10
 
 
 def parse_measures(names: str, *, min_grade: int) -> list[Measure]:
-    """Measures from their ir-measures names; binary ones count grades of at least `min_grade` unless the name says otherwise.
+    """Measures from their ir-measures names; binary ones count grades from `min_grade` on unless the name says otherwise.
 
     Raises:
         ValueError: Naming the one that is not a measure, or not one whose mean over queries means anything.

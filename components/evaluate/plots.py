@@ -1,4 +1,4 @@
-"""Charts of the report: colours are classes (`bm25`, `base`, `trained`); where colour alone would carry meaning, a shape says it too."""
+"""Charts of the report: a system has a colour and a marker of its own, so that colour alone never carries meaning."""
 
 from __future__ import annotations
 
@@ -8,159 +8,221 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from components.shared import svg
+from components.evaluate.summary import SYSTEM_NAMES
+from components.shared import plots
 
-# A difference chart draws at most this many bars; more queries than that are averaged in groups.
-_MOST_BARS = 320
+# Numbers of the page's series colours, markers, and dashes of lines.
+COLOURS = {"bm25": 5, "base": 0, "trained": 1}
+_MARKERS = {"bm25": "s", "base": "^", "trained": "o"}
+_DASHES: dict[str, Any] = {"bm25": (0, (1.2, 2.2)), "base": (0, (5, 2.5)), "trained": "-"}
+
+# A difference chart draws at most this many steps; more queries than that are averaged in groups.
+_MOST_STEPS = 320
+# Values closer to each other than this share of the axis are one bubble.
+_BUBBLE_CELLS = 50
+# Square units of the bubble of one query, and of the largest bubble.
+_SMALL_BUBBLE, _LARGE_BUBBLE = 50.0, 700.0
 _RANKS = ((1, 1, "1"), (2, 3, "2-3"), (4, 10, "4-10"), (11, 100, "11-100"), (101, 10**9, "> 100"), (0, 0, "not found"))
+_ROW, _GAP = 15, 10
 
 
 def bars(systems: Mapping[str, Mapping[str, Mapping[str, float]]], measures: Sequence[str]) -> Markup:
-    """Means of each measure, a bar a system, with the interval as a whisker."""
-    top = max(1.0, *(interval["high"] for its in systems.values() for interval in its.values()))
-    x = svg.Scale(0.0, top, 76, 340)
-    rows, y = [], 18.0
-    for measure in measures:
-        rows.append(svg.text(70, y + 9 + 15 * (len(systems) - 1) / 2, measure, anchor="end"))
-        for name, its in systems.items():
-            interval = its[measure]
-            rows.append(
-                f'<rect class="{name}" x="{x(0):.1f}" y="{y - 1:.1f}" width="{x(interval["mean"]) - x(0):.1f}" height="11" rx="1"/>'
-            )
-            rows.append(svg.whisker(x(interval["low"]), x(interval["high"]), y + 4.5))
-            rows.append(svg.text(394, y + 8.5, f"{interval['mean']:.3f}", anchor="end"))
-            y += 15
-        y += 10
-    axis = svg.vertical_grid(x, svg.ticks(0, top, 4), 10, y)
-    return svg.drawing("Mean of each measure by system, with intervals", y + 18, [*axis, *rows])
+    """Means of each measure, one bar for each system, with the interval as a whisker."""
+    top = max(1.0, *(interval["high"] for intervals in systems.values() for interval in intervals.values()))
+    group = len(systems) * _ROW + _GAP
+    height = len(measures) * group
+    with plots.drawing("Mean of each measure by system, with intervals", height + 52) as chart:
+        axes = chart.axes
+        for row, (name, intervals) in enumerate(systems.items()):
+            places = [number * group + row * _ROW + _ROW / 2 for number in range(len(measures))]
+            means = [intervals[measure]["mean"] for measure in measures]
+            container = axes.barh(places, means, 11, color=_colour(name), label=SYSTEM_NAMES[name])
+            for patch in container:
+                patch.set_gid(plots.css_class("bar", name))
+                patch.set_clip_on(False)
+            for measure, place in zip(measures, places, strict=True):
+                interval = intervals[measure]
+                plots.whisker(axes, interval["low"], interval["high"], place)
+                plots.value_at_the_right(axes, place, f"{interval['mean']:.3f}")
+        axes.set_yticks([number * group + (group - _GAP) / 2 for number in range(len(measures))], list(measures))
+        _finish_rows(axes, height, 0.0, top)
+        chart.legend(len(systems))
+    return chart.svg
 
 
 def forest(comparisons: Sequence[Mapping[str, Any]]) -> Markup:
     """Differences with their intervals around the line of no difference."""
-    reach = max(1e-3, *(max(abs(its["low"]), abs(its["high"])) for its in comparisons)) * 1.08
-    x = svg.Scale(-reach, reach, 76, 340)
-    rows, y, measure = [], 12.0, ""
-    for its in comparisons:
-        if its["measure"] != measure:
-            measure, y = its["measure"], y + 8
-            rows.append(svg.text(70, y + 10, measure, anchor="end"))
-        name = its["against"]
-        rows.append(
-            f'<line class="stroke {name}" x1="{x(its["low"]):.1f}" x2="{x(its["high"]):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
-        rows.append(_marker(name, x(its["difference"]), y))
-        rows.append(svg.text(394, y + 4, f"{its['difference']:+.3f}", anchor="end"))
-        y += 16
-    axis = svg.vertical_grid(x, svg.ticks(-reach, reach, 4), 8, y, sign=True)
-    zero = f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="8" y2="{y:.1f}"/>'
-    return svg.drawing(
-        "Difference of the trained encoder to each other system, with intervals", y + 18, [*axis, zero, *rows]
-    )
+    reach = 1.08 * max(1e-3, *(max(abs(row["low"]), abs(row["high"])) for row in comparisons))
+    by_measure: dict[str, list[float]] = {}
+    place = 0.0
+    with plots.drawing(
+        "Difference of the trained encoder to each other system, with intervals", _forest_height(comparisons) + 52
+    ) as chart:
+        axes = chart.axes
+        axes.axvline(0.0, color=plots.colour("soft"), linewidth=1.0, gid=plots.css_class("zero"), clip_on=False)
+        named: set[str] = set()
+        for row in comparisons:
+            name = row["against"]
+            place += _ROW + (_GAP if row["measure"] not in by_measure else 0)
+            by_measure.setdefault(row["measure"], []).append(place)
+            label = None if name in named else f"minus {SYSTEM_NAMES[name]}"
+            named.add(name)
+            style: dict[str, Any] = {"color": _colour(name), "clip_on": False}
+            axes.plot([row["low"], row["high"]], [place, place], gid=plots.css_class("line", name), **style)
+            marker: dict[str, Any] = {
+                "marker": _MARKERS[name],
+                "markersize": 7,
+                "markeredgewidth": 0.0,
+                "linestyle": "none",
+            }
+            gid = plots.css_class("mark", name)
+            axes.plot([row["difference"]], [place], label=label, gid=gid, **marker, **style)
+            plots.value_at_the_right(axes, place, f"{row['difference']:+.3f}")
+        axes.set_yticks([sum(places) / len(places) for places in by_measure.values()], list(by_measure))
+        _finish_rows(axes, place + _ROW / 2 + 4, -reach, reach, sign=True)
+        chart.legend(2)
+    return chart.svg
+
+
+def _forest_height(comparisons: Sequence[Mapping[str, Any]]) -> int:
+    return len(comparisons) * _ROW + len({row["measure"] for row in comparisons}) * _GAP + _ROW
 
 
 def recall_curve(cutoffs: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Markup:
     """Recall by how many hits are looked at, on a logarithmic axis."""
-    x = svg.Scale(0.0, math.log10(max(cutoffs[-1], 2)), svg.LEFT, svg.RIGHT)
-    y = svg.Scale(0.0, 1.0, 220, 12)
-    parts = svg.horizontal_grid(y, svg.ticks(0, 1, 5))
-    for cutoff in (tick for tick in (1, 10, 100, 1000) if tick <= cutoffs[-1]):
-        parts.append(svg.text(x(math.log10(cutoff)), 236, f"{cutoff}", anchor="middle"))
-    for name, its in curves.items():
-        points = [(x(math.log10(cutoff)), y(value)) for cutoff, value in zip(cutoffs, its, strict=True)]
-        parts.append(
-            f'<polyline class="line {name}" points="{" ".join(f"{left:.1f},{up:.1f}" for left, up in points)}"/>'
-        )
-        parts += [_marker(name, left, up) for left, up in points]
-    parts.append(svg.text((svg.LEFT + svg.RIGHT) / 2, 254, "hits looked at (logarithmic)", anchor="middle"))
-    return svg.drawing("Recall by cutoff", 260, parts)
+    last = max(cutoffs[-1], 2)
+    with plots.drawing("Recall by cutoff", 280) as chart:
+        axes = chart.axes
+        for name, values in curves.items():
+            axes.plot(
+                np.log10(cutoffs),
+                values,
+                color=_colour(name),
+                linewidth=2.0,
+                linestyle=_DASHES[name],
+                marker=_MARKERS[name],
+                markersize=6,
+                markeredgewidth=0.0,
+                label=SYSTEM_NAMES[name],
+                clip_on=False,
+                gid=plots.css_class("line", name),
+            )
+        axes.set_xlim(0.0, math.log10(last))
+        axes.set_ylim(0.0, 1.0)
+        ticks = [tick for tick in (1, 10, 100, 1000) if tick <= last]
+        axes.set_xticks(np.log10(ticks), [f"{tick}" for tick in ticks])
+        axes.grid(axis="y", clip_on=False)
+        axes.set_xlabel("hits looked at (logarithmic)")
+        chart.legend(len(curves))
+    return chart.svg
 
 
 def differences(values: Sequence[float]) -> Markup:
-    """Each query's difference, sorted: the area above the line is gained, the area below is lost."""
-    groups = np.array_split(np.sort(np.asarray(values, dtype=float))[::-1], min(len(values), _MOST_BARS))
-    heights = [float(group.mean()) for group in groups]
-    reach = max(1e-3, *(abs(height) for height in heights))
-    y = svg.Scale(-reach, reach, 226, 12)
-    step = (svg.RIGHT - svg.LEFT) / len(heights)
-    parts = svg.horizontal_grid(y, svg.ticks(-reach, reach, 4), sign=True)
-    for number, height in enumerate(heights):
-        if height:
-            name = "trained" if height > 0 else "base"
-            up, down = sorted((y(0), y(height)))
-            parts.append(svg.bar(name, svg.LEFT + number * step, up, max(step + 0.1, 0.5), down - up))
-    parts.append(f'<line class="zero" x1="{svg.LEFT}" x2="{svg.RIGHT}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>')
-    parts.append(
-        svg.text((svg.LEFT + svg.RIGHT) / 2, 246, f"{len(values)} queries, most gained first", anchor="middle")
-    )
-    return svg.drawing("Difference of the trained to the base encoder for each query, sorted", 252, parts)
+    """The difference of every query, sorted: the area above the line is gained, the area below is lost."""
+    groups = np.array_split(np.sort(np.asarray(values, dtype=float))[::-1], min(len(values), _MOST_STEPS))
+    heights = np.array([group.mean() for group in groups])
+    reach = max(1e-3, float(np.abs(heights).max()))
+    with plots.drawing("Difference of the trained to the base encoder for each query, sorted", 252) as chart:
+        axes = chart.axes
+        for name, side in (("trained", heights > 0), ("base", heights < 0)):
+            if side.any():
+                edges = np.flatnonzero(side)[0] + np.arange(side.sum() + 1)
+                gid = plots.css_class("area", name)
+                axes.stairs(heights[side], edges, fill=True, color=_colour(name), clip_on=False, gid=gid)
+        axes.axhline(0.0, color=plots.colour("soft"), linewidth=1.0, clip_on=False, gid=plots.css_class("zero"))
+        axes.set_xlim(0, len(heights))
+        axes.set_ylim(-reach, reach)
+        axes.set_xticks([])
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(FuncFormatter(_signed))
+        axes.grid(axis="y", clip_on=False)
+        axes.set_xlabel(f"{len(values)} queries, most gained first")
+    return chart.svg
 
 
 def scatter(base: Sequence[float], trained: Sequence[float]) -> Markup:
-    """Base against trained, one bubble for queries with the same two values, its area their number."""
+    """Base against trained: one bubble for the queries with the same two values, its area their number."""
     top = max(1.0, *base, *trained)
-    x, y = svg.Scale(0.0, top, svg.LEFT, 300), svg.Scale(0.0, top, 272, 16)
-    counts = Counter((round(b / top * 50), round(t / top * 50)) for b, t in zip(base, trained, strict=True))
-    largest = max(counts.values())
-    parts = svg.horizontal_grid(y, svg.ticks(0, top, 4), right=300)
-    parts += svg.vertical_grid(x, svg.ticks(0, top, 4), 16, 272)
-    parts.append(f'<line class="zero dashed" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(top):.1f}" y2="{y(top):.1f}"/>')
-    for (its_base, its_trained), count in sorted(counts.items(), key=lambda item: -item[1]):
-        name = "trained" if its_trained > its_base else "base" if its_trained < its_base else "equal"
-        radius = 2.5 + 11 * math.sqrt(count / largest)
-        left, up = x(its_base * top / 50), y(its_trained * top / 50)
-        parts.append(
-            f'<circle class="bubble {name}" cx="{left:.1f}" cy="{up:.1f}" r="{radius:.1f}"><title>queries: {count}</title></circle>'
-        )
-    parts.append(svg.text(172, 304, "base encoder", anchor="middle"))
-    parts.append('<text x="-144" y="12" transform="rotate(-90)" text-anchor="middle">trained encoder</text>')
-    parts += [
-        svg.text(312, 60, "above the line:"),
-        svg.text(312, 76, "trained better"),
-        svg.text(312, 220, "below the line:"),
-        svg.text(312, 236, "base better"),
-    ]
-    return svg.drawing("Each query's value with the base and with the trained encoder", 310, parts)
+    pairs = zip(base, trained, strict=True)
+    counts = Counter((round(b / top * _BUBBLE_CELLS), round(t / top * _BUBBLE_CELLS)) for b, t in pairs)
+    area = min(_SMALL_BUBBLE, _LARGE_BUBBLE / max(counts.values()))
+    sides = {
+        "trained": [cell for cell in counts if cell[1] > cell[0]],
+        "base": [cell for cell in counts if cell[1] < cell[0]],
+        "equal": [cell for cell in counts if cell[1] == cell[0]],
+    }
+    with plots.drawing("Value of each query with the base and with the trained encoder", 340) as chart:
+        axes = chart.axes
+        axes.plot([0, top], [0, top], color=plots.colour("soft"), linewidth=1.0, linestyle=(0, (4, 4)), clip_on=False)
+        for name, cells in sides.items():
+            # The large ones first, so that they do not hide the small ones.
+            cells.sort(key=lambda cell: (-counts[cell], cell))
+            axes.scatter(
+                [cell[0] * top / _BUBBLE_CELLS for cell in cells],
+                [cell[1] * top / _BUBBLE_CELLS for cell in cells],
+                s=[area * counts[cell] for cell in cells],
+                color=plots.colour("soft") if name == "equal" else _colour(name),
+                alpha=0.6,
+                linewidths=0.0,
+                clip_on=False,
+                gid=plots.css_class("bubbles", name),
+            )
+        chart.tooltips = {
+            f"bubbles {name}": [f"queries: {counts[cell]}" for cell in cells] for name, cells in sides.items()
+        }
+        margin = 0.03 * top
+        axes.set(xlim=(-margin, top + margin), ylim=(-margin, top + margin), aspect="equal")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.grid(clip_on=False)
+        axes.set(xlabel="base encoder", ylabel="trained encoder")
+    return chart.svg
 
 
 def ranks(first_relevant: Mapping[str, Sequence[int]]) -> Markup:
-    """At which rank a reader meets the first relevant passage: share of queries."""
+    """At which rank a reader meets the first relevant passage, as a share of the queries."""
     shares = {
-        name: [sum(low <= rank <= high for rank in its) / max(1, len(its)) for low, high, _ in _RANKS]
-        for name, its in first_relevant.items()
+        name: [sum(low <= rank <= high for rank in row) / max(1, len(row)) for low, high, _ in _RANKS]
+        for name, row in first_relevant.items()
     }
-    top = max(0.1, *(max(its) for its in shares.values()))
-    y = svg.Scale(0.0, top, 220, 12)
-    step = (svg.RIGHT - svg.LEFT) / len(_RANKS)
-    width = step * 0.8 / len(shares)
-    parts = svg.horizontal_grid(y, svg.ticks(0, top, 4), percent=True)
-    for number, (_, _, label) in enumerate(_RANKS):
-        left = svg.LEFT + number * step + step * 0.1
-        parts.append(svg.text(left + step * 0.4, 236, label, anchor="middle"))
-        for place, (name, its) in enumerate(shares.items()):
-            up = y(its[number])
-            parts.append(
-                f'<rect class="{name}" x="{left + place * width:.1f}" y="{up:.1f}" width="{width - 1.5:.1f}" height="{220 - up:.1f}"/>'
+    top = max(0.1, *(max(row) for row in shares.values()))
+    width = 0.8 / len(shares)
+    with plots.drawing("Rank of the first relevant passage, share of queries by system", 280) as chart:
+        axes = chart.axes
+        for number, (name, row) in enumerate(shares.items()):
+            lefts = [place - 0.4 + number * width for place in range(len(_RANKS))]
+            container = axes.bar(
+                lefts, row, width * 0.92, align="edge", color=_colour(name), label=SYSTEM_NAMES[name], clip_on=False
             )
-    parts.append(svg.text((svg.LEFT + svg.RIGHT) / 2, 254, "rank of the first relevant passage", anchor="middle"))
-    return svg.drawing("Rank of the first relevant passage, share of queries by system", 260, parts)
+            for patch in container:
+                patch.set_gid(plots.css_class("bar", name))
+        axes.set_xlim(-0.5, len(_RANKS) - 0.5)
+        axes.set_xticks(range(len(_RANKS)), [label for _, _, label in _RANKS])
+        axes.set_ylim(0.0, top)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.grid(axis="y", clip_on=False)
+        axes.set_xlabel("rank of the first relevant passage")
+        chart.legend(len(shares))
+    return chart.svg
 
 
-def legend(names: Mapping[str, str], *, shapes: bool) -> Markup:
-    """What the systems are called, beside their colour, and their marker where a chart draws lines."""
-    items = []
-    for name, text in names.items():
-        shape = _marker(name, 8, 8) if shapes else f'<rect class="{name}" x="3" y="3" width="10" height="10" rx="1"/>'
-        items.append(
-            f'<span><svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">{shape}</svg>{escape(text)}</span>'
-        )
-    return Markup('<p class="legend">' + "".join(items) + "</p>")
+def _colour(system: str) -> str:
+    return plots.series_colour(COLOURS[system])
 
 
-def _marker(name: str, x: svg.Number, y: svg.Number) -> str:
-    if name == "bm25":
-        return f'<rect class="{name}" x="{x - 3.5:.1f}" y="{y - 3.5:.1f}" width="7" height="7"/>'
-    if name == "base":
-        return f'<path class="{name}" d="M{x:.1f} {y - 5:.1f}l5 9h-10z"/>'
-    return f'<circle class="{name}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+def _finish_rows(axes: Axes, height: plots.Number, low: float, high: float, *, sign: bool = False) -> None:
+    """Rows from the top to the bottom, a grid of values behind them."""
+    axes.set_ylim(height, 0.0)
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    if sign:
+        axes.xaxis.set_major_formatter(FuncFormatter(_signed))
+    axes.grid(axis="x", clip_on=False)
+
+
+def _signed(value: plots.Number, _position: int | None) -> str:
+    return "0" if abs(value) < 1e-12 else f"{value:+.3g}"

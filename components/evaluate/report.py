@@ -19,9 +19,10 @@ from components.evaluate import plots
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.judgements import Judgements
 from components.evaluate.runs import SystemRun
-from components.evaluate.summary import SYSTEM_NAMES, p_text, verdict
+from components.evaluate.summary import SYSTEM_NAMES, cut, p_text, unlike, verdict
 from components.shared.dataset import Dataset
-from components.shared.manifest import Manifest, input_digests, read_manifest, settings
+from components.shared.identity import settings
+from components.shared.manifest import Manifest, input_digests, read_manifest
 from components.shared.page import open_environment
 
 _TEMPLATE = "report.html"
@@ -47,7 +48,7 @@ class Report:
     dataset: Dataset
     judgements: Judgements
     runs: Mapping[str, SystemRun]
-    metrics: Mapping[str, Any]
+    metrics: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,10 @@ def write_report(path: Path, report: Report) -> None:
     differences = _headline(report, "trained") - _headline(report, "base")
     page = environment.get_template(_TEMPLATE).render(
         metrics=report.metrics,
+        unlike=unlike(report.metrics),
+        cut=cut(report.metrics),
         names=SYSTEM_NAMES,
+        colours=plots.COLOURS,
         comparisons=_comparisons(report),
         plots=_plots(report, differences),
         wins=_examples(report, differences, best=True),
@@ -93,11 +97,13 @@ def write_report(path: Path, report: Report) -> None:
 
 def _comparisons(report: Report) -> dict[str, list[dict[str, Any]]]:
     """Comparisons with their verdict, by the pair they compare."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for its in report.metrics["comparisons"]:
-        pair = f"{SYSTEM_NAMES[its['system']]} minus {SYSTEM_NAMES[its['against']]}"
-        found.setdefault(pair, []).append(its | {"verdict": verdict(its, confidence=report.config.confidence)})
-    return found
+    by_pair: dict[str, list[dict[str, Any]]] = {}
+    for comparison in report.metrics["comparisons"]:
+        pair = f"{SYSTEM_NAMES[comparison['system']]} minus {SYSTEM_NAMES[comparison['against']]}"
+        by_pair.setdefault(pair, []).append(
+            comparison | {"verdict": verdict(comparison, confidence=report.config.confidence)}
+        )
+    return by_pair
 
 
 def _headline(report: Report, system: str) -> np.ndarray:
@@ -107,10 +113,10 @@ def _headline(report: Report, system: str) -> np.ndarray:
 def _plots(report: Report, differences: np.ndarray) -> dict[str, Markup]:
     metrics = report.metrics
     shown = [
-        its
+        comparison
         for measure in metrics["measures"]
-        for its in metrics["comparisons"]
-        if its["system"] == "trained" and its["measure"] == measure
+        for comparison in metrics["comparisons"]
+        if comparison["system"] == "trained" and comparison["measure"] == measure
     ]
     ranks = {name: list(run.first_relevant.values()) for name, run in report.runs.items()}
     return {
@@ -120,9 +126,6 @@ def _plots(report: Report, differences: np.ndarray) -> dict[str, Markup]:
         "differences": plots.differences(differences.tolist()),
         "scatter": plots.scatter(_headline(report, "base").tolist(), _headline(report, "trained").tolist()),
         "ranks": plots.ranks(ranks),
-        "legend": plots.legend(SYSTEM_NAMES, shapes=False),
-        "legend_shapes": plots.legend(SYSTEM_NAMES, shapes=True),
-        "legend_against": plots.legend({name: f"minus {SYSTEM_NAMES[name]}" for name in ("base", "bm25")}, shapes=True),
     }
 
 
@@ -151,14 +154,14 @@ def _example(report: Report, row: int, difference: float) -> Example:
 
 def _shown(report: Report, query_id: str, passage_ids: Sequence[str]) -> list[ShownPassage]:
     grades = report.judgements.grades[query_id]
-    found = []
+    shown = []
     for passage_id in passage_ids:
         passage = report.dataset.passage(passage_id)
         grade = grades.get(passage_id)
         relevant = grade is not None and grade >= report.config.min_grade
         judgement = "not judged" if grade is None else f"relevant (grade {grade})" if relevant else "not relevant"
-        found.append(ShownPassage(passage_id, passage.title, _cut(passage.text), judgement, relevant))
-    return found
+        shown.append(ShownPassage(passage_id, passage.title, _cut(passage.text), judgement, relevant))
+    return shown
 
 
 def _is_in_corpus(dataset: Dataset, passage_id: str) -> bool:
@@ -177,12 +180,12 @@ def _cut(text: str) -> str:
 def _steps(config: EvaluateConfig) -> list[dict[str, Any]]:
     """What the manifests of the inputs say: the way from the collection to this page."""
     digests = input_digests(config)
-    found = []
+    steps = []
     for name, text in _STEPS.items():
         uris = [uri for uri in getattr(config, f"{name}_uri").split(",") if uri]
         for uri, digest in zip(uris, digests[name].split(",") if uris else [], strict=True):
-            found.append({"text": text, "digest": digest} | _facts(read_manifest(uri)))
-    return found
+            steps.append({"text": text, "digest": digest} | _facts(read_manifest(uri)))
+    return steps
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:

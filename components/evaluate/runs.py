@@ -40,6 +40,7 @@ class SystemRun:
         top: First hits of each judged query.
         first_relevant: Rank of the first relevant passage, 0 where none was retrieved.
         num_self_matches: Hits left out because they are the query itself.
+        num_without_hits: Judged queries for which nothing was retrieved.
     """
 
     query_ids: tuple[str, ...]
@@ -47,6 +48,7 @@ class SystemRun:
     top: dict[str, tuple[str, ...]]
     first_relevant: dict[str, int]
     num_self_matches: int
+    num_without_hits: int
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ class RunWriter:
                 block = self.queries[start : start + _BLOCK_QUERIES]
                 # One hit more than wanted, for the place of a self-match.
                 hits = search([query.text for query in block], self.depth + 1)
-                kept = [self._without_self_match(query, its) for query, its in zip(block, hits, strict=True)]
+                kept = [self._without_self_match(query, ranked) for query, ranked in zip(block, hits, strict=True)]
                 num_self_matches += sum(len(before) - len(after) for before, after in zip(hits, kept, strict=True))
                 runs = {
-                    query.query_id: strictly_decreasing(its[: self.depth])
-                    for query, its in zip(block, kept, strict=True)
+                    query.query_id: strictly_decreasing(ranked[: self.depth])
+                    for query, ranked in zip(block, kept, strict=True)
                 }
                 _write_block(file, system, runs)
                 judged = {query_id: run for query_id, run in runs.items() if query_id in self.grades}
@@ -89,7 +91,8 @@ class RunWriter:
                     {query_id: self._first_relevant(query_id, list(run)) for query_id, run in judged.items()}
                 )
                 bar.add(len(block))
-        return SystemRun(tuple(top), np.concatenate(blocks), top, first_relevant, num_self_matches)
+        num_without_hits = sum(not hits for hits in top.values())
+        return SystemRun(tuple(top), np.concatenate(blocks), top, first_relevant, num_self_matches, num_without_hits)
 
     def _without_self_match(self, query: Query, hits: list[Hit]) -> list[Hit]:
         # Where queries are passages of the corpus (ArguAna, Quora), finding itself says nothing. Equal ids alone do not
@@ -104,7 +107,7 @@ class RunWriter:
 
     def _first_relevant(self, query_id: str, ranking: Sequence[str]) -> int:
         grades = self.grades[query_id]
-        return next((rank for rank, its in enumerate(ranking, start=1) if grades.get(its, 0) >= self.min_grade), 0)
+        return next((rank for rank, hit in enumerate(ranking, start=1) if grades.get(hit, 0) >= self.min_grade), 0)
 
 
 def strictly_decreasing(hits: Sequence[Hit]) -> dict[str, float]:
@@ -135,7 +138,7 @@ def _write_block(file: TextIO, system: str, runs: dict[str, dict[str, float]]) -
 def write_qrels(path: Path, grades: Grades) -> None:
     """The judgements in TREC format: with them and a run anybody can measure again."""
     with path.open("w", encoding="utf-8") as file:
-        for query_id, its in grades.items():
+        for query_id, judged in grades.items():
             file.writelines(
-                f"{trec_id(query_id)} 0 {trec_id(passage_id)} {grade}\n" for passage_id, grade in its.items()
+                f"{trec_id(query_id)} 0 {trec_id(passage_id)} {grade}\n" for passage_id, grade in judged.items()
             )

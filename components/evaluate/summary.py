@@ -15,6 +15,11 @@ SHORT_NAMES = {"bm25": "BM25", "base": "base", "trained": "trained"}
 _FEW_QUERIES = 30
 # Difference in the share of judged hits above which one system is measured with another yardstick.
 _UNEVEN_JUDGING = 0.1
+# Share of texts from which on their cut ends are worth a warning.
+_MUCH_CUT = 0.1
+# Share of queries without any BM25 hit above which the headline says so: words of a language as BM25 is made for it
+# (English stop words and stems) nearly always meet some passage.
+_MANY_WITHOUT_HITS = 0.05
 
 
 def measure_key(name: str) -> str:
@@ -32,33 +37,47 @@ def verdict(comparison: dict[str, Any], *, confidence: float) -> Literal["better
 def find_comparison(metrics: dict[str, Any], system: str, against: str, measure: str) -> dict[str, Any]:
     """The comparison of two systems in a measure."""
     wanted = (system, against, measure)
-    return next(its for its in metrics["comparisons"] if (its["system"], its["against"], its["measure"]) == wanted)
+    return next(row for row in metrics["comparisons"] if (row["system"], row["against"], row["measure"]) == wanted)
+
+
+def unlike(metrics: dict[str, Any]) -> str:
+    """What must be read first where base and trained encoder are not like for like; empty where they are."""
+    differences = metrics.get("unlike", ())
+    return f"Not like for like: {'; '.join(differences)} (base against trained)." if differences else ""
 
 
 def claims(metrics: dict[str, Any]) -> str:
-    """What happened, in two sentences."""
+    """What happened, in two sentences; before them what limits it: unlike encoders, labels of an LLM."""
     measure, confidence = metrics["headline_measure"], metrics["confidence"]
     base, bm25 = (find_comparison(metrics, "trained", against, measure) for against in ("base", "bm25"))
-    mean = {name: its[measure]["mean"] for name, its in metrics["systems"].items()}
+    mean = {name: intervals[measure]["mean"] for name, intervals in metrics["systems"].items()}
+    before_and_after = f"{measure} was {mean['base']:.3f} before and is {mean['trained']:.3f} after"
     effect = {
         "better": f"Training helped: {measure} rose from {mean['base']:.3f} to {mean['trained']:.3f}",
         "worse": f"Training hurt: {measure} fell from {mean['base']:.3f} to {mean['trained']:.3f}",
-        "unclear": f"Training made no reliable difference: {measure} was {mean['base']:.3f} before and is {mean['trained']:.3f} after",
+        "unclear": f"Training made no reliable difference: {before_and_after}",
     }[verdict(base, confidence=confidence)]
+    of_bm25 = f"{mean['bm25']:.3f}{_without_hits(metrics)}"
     lexical = {
-        "better": f"The trained encoder beats BM25 ({mean['bm25']:.3f})",
-        "worse": f"BM25 is still better ({mean['bm25']:.3f})",
-        "unclear": f"Against BM25 ({mean['bm25']:.3f}) there is no reliable difference",
+        "better": f"The trained encoder beats BM25 ({of_bm25})",
+        "worse": f"BM25 is still better ({of_bm25})",
+        "unclear": f"Against BM25 ({of_bm25}) there is no reliable difference",
     }[verdict(bm25, confidence=confidence)]
     judge = "By the labels of an LLM and not of people: " if metrics["judge"]["kind"] == "llm" else ""
-    return f"{judge}{effect}. {lexical}."
+    return f"{unlike(metrics)} {judge}{effect}. {lexical}.".lstrip()
+
+
+def _without_hits(metrics: dict[str, Any]) -> str:
+    share = metrics.get("num_without_hits", {}).get("bm25", 0) / metrics["num_queries"]
+    return f", which finds nothing at all for {share:.0%} of the queries" if share > _MANY_WITHOUT_HITS else ""
 
 
 def evidence(metrics: dict[str, Any]) -> str:
     """What the claims rest on: differences, intervals, p values, number of queries, judge."""
-    measure = metrics["headline_measure"]
+    measure, confidence = metrics["headline_measure"], metrics["confidence"]
     parts = [
-        f"trained minus {SHORT_NAMES[against]} {describe(find_comparison(metrics, 'trained', against, measure), metrics['confidence'])}"
+        f"trained minus {SHORT_NAMES[against]} "
+        f"{describe(find_comparison(metrics, 'trained', against, measure), confidence)}"
         for against in ("base", "bm25")
     ]
     judge = f"the LLM {metrics['judge']['model']}, not people" if metrics["judge"]["kind"] == "llm" else "people"
@@ -81,69 +100,102 @@ def p_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
+def cut(metrics: dict[str, Any]) -> str:
+    """How many texts each encoder does not read to their end; empty in the metrics of an older version."""
+    parts = [
+        f"{SYSTEM_NAMES[name]} {share['queries']:.1%} of {share['num_queries']:,} queries "
+        f"(longer than {share['query_tokens']} tokens) and {share['passages']:.1%} of {share['num_passages']:,} "
+        f"passages (longer than {share['passage_tokens']})"
+        for name, share in metrics.get("cut", {}).items()
+    ]
+    return f"Texts of which the end is not read: {'; '.join(parts)}." if parts else ""
+
+
 def notes(metrics: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the numbers; the weightiest first."""
-    found = []
-    judge = metrics["judge"]
+    return [*_notes_on_judge(metrics), *_notes_on_systems(metrics), *_notes_on_queries(metrics)]
+
+
+def _notes_on_judge(metrics: dict[str, Any]) -> list[str]:
+    judge, notes = metrics["judge"], []
     if judge["kind"] == "llm":
-        found.append(
-            f"The judge is the LLM {judge['model']} and not people: nobody judged split {metrics['split']!r}. The LLM saw one "
-            "pool of passages a query; every other hit counts as not relevant, so the numbers only compare systems on the same pools."
+        notes.append(
+            f"The judge is the LLM {judge['model']} and not people: nobody judged split {metrics['split']!r}. The LLM "
+            "saw one pool of passages a query; every other hit counts as not relevant, so the numbers only compare "
+            "systems on the same pools."
         )
     if judge.get("taught"):
-        found.append(
-            "The same LLM labelled other queries of this collection: where the trained encoder learned from those labels, "
-            "it is graded by its teacher."
+        notes.append(
+            "The same LLM labelled other queries of this collection: where the trained encoder learned from those "
+            "labels, it is graded by its teacher."
         )
+    return notes
+
+
+def _notes_on_systems(metrics: dict[str, Any]) -> list[str]:
+    notes = []
+    if num_without_hits := metrics.get("num_without_hits", {}).get("bm25", 0):
+        num_queries = metrics["num_queries"]
+        notes.append(
+            f"BM25 finds no passage at all for {num_without_hits:,} of {num_queries:,} judged queries "
+            f"({num_without_hits / num_queries:.0%}), and scores 0 there. Where these are many, the baseline is broken "
+            "rather than beaten: its stop words and stems are English."
+        )
+    shares = [share[texts] for share in metrics.get("cut", {}).values() for texts in ("queries", "passages")]
+    if shares and max(shares) > _MUCH_CUT:
+        notes.append(f"{cut(metrics)} Longer maximum lengths may change the result.")
+    judged = metrics["judged_at_10"]
+    if max(judged.values()) - min(judged.values()) > _UNEVEN_JUDGING:
+        text = ", ".join(f"{SYSTEM_NAMES[name]} {value:.0%}" for name, value in judged.items())
+        notes.append(
+            f"The first ten hits of the systems were not judged equally ({text}): an unjudged hit counts as not "
+            "relevant."
+        )
+    return notes
+
+
+def _notes_on_queries(metrics: dict[str, Any]) -> list[str]:
+    notes = []
     if metrics["split"] == "train":
-        found.append("Split 'train' is what encoders are trained on: these numbers say nothing about new queries.")
+        notes.append("Split 'train' is what encoders are trained on: these numbers say nothing about new queries.")
     if metrics["num_queries"] < _FEW_QUERIES:
-        found.append(f"Only {metrics['num_queries']} judged queries: intervals and p values are rough.")
+        notes.append(f"Only {metrics['num_queries']} judged queries: intervals and p values are rough.")
     counts = {
-        "num_without_relevant": "Judged queries without a relevant passage: {}. Every system scores 0 on them, and they stay in the "
-        "denominator (trec_eval's convention).",
+        "num_without_relevant": "Judged queries without a relevant passage: {}. Every system scores 0 on them, and "
+        "they stay in the denominator (trec_eval's convention).",
         "num_unjudged": "Queries of the split that nobody judged: {}. They are in the runs and in no mean.",
         "num_dropped": "Queries whose set of judgements was empty: {}. They were left out.",
         "num_self_matches": "Hits that are the query itself: {}. They were left out.",
     }
-    found += [text.format(metrics[name]) for name, text in counts.items() if metrics[name]]
-    shares = metrics["judged_at_10"]
-    if max(shares.values()) - min(shares.values()) > _UNEVEN_JUDGING:
-        text = ", ".join(f"{SYSTEM_NAMES[name]} {value:.0%}" for name, value in shares.items())
-        found.append(
-            f"The first ten hits of the systems were not judged equally ({text}): an unjudged hit counts as not relevant."
-        )
-    return found
+    return notes + [text.format(metrics[name]) for name, text in counts.items() if metrics[name]]
 
 
 def summary_table(metrics: dict[str, Any]) -> str:
     """The result as plain text for a terminal: means, what they mean, and the notes."""
     measures = metrics["measures"]
     width = max(8, *(len(measure) for measure in measures))
-    lines = [f"{'':16}" + "".join(f"{measure:>{width + 2}}" for measure in measures)]
-    for name, its in metrics["systems"].items():
-        lines.append(
-            f"{SYSTEM_NAMES[name]:16}" + "".join(f"{its[measure]['mean']:>{width + 2}.4f}" for measure in measures)
-        )
-    lines.append("")
-    lines += [claims(metrics), evidence(metrics), *(f"! {note}" for note in metrics["notes"])]
+    lines = [unlike(metrics)] if unlike(metrics) else []
+    lines.append(f"{'':16}" + "".join(f"{measure:>{width + 2}}" for measure in measures))
+    for name, intervals in metrics["systems"].items():
+        means = "".join(f"{intervals[measure]['mean']:>{width + 2}.4f}" for measure in measures)
+        lines.append(f"{SYSTEM_NAMES[name]:16}{means}")
+    lines += ["", claims(metrics), evidence(metrics), *(f"! {note}" for note in metrics["notes"])]
     return "\n".join(lines)
 
 
 def flat(metrics: dict[str, Any]) -> dict[str, float | int]:
-    """The numbers a metric store takes: every mean (trained_ndcg_10), and the headline's differences (trained_minus_base_ndcg_10)."""
+    """The numbers a metric store takes: every mean (trained_ndcg_10), and the headline's differences to both others."""
     values: dict[str, float | int] = {
         "num_queries": metrics["num_queries"],
         "num_judgements": metrics["num_judgements"],
+        "judged_by_llm": int(metrics["judge"]["kind"] == "llm"),
+        "like_for_like": int(not metrics.get("unlike")),
     }
-    values["judged_by_llm"] = int(metrics["judge"]["kind"] == "llm")
-    for name, its in metrics["systems"].items():
-        values.update({f"{name}_{measure_key(measure)}": interval["mean"] for measure, interval in its.items()})
+    for name, intervals in metrics["systems"].items():
+        values.update({f"{name}_{measure_key(measure)}": interval["mean"] for measure, interval in intervals.items()})
     measure = metrics["headline_measure"]
     for against in ("base", "bm25"):
-        its, name = (
-            find_comparison(metrics, "trained", against, measure),
-            f"trained_minus_{against}_{measure_key(measure)}",
-        )
-        values.update({name: its["difference"], f"{name}_p_holm": its["p_holm"]})
+        comparison = find_comparison(metrics, "trained", against, measure)
+        name = f"trained_minus_{against}_{measure_key(measure)}"
+        values.update({name: comparison["difference"], f"{name}_p_holm": comparison["p_holm"]})
     return values

@@ -48,7 +48,10 @@ class Drift:
 
 
 def dev_set(dataset: Dataset, config: ExportConfig) -> DevSet | None:
-    """A seeded draw of judged dev queries (train where no dev query is judged), their judged passages and others; None without any."""
+    """A seeded draw of judged dev queries, their judged passages and others; None where no query is judged.
+
+    Train queries are drawn where no dev query is judged.
+    """
     split = "dev" if dataset.positives("dev") else "train"
     positives = dataset.positives(split)
     if not positives:
@@ -71,10 +74,10 @@ def dev_set(dataset: Dataset, config: ExportConfig) -> DevSet | None:
 def measure_drift(exact: tuple[Vectors, Vectors], smaller: Encoder, dev: DevSet, *, seed: int) -> Drift:
     """Searches the dev set exactly: with the fp32 graph's vectors (of `encode`) and with a smaller graph's."""
     queries, passages = exact
-    its_queries, its_passages = encode(smaller, dev)
+    smaller_queries, smaller_passages = encode(smaller, dev)
     before = ndcg(queries @ passages.T, dev.grades)
-    after = ndcg(its_queries @ its_passages.T, dev.grades)
-    mixed = ndcg(its_queries @ passages.T, dev.grades)
+    after = ndcg(smaller_queries @ smaller_passages.T, dev.grades)
+    mixed = ndcg(smaller_queries @ passages.T, dev.grades)
     return Drift(
         num_queries=len(dev.queries),
         ndcg_10=float(before.mean()),
@@ -97,11 +100,12 @@ def ndcg(scores: Float32[np.ndarray, "query passage"], grades: Sequence[Mapping[
     discounts = 1 / np.log2(np.arange(2, _CUTOFF + 2))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :_CUTOFF]
     gains = np.array(
-        [[max(its.get(int(p), 0), 0) for p in row] for row, its in zip(best, grades, strict=True)], dtype=np.float64
+        [[max(of_query.get(int(p), 0), 0) for p in row] for row, of_query in zip(best, grades, strict=True)],
+        dtype=np.float64,
     )
-    ideal = [sorted((grade for grade in its.values() if grade > 0), reverse=True)[:_CUTOFF] for its in grades]
+    ideal = [sorted((grade for grade in of_query.values() if grade > 0), reverse=True)[:_CUTOFF] for of_query in grades]
     values: Values = (gains @ discounts[: gains.shape[1]]) / np.array(
-        [np.dot(its, discounts[: len(its)]) for its in ideal]
+        [np.dot(gain, discounts[: len(gain)]) for gain in ideal]
     )
     return values
 

@@ -8,24 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from components.export.config import ExportConfig
-from components.export.drift import dev_set, encode, measure_drift
-from components.export.graph import write_graph
+from components.export.drift import DevSet, Vectors, dev_set, encode, measure_drift
+from components.export.graph import MAX_GRAPH_BYTES, write_graph
 from components.export.layouts import write_sentence_transformers, write_triton
 from components.export.parity import TorchVectors, compare, parity_texts
 from components.export.variants import parse_variants, write_variant
 from components.shared import checkpoint, log
 from components.shared.dataset import Dataset
-from components.shared.encoder import GRAPH_NAMES, TOKENIZER_NAME, Encoder, EncoderSettings, write_settings
-from components.shared.hashing import file_digest
+from components.shared.encoder import (
+    TOKENIZER_NAME,
+    Encoder,
+    EncoderSettings,
+    NotFiniteError,
+    graph_digest,
+    write_settings,
+)
 from components.shared.manifest import artifact_writer, model_source, open_artifact
 
 
-def export(config: ExportConfig) -> None:
+def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> None:
     """Writes the encoder, loads it again as its readers will, and proves every graph of it before it becomes visible.
 
+    Weights beyond `max_graph_bytes` go into a file beside their graph.
+
     Raises:
-        ValueError: Where vectors differ by more than the config allows, or find less than it demands; names the
-            variant.
+        ValueError: Where vectors differ by more than the config allows, or find less than it demands, or are no
+            numbers; names the variant.
     """
     variants = parse_variants(config.variants)
     model = _load(config)
@@ -35,28 +43,45 @@ def export(config: ExportConfig) -> None:
         else None
     )
     with artifact_writer("export", config) as artifact:
-        settings = write_encoder(model, artifact.path, opset=config.opset, variants=variants)
-        write_sentence_transformers(artifact.path, settings)
+        settings = write_encoder(
+            model, artifact.path, opset=config.opset, variants=variants, max_graph_bytes=max_graph_bytes
+        )
+        write_sentence_transformers(artifact.path, model)
         if config.triton == "yes":
             write_triton(artifact.path, settings)
         texts = parity_texts(model.settings.passage_tokens, config.seed, config.num_parity_texts)
         torch_vectors = TorchVectors.of(model, texts)
         exact = encode(Encoder(artifact.path, variant="fp32"), dev) if dev is not None else None
-        reports: dict[str, dict[str, Any]] = {}
-        for variant in variants:
-            encoder = Encoder(artifact.path, variant=variant)
-            report = asdict(compare(torch_vectors, encoder, texts)) | {"provider": encoder.providers[0]}
-            if dev is not None and exact is not None and variant != "fp32":
-                report |= asdict(measure_drift(exact, encoder, dev, seed=config.seed))
-            log.event("parity with torch", variant=variant, **report)
-            check_gates(config, variant, report)
-            reports[variant] = report
+        reports = {
+            variant: _proof(config, Encoder(artifact.path, variant=variant), torch_vectors, texts, dev, exact)
+            for variant in variants
+        }
         artifact.metrics.update(
             dimension=model.dimension,
             largest_difference=reports["fp32"]["largest_difference"],
             opset=config.opset,
             variants=reports,
         )
+
+
+def _proof(
+    config: ExportConfig,
+    encoder: Encoder,
+    expected: TorchVectors,
+    texts: Sequence[str],
+    dev: DevSet | None,
+    exact: tuple[Vectors, Vectors] | None,
+) -> dict[str, Any]:
+    """What was measured of a variant, once it holds the gates."""
+    try:
+        report = asdict(compare(expected, encoder, texts)) | {"provider": encoder.providers[0]}
+        if dev is not None and exact is not None and encoder.variant != "fp32":
+            report |= asdict(measure_drift(exact, encoder, dev, seed=config.seed))
+    except NotFiniteError as error:
+        raise ValueError(f"{config.checkpoint_uri}: {encoder.variant}: parity with torch: {error}") from error
+    log.event("parity with torch", variant=encoder.variant, **report)
+    check_gates(config, encoder.variant, report)
+    return report
 
 
 def check_gates(config: ExportConfig, variant: str, report: Mapping[str, Any]) -> None:
@@ -91,29 +116,35 @@ def check_gates(config: ExportConfig, variant: str, report: Mapping[str, Any]) -
 
 
 def write_encoder(
-    model: checkpoint.DualEncoder, folder: Path, *, opset: int, variants: Sequence[str] = ("fp32",)
+    model: checkpoint.DualEncoder,
+    folder: Path,
+    *,
+    opset: int,
+    variants: Sequence[str] = ("fp32",),
+    max_graph_bytes: int = MAX_GRAPH_BYTES,
 ) -> EncoderSettings:
     """Writes graphs, tokenizer and settings into an existing folder; returns the settings."""
     tokenizer = model.tokenizer.backend_tokenizer
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.save(str(folder / TOKENIZER_NAME))
-    its = model.settings
     settings = EncoderSettings(
         dimension=model.dimension,
-        pooling=its.pooling,
-        normalise=its.normalise,
-        query_prefix=its.query_prefix,
-        passage_prefix=its.passage_prefix,
-        query_tokens=its.query_tokens,
-        passage_tokens=its.passage_tokens,
+        pooling=model.settings.pooling,
+        normalise=model.settings.normalise,
+        query_prefix=model.settings.query_prefix,
+        passage_prefix=model.settings.passage_prefix,
+        query_tokens=model.settings.query_tokens,
+        passage_tokens=model.settings.passage_tokens,
         pad_token_id=int(model.tokenizer.pad_token_id or 0),
+        query_prompt_tokens=model.prompt_tokens(model.settings.query_prefix),
+        passage_prompt_tokens=model.prompt_tokens(model.settings.passage_prefix),
     )
-    write_graph(model, folder, settings, opset=opset)
+    write_graph(model, folder, settings, opset=opset, max_graph_bytes=max_graph_bytes)
     smaller = [variant for variant in variants if variant != "fp32"]
     for variant in smaller:
-        write_variant(folder, variant)
-    graphs = {variant: file_digest(folder / GRAPH_NAMES[variant]) for variant in smaller}
+        write_variant(folder, variant, max_graph_bytes=max_graph_bytes)
+    graphs = {variant: graph_digest(folder, variant) for variant in smaller}
     settings = replace(settings, graphs=graphs)
     write_settings(folder, settings)
     return settings
@@ -128,4 +159,5 @@ def _load(config: ExportConfig) -> checkpoint.DualEncoder:
         passage_prefix=config.passage_prefix,
         query_tokens=config.query_tokens,
         passage_tokens=config.passage_tokens,
+        trust_remote_code=config.trust_remote_code,
     )

@@ -88,11 +88,12 @@ def parity_texts(longest: int, seed: int, num_texts: int = 64) -> list[str]:
 
 def compare(expected: TorchVectors, encoder: Encoder, texts: Sequence[str]) -> Parity:
     """What a graph's vectors, encoded in padded batches, are worth beside torch's."""
-    found = TorchVectors(encoder.encode_queries(texts), encoder.encode_tokens(encoder.tokenize_passages(texts)))
-    pairs = ((expected.queries, found.queries), (expected.passages, found.passages))
-    cosines = np.concatenate([_cosines(ours, theirs) for ours, theirs in pairs])
+    exported = TorchVectors(encoder.encode_queries(texts), encoder.encode_tokens(encoder.tokenize_passages(texts)))
+    pairs = ((expected.queries, exported.queries), (expected.passages, exported.passages))
+    cosines = np.concatenate([_cosines(torch_vectors, vectors) for torch_vectors, vectors in pairs])
     differences = [
-        float((np.abs(ours - theirs) / np.linalg.norm(ours, axis=1, keepdims=True)).max()) for ours, theirs in pairs
+        float((np.abs(torch_vectors - vectors) / _lengths(torch_vectors)[:, None]).max())
+        for torch_vectors, vectors in pairs
     ]
     rows = np.linspace(0, len(texts) - 1, min(_ALONE, len(texts))).astype(int)
     alone = np.concatenate([encoder.encode_tokens(encoder.tokenize_passages([texts[row]])) for row in rows])
@@ -102,21 +103,29 @@ def compare(expected: TorchVectors, encoder: Encoder, texts: Sequence[str]) -> P
         largest_difference=float(np.max(differences)),
         mean_cosine=float(cosines.mean()),
         smallest_cosine=float(cosines.min()),
-        overlap_10=_overlap(expected, found),
-        batch_cosine=float(_cosines(alone, found.passages[rows]).min()),
+        overlap_10=_overlap(expected, exported),
+        batch_cosine=float(_cosines(alone, exported.passages[rows]).min()),
     )
 
 
-def _cosines(ours: Vectors, theirs: Vectors) -> Float32[np.ndarray, " _"]:
-    cosines: Float32[np.ndarray, " _"] = (ours * theirs).sum(1) / (
-        np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    )
+def _lengths(vectors: Vectors) -> Float32[np.ndarray, " _"]:
+    """Lengths of vectors, never zero: a text without a pooled token has a vector of zeros, and nan stays nan."""
+    return np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
+
+
+def _cosines(first: Vectors, second: Vectors) -> Float32[np.ndarray, " _"]:
+    cosines: Float32[np.ndarray, " _"] = (first * second).sum(1) / (_lengths(first) * _lengths(second))
+    # Two vectors of zeros are alike.
+    cosines[~first.any(1) & ~second.any(1)] = 1
     return cosines
 
 
-def _overlap(expected: TorchVectors, found: TorchVectors) -> float:
-    best = [np.argsort(-(its.queries @ its.passages.T), axis=1, kind="stable")[:, :_DEPTH] for its in (expected, found)]
-    return float(np.mean([len(set(ours) & set(theirs)) / len(ours) for ours, theirs in zip(*best, strict=True)]))
+def _overlap(expected: TorchVectors, exported: TorchVectors) -> float:
+    nearest = [
+        np.argsort(-(vectors.queries @ vectors.passages.T), axis=1, kind="stable")[:, :_DEPTH]
+        for vectors in (expected, exported)
+    ]
+    return float(np.mean([len(set(first) & set(second)) / len(first) for first, second in zip(*nearest, strict=True)]))
 
 
 @torch.inference_mode()

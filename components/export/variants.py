@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx.external_data_helper import load_external_data_for_model
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
-from components.shared.encoder import GRAPH_NAME, GRAPH_NAMES, Variant
+from components.export.graph import MAX_GRAPH_BYTES, SMALLEST_OUTSIDE_BYTES
+from components.shared.encoder import GRAPH_NAME, GRAPH_NAMES, WEIGHTS_SUFFIX, Variant
 
 # Sums over a text and over a vector stay in fp32; layer norms and softmax sum in fp32 anyway on a GPU.
 _FP32_OPERATORS = [*DEFAULT_OP_BLOCK_LIST, "ReduceSum", "ReduceL2"]
@@ -44,17 +46,32 @@ def parse_variants(text: str) -> list[Variant]:
     return ["fp32", *(name for name in smaller if name in names)]
 
 
-def write_variant(folder: Path, variant: str) -> None:
-    """Writes a smaller graph beside the fp32 one; inputs and outputs stay the same."""
-    model = onnx.load(folder / GRAPH_NAME)
+def write_variant(folder: Path, variant: str, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> None:
+    """Writes a smaller graph beside the fp32 one, weights beyond `max_graph_bytes` into a file of their own.
+
+    Inputs and outputs stay the same.
+    """
+    model = onnx.load(folder / GRAPH_NAME, load_external_data=False)
+    # Shapes first, without the weights: with them a graph can be too large for shape inference.
+    model = onnx.shape_inference.infer_shapes(model)
+    load_external_data_for_model(model, str(folder))
     if variant == "fp16":
         with warnings.catch_warnings():
             # Weights below the smallest half are told one by one; the parity check says whether that matters.
             warnings.simplefilter("ignore")
-            model = convert_float_to_float16(model, keep_io_types=True, op_block_list=_FP32_OPERATORS)
+            model = convert_float_to_float16(
+                model, keep_io_types=True, op_block_list=_FP32_OPERATORS, disable_shape_infer=True
+            )
     else:
         quantise(model)
-    onnx.save(model, str(folder / GRAPH_NAMES[variant]))
+    name = GRAPH_NAMES[variant]
+    onnx.save(
+        model,
+        str(folder / name),
+        save_as_external_data=sum(tensor.ByteSize() for tensor in model.graph.initializer) > max_graph_bytes,
+        location=f"{name}{WEIGHTS_SUFFIX}",
+        size_threshold=SMALLEST_OUTSIDE_BYTES,
+    )
 
 
 def quantise(model: onnx.ModelProto) -> int:
@@ -64,7 +81,11 @@ def quantise(model: onnx.ModelProto) -> int:
     unsigned by signed; q(W) has a scale a column, signed.
     """
     graph = model.graph
-    weights = {its.name: its for its in graph.initializer if len(its.dims) == 2 and its.data_type == TensorProto.FLOAT}
+    weights = {
+        tensor.name: tensor
+        for tensor in graph.initializer
+        if len(tensor.dims) == 2 and tensor.data_type == TensorProto.FLOAT
+    }
     quantised: dict[str, str] = {}
     nodes: list[NodeProto] = []
     num_products = 0
@@ -122,6 +143,6 @@ def _product(rows: str, name: str, output: str) -> Sequence[NodeProto]:
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
     used = {name for node in graph.node for name in node.input}
-    kept = [its for its in graph.initializer if its.name in used]
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from components.index.queries import Judge, held_out
 from components.index.shards import encode_shards, gather_vectors, sample_rows, write_contract
 from components.index.tuning import DEPTH, TUNE, tune
 from components.shared import log
+from components.shared.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.dataset import Dataset
 from components.shared.encoder import Encoder, num_cores
 from components.shared.index import IndexSettings, PassageIndex, set_threads
@@ -30,7 +32,11 @@ def build_index(config: IndexConfig) -> None:
     encoder = Encoder(open_artifact(config.encoder_uri), num_threads=1, variant=config.variant)
     set_threads(config.num_threads or num_cores())
     previous = PreviousIndex(config.previous_uri, encoder) if config.previous_uri else None
+    tokenize = partial(encoder.tokenize_passages, truncate=False)
+    cuts = measure_passages(dataset, tokenize, limit=encoder.settings.passage_tokens, seed=config.seed)
+    warn_of_cuts(cuts)
     with artifact_writer("index", config) as artifact:
+        artifact.metrics.update(cut_metrics(cuts))
         if config.product == "vectors":
             encode_shards(dataset, encoder, artifact.path, config)
             write_contract(artifact.path, encoder, config)

@@ -3,5 +3,6 @@
 Reads: dataset, encoder, index of that encoder.
 Writes: pools.jsonl, one shuffled pool a query: BM25 hits, dense hits, the human positive where known.
 Needs: bm25s, onnxruntime, faiss.
-Guarantees: no passage twice, no known positive in the place of a hard negative, the same seed gives the same bytes.
+Guarantees: no passage twice, no known positive in the place of a hard negative, never the query's own passage unless
+people judged it relevant, the same seed gives the same bytes.
 """

@@ -1,4 +1,7 @@
-"""What is wrong with finished pools: six counts, each with its threshold, written beside the pools and able to fail the job."""
+"""What is wrong with finished pools: six counts, each with its threshold.
+
+They are written beside the pools, and one above its threshold fails the job.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.mine.config import MineConfig
-from components.mine.pools import same_text
 from components.shared.dataset import Dataset
+from components.shared.own_passage import same_text
 from components.shared.records import Pool
 
 _SHOWN = 5

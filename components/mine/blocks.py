@@ -1,19 +1,23 @@
-"""A block of queries -> their pools: both searches, the scores that filter and audit need, and the texts that make passages the same."""
+"""A block of queries -> their pools.
+
+Here are both searches, the scores that filter and audit need, and the texts by which passages are the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from jaxtyping import Float32
 from numpy import ndarray
 
 from components.mine.config import MineConfig
-from components.mine.pools import Mined, make_pool, same_text
+from components.mine.pools import Mined, make_pool
 from components.shared.bm25 import BM25
 from components.shared.dataset import Dataset
 from components.shared.encoder import Encoder
 from components.shared.index import PassageIndex
+from components.shared.own_passage import is_own_passage, same_text
 from components.shared.records import Hit, Query
 
 # Lexical candidates scored beyond the wanted ones, for the places of those that the margin drops.
@@ -44,16 +48,21 @@ class Miner:
         vectors = self._encoder.encode_queries(texts)
         lexical, dense = self._bm25.search(texts, self._config.depth), self._index.search(vectors, self._config.depth)
         scores = self._scores(queries, vectors, lexical, dense)
-        for query, its_bm25, its_dense, its_scores in zip(queries, lexical, dense, scores, strict=True):
+        for query, by_words, by_vector, scored in zip(queries, lexical, dense, scores, strict=True):
             yield make_pool(
                 query.query_id,
-                bm25=its_bm25,
-                dense=its_dense,
+                bm25=by_words,
+                dense=by_vector,
                 positives=self._positives.get(query.query_id, ()),
                 config=self._config,
                 text_of=self._text_of,
-                scores=its_scores,
+                scores=scored,
+                is_own=partial(self._is_own, query, same_text(query.text)),
             )
+
+    def _is_own(self, query: Query, asked: str, passage_id: str) -> bool:
+        # The cached text says of almost every passage that it is another one.
+        return asked in self._text_of(passage_id) and is_own_passage(query, self._dataset.passage(passage_id))
 
     def _scores(
         self,
@@ -66,18 +75,19 @@ class Miner:
 
         What the index did not return is encoded here, each passage once a block.
         """
-        scores = [{hit.passage_id: hit.score for hit in its} for its in dense]
+        scores = [{hit.passage_id: hit.score for hit in hits} for hits in dense]
         wanted: list[list[str]] = []
-        for query, its_lexical, its_scores in zip(queries, lexical, scores, strict=True):
+        for query, by_words, scored in zip(queries, lexical, scores, strict=True):
             known = list(self._positives.get(query.query_id, ()))
             num_candidates = (
                 self._config.num_bm25 + _SPARE_CANDIDATES if self._config.relative_margin > 0 and known else 0
             )
-            candidates = known + [hit.passage_id for hit in its_lexical[:num_candidates]]
-            wanted.append([passage_id for passage_id in candidates if passage_id not in its_scores])
-        rows = {passage_id: row for row, passage_id in enumerate(dict.fromkeys(p for its in wanted for p in its))}
+            candidates = known + [hit.passage_id for hit in by_words[:num_candidates]]
+            wanted.append([passage_id for passage_id in candidates if passage_id not in scored])
+        distinct = dict.fromkeys(passage_id for passage_ids in wanted for passage_id in passage_ids)
+        rows = {passage_id: row for row, passage_id in enumerate(distinct)}
         if rows:
             encoded = self._encoder.encode_passages([self._dataset.passage(passage_id) for passage_id in rows])
-            for its_scores, its_wanted, vector in zip(scores, wanted, vectors, strict=True):
-                its_scores.update({passage_id: float(encoded[rows[passage_id]] @ vector) for passage_id in its_wanted})
+            for scored, passage_ids, vector in zip(scores, wanted, vectors, strict=True):
+                scored.update({passage_id: float(encoded[rows[passage_id]] @ vector) for passage_id in passage_ids})
         return scores

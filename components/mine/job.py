@@ -6,15 +6,19 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from components.mine.audit import Audit, audit_pools
 from components.mine.blocks import Miner
 from components.mine.config import MineConfig
+from components.mine.pools import OWN_PASSAGE
 from components.shared import log, storage
-from components.shared.bm25 import BM25
+from components.shared.bm25 import BM25, warn_without_hit
+from components.shared.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.dataset import SPLITS, Dataset
 from components.shared.encoder import Encoder
 from components.shared.index import PassageIndex
@@ -23,6 +27,9 @@ from components.shared.records import Pool, Query, read_records
 
 POOLS_NAME, AUDIT_NAME = "pools.jsonl", "audit.json"
 _BLOCK_QUERIES = 256
+# Reasons for which candidates were dropped stand among a block's other counts.
+_DROPPED = "dropped "
+_LARGEST_SHARE_CUT = 0.05
 
 
 def mine(config: MineConfig) -> None:
@@ -39,34 +46,75 @@ def mine(config: MineConfig) -> None:
     queries = choose_queries(dataset, config)
     if not queries:
         raise ValueError(f"{config.dataset_uri}: no train queries; add queries to queries.jsonl, with or without qrels")
+    positives = {query_id: ids for split in SPLITS for query_id, ids in dataset.positives(split).items()}
+    num_judged = sum(query.query_id in positives for query in queries)
+    log.event("queries to mine for", num_with_human_positive=num_judged, num_without=len(queries) - num_judged)
     with artifact_writer("mine", config) as artifact:
-        positives = {query_id: ids for split in SPLITS for query_id, ids in dataset.positives(split).items()}
+        tokenize = partial(encoder.tokenize_passages, truncate=False)
+        cuts = measure_passages(dataset, tokenize, limit=encoder.settings.passage_tokens, seed=config.seed)
+        warn_of_cuts(cuts)
         bm25 = BM25(dataset, cache=_cache(config), digest=read_manifest(config.dataset_uri).digest)
         miner = Miner(dataset, bm25, encoder, index, positives, config)
         counts = _mine_blocks(miner, queries, artifact.path / POOLS_NAME, artifact.scratch)
+        warn_without_hit(counts["without_lexical_hit"], len(queries), language=bm25.language)
         audit = _audited(artifact.path, dataset, positives, counts, config)
+        artifact.metrics.update(_pool_metrics(counts, audit))
         artifact.metrics.update(
-            num_pools=counts["pools"],
-            num_passages=counts["passages"],
-            num_with_human_positive=counts["human"],
-            num_queries_left_out=len(dataset.queries("train"))
-            - sum(query in queries for query in dataset.queries("train")),
-            dropped={
-                name.removeprefix("dropped "): count
-                for name, count in sorted(counts.items())
-                if name.startswith("dropped ")
-            },
-            audit={check.name: round(check.share, 6) for check in audit.checks},
+            num_queries_left_out=_count_left_out(dataset, queries),
+            num_queries_cut=_count_cut(encoder, queries),
+            language=bm25.language,
+            **cut_metrics(cuts),
         )
 
 
 def choose_queries(dataset: Dataset, config: MineConfig) -> list[Query]:
-    """A seeded draw of the train queries, then of each held-out split without human qrels, in the dataset's order."""
-    chosen = _draw(dataset.queries("train"), config.num_queries, config.seed)
+    """A seeded draw of the train queries, then of each held-out split without human qrels, in the dataset's order.
+
+    A query that no person has judged trains like the others, because the LLM judges its pool.
+    """
+    chosen = _draw(_train_queries(dataset), config.num_queries, config.seed)
     for split in SPLITS[1:]:
         if not dataset.positives(split):
             chosen += _draw(dataset.queries(split), config.num_evaluation_queries, config.seed)
     return chosen
+
+
+def _train_queries(dataset: Dataset) -> list[Query]:
+    # Datasets of earlier versions leave queries that nobody has judged without a split.
+    return dataset.queries("train") + dataset.queries("")
+
+
+def _count_left_out(dataset: Dataset, queries: Sequence[Query]) -> int:
+    chosen = {query.query_id for query in queries}
+    return sum(query.query_id not in chosen for query in _train_queries(dataset))
+
+
+def _count_cut(encoder: Encoder, queries: Sequence[Query]) -> int:
+    """Queries that are longer than the encoder reads; a warning where they are more than a few."""
+    limit = encoder.settings.query_tokens
+    lengths = [len(ids) for ids in encoder.tokenize_queries([query.text for query in queries], truncate=False)]
+    num_cut = sum(length > limit for length in lengths)
+    if num_cut > _LARGEST_SHARE_CUT * len(queries):
+        log.warning(
+            "queries are longer than the encoder reads; raise encoder.query_tokens",
+            query_tokens=limit,
+            num_queries_cut=num_cut,
+            num_queries=len(queries),
+        )
+    return num_cut
+
+
+def _pool_metrics(counts: Counter[str], audit: Audit) -> dict[str, Any]:
+    dropped = {name.removeprefix(_DROPPED): count for name, count in counts.items() if name.startswith(_DROPPED)}
+    return {
+        "num_pools": counts["pools"],
+        "num_passages": counts["passages"],
+        "num_with_human_positive": counts["human"],
+        "num_own_passages_left_out": dropped.get(OWN_PASSAGE, 0),
+        "num_queries_without_lexical_hit": counts["without_lexical_hit"],
+        "dropped": dict(sorted(dropped.items())),
+        "audit": {check.name: round(check.share, 6) for check in audit.checks},
+    }
 
 
 def _draw(queries: list[Query], num_queries: int, seed: int) -> list[Query]:
@@ -112,8 +160,9 @@ def _block(miner: Miner, queries: Sequence[Query]) -> bytes:
     for mined in miner.mine(queries):
         pools.append(asdict(mined.pool))
         counts.update(pools=1, passages=len(mined.pool.passage_ids), human="human" in mined.pool.sources)
+        counts.update(without_lexical_hit=not mined.has_lexical_hit)
         counts.update(scored=mined.num_scored, suspected=mined.num_suspected)
-        counts.update({f"dropped {reason}": count for reason, count in mined.dropped.items()})
+        counts.update({f"{_DROPPED}{reason}": count for reason, count in mined.dropped.items()})
     return orjson.dumps({"pools": pools, "counts": dict(counts)})
 
 

@@ -13,11 +13,15 @@ from components.mine.config import MineConfig
 from components.shared.hashing import content_key
 from components.shared.records import Hit, Pool
 
+# Why a candidate was dropped: it is the query itself.
+OWN_PASSAGE = "own_passage"
+
 
 @dataclass(frozen=True)
 class Mined:
     """A pool, why candidates were dropped, and how many of its hard negatives score like a positive.
 
+    `has_lexical_hit` is false where the query shares no word with any passage.
     `num_scored` counts the hard negatives that could be compared: those with a dense score, where a positive has one
     too.
     """
@@ -26,6 +30,7 @@ class Mined:
     dropped: Counter[str] = field(default_factory=Counter)
     num_scored: int = 0
     num_suspected: int = 0
+    has_lexical_hit: bool = True
 
 
 def make_pool(
@@ -37,6 +42,7 @@ def make_pool(
     config: MineConfig,
     text_of: Callable[[str], str] = str,
     scores: Mapping[str, float] | None = None,
+    is_own: Callable[[str], bool] = lambda _: False,
 ) -> Mined:
     """Hard negatives from both rankings and the known positives, shuffled.
 
@@ -51,9 +57,10 @@ def make_pool(
         config: Numbers of hits, and the margin.
         text_of: Passage id -> what makes two passages the same.
         scores: Dense scores of candidates and positives; with a margin, a candidate without one is dropped.
+        is_own: Whether a passage is the query itself, and so no candidate; a known positive stays all the same.
     """
     scores = scores or {}
-    filtered = _Filter(positives, text_of, scores, best_positive(positives, scores), config.relative_margin)
+    filtered = _Filter(positives, text_of, scores, best_positive(positives, scores), config.relative_margin, is_own)
     lexical = list(islice(filter(filtered, (hit.passage_id for hit in bm25)), config.num_bm25))
     semantic = list(
         islice(filter(filtered, (hit.passage_id for hit in dense if hit.passage_id not in lexical)), config.num_dense)
@@ -68,19 +75,13 @@ def make_pool(
     random.Random(seed).shuffle(members)
     pool = Pool(query_id, tuple(p for p, _ in members), tuple(source for _, source in members), seed)
     scored = [scores[p] for p in lexical + semantic if p in scores] if filtered.best > 0 else []
-    return Mined(
-        pool, filtered.dropped, len(scored), sum(score > config.suspected_margin * filtered.best for score in scored)
-    )
+    num_suspected = sum(score > config.suspected_margin * filtered.best for score in scored)
+    return Mined(pool, filtered.dropped, len(scored), num_suspected, bool(bm25))
 
 
 def best_positive(positives: Collection[str], scores: Mapping[str, float]) -> float:
     """The highest score of a positive; 0 where none is known or above 0, since a share of it would mean nothing."""
     return max((scores[p] for p in positives if p in scores), default=0.0)
-
-
-def same_text(text: str) -> str:
-    """What makes two passages the same to a reader: letters, not case or spacing."""
-    return " ".join(text.casefold().split())
 
 
 def _distinct(positives: Collection[str], text_of: Callable[[str], str]) -> list[str]:
@@ -100,7 +101,9 @@ class _Filter:
         scores: Mapping[str, float],
         best: float,
         margin: float,
+        is_own: Callable[[str], bool],
     ) -> None:
+        self._is_own = is_own
         self._positives, self._text_of, self._scores, self.best = set(positives), text_of, scores, best
         self._known = set(map(text_of, positives))
         self._seen: set[str] = set()
@@ -116,6 +119,8 @@ class _Filter:
     def _reason(self, passage_id: str) -> str:
         if passage_id in self._positives:
             return "known_positive"
+        if self._is_own(passage_id):
+            return OWN_PASSAGE
         text = self._text_of(passage_id)
         if text in self._known:
             return "text_of_a_positive"

@@ -1,4 +1,6 @@
-"""Documentation of installed Python packages -> a collection in BEIR layout: the demo's corpus, and an example of the format.
+"""Documentation of installed Python packages -> a collection in BEIR layout.
+
+It is the demo's corpus, and an example of the format.
 
 A passage is the docstring of a public object without its summary line; a query is the summary line a person wrote for
 it; the qrels are the object itself (grade 2) and the objects of its See Also section (grade 1). The object's name is
@@ -63,7 +65,7 @@ def collect_docs(config: DocsConfig, search_path: Sequence[str] | None = None) -
     entries = usable_entries(_documented(config.packages.split(), search_path))
     related = resolve_see_also(entries)
     asked, kept = _draw(entries, related, config)
-    with artifact_writer("prepare", config) as artifact:
+    with artifact_writer("prepare.docs", config) as artifact:
         _write(artifact.path, [entries[name] for name in asked], [entries[name] for name in kept], related)
         artifact.metrics |= {
             "num_passages": len(kept),
@@ -74,12 +76,13 @@ def collect_docs(config: DocsConfig, search_path: Sequence[str] | None = None) -
 
 
 def usable_entries(objects: Iterable[DocumentedObject]) -> dict[str, Entry]:
-    """Entries by name, in order: with a summary and a body long enough, no two alike, none whose summary says its name."""
+    """Entries by name, in order: summary and body are long enough, no two alike, and no summary says the name."""
     entries: dict[str, Entry] = {}
-    for each in objects:
-        parts = split_docstring(each.docstring)
+    for documented in objects:
+        parts = split_docstring(documented.docstring)
         body = " ".join(parts.body.split()[:MAX_BODY_WORDS])
-        entries.setdefault(each.name, Entry(each.name, each.module, parts.summary, body, parts.see_also))
+        entry = Entry(documented.name, documented.module, parts.summary, body, parts.see_also)
+        entries.setdefault(documented.name, entry)
     summaries = Counter(_normalised(entry.summary) for entry in entries.values())
     bodies: set[str] = set()
     usable = {}
@@ -92,14 +95,17 @@ def usable_entries(objects: Iterable[DocumentedObject]) -> dict[str, Entry]:
 
 
 def resolve_see_also(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
-    """For every entry the entries its See Also section names: in its class or module, else the only one of its package so called."""
+    """For every entry the entries that its See Also section names.
+
+    A name is looked for in the entry's class and module, then it is the only one of its package that is called so.
+    """
     by_last: dict[tuple[str, str], list[str]] = {}
     for name in entries:
         by_last.setdefault((_top(name), _last(name)), []).append(name)
     related = {}
     for name, entry in entries.items():
-        found = (_resolve(reference, entry, entries, by_last) for reference in entry.see_also)
-        related[name] = [each for each in dict.fromkeys(found) if each and each != name]
+        resolved = (_resolve(reference, entry, entries, by_last) for reference in entry.see_also)
+        related[name] = [other for other in dict.fromkeys(resolved) if other and other != name]
     return related
 
 
@@ -118,11 +124,12 @@ def _resolve(
 def _draw(
     entries: Mapping[str, Entry], related: Mapping[str, Sequence[str]], config: DocsConfig
 ) -> tuple[list[str], list[str]]:
-    """Names that ask and names that are kept: those that ask, what their See Also names, and others drawn to fill up."""
+    """Names that ask, and names that are kept: those that ask, those in their See Also, and others drawn to fill up."""
     if len(entries) < config.num_queries or config.num_passages < config.num_queries:
         raise ValueError(
-            f"{config.packages}: {len(entries)} documented objects can be used, {config.num_queries} queries and {config.num_passages} "
-            "passages are wanted; name more --packages, or lower --num-queries (at most --num-passages)"
+            f"{config.packages}: {len(entries)} documented objects can be used, {config.num_queries} queries and "
+            f"{config.num_passages} passages are wanted; "
+            "name more --packages, or lower --num-queries (at most --num-passages)"
         )
     order = sorted(entries, key=lambda name: hashlib.sha256(f"{config.seed}:{name}".encode()).digest())
     asked = order[: config.num_queries]
@@ -132,7 +139,7 @@ def _draw(
             num_passages=len(entries),
             wanted=config.num_passages,
         )
-    wanted = [*asked, *(name for each in asked for name in related[each]), *order[config.num_queries :]]
+    wanted = [*asked, *(name for asking in asked for name in related[asking]), *order[config.num_queries :]]
     return sorted(asked), sorted(list(dict.fromkeys(wanted))[: config.num_passages])
 
 
@@ -159,13 +166,13 @@ def _documented(packages: Sequence[str], search_path: Sequence[str] | None) -> I
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
-    found = {STDLIB: platform.python_version()} if STDLIB in packages else {}
+    versions = {STDLIB: platform.python_version()} if STDLIB in packages else {}
     for name in sorted({_top(package) for package in packages} - {STDLIB}):
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue  # sources without a distribution, such as a folder on the search path
-    return found
+    return versions
 
 
 def _is_usable(entry: Entry) -> bool:
@@ -188,4 +195,4 @@ def _last(name: str) -> str:
 
 
 if __name__ == "__main__":
-    launch("prepare", DocsConfig, collect_docs)
+    launch("prepare.docs", DocsConfig, collect_docs)

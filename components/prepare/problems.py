@@ -20,7 +20,7 @@ class Fault:
 
 
 class Problems:
-    """Collects problems while the files are read; `settle` refuses the collection or lets it pass without the bad lines."""
+    """Collects problems while the files are read; `settle` then refuses the collection or leaves the bad lines out."""
 
     def __init__(self, collection_uri: str, *, max_reported: int) -> None:
         """Names files below the collection's own URI, also where a local copy is read."""
@@ -28,6 +28,7 @@ class Problems:
         self._max_reported = max_reported
         self._files: list[str] = []
         self._lines: list[str] = []
+        self._tolerated: set[str] = set()
         self.skipped: Counter[str] = Counter()
 
     def add_line(self, name: str, line_number: int, fault: Fault) -> None:
@@ -39,6 +40,10 @@ class Problems:
     def add_file(self, name: str, problem: str, remedy: str) -> None:
         """A file, or the collection as a whole, that cannot be used; leaving lines out does not mend it."""
         self._files.append(f"{self._uri}/{name}: {problem}; {remedy}")
+
+    def tolerate(self, *kinds: str) -> None:
+        """Makes a warning of these kinds: their lines are left out and counted whatever `on_problem` says."""
+        self._tolerated.update(kinds)
 
     def refuse_files(self) -> None:
         """Ends the job before any long reading.
@@ -55,7 +60,7 @@ class Problems:
         Raises:
             ValueError: Naming the first problems in full, and all by kind.
         """
-        if self._files or (self.skipped and on_problem == "refuse"):
+        if self._files or (self.skipped.keys() - self._tolerated and on_problem == "refuse"):
             raise ValueError(self._message())
         if self.skipped:
             num_lines = self.skipped.total()
@@ -70,5 +75,8 @@ class Problems:
             counted = ", ".join(f"{count} x {kind}" for kind, count in self.skipped.most_common())
             message.append(f"bad lines: {num_lines} ({counted})")
         if num_lines and not self._files:
-            message.append("mend the lines, or leave them out with --on-problem skip")
+            message.append(
+                "mend the lines, or leave them out with --on-problem skip "
+                "(--set prepare.on_problem=skip under retriever run)"
+            )
         return "\n".join(message)

@@ -1,11 +1,13 @@
-"""Which split a query belongs to: the qrels file that names it, else a hash of its id, so that it never moves between runs."""
+"""Which split a query belongs to.
+
+The qrels file that names it decides. A query that no file names trains; where no query is judged at all, a hash of the
+id decides, so that a query never moves between runs.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-
-NO_SPLIT = ""
 
 
 def hash_split(query_id: str) -> str:
@@ -22,10 +24,8 @@ def assign_splits(query_ids: Iterable[str], judged: Mapping[str, str]) -> dict[s
         judged: Split of each query that has qrels; empty where the collection has none, and then every query is
             split by hash.
 
-    A query without qrels has no split, unless no qrels train either: then the queries without qrels are what an LLM
-    will annotate, and they train.
+    A query without qrels trains where other queries have qrels: an LLM annotates it.
     """
     if not judged:
         return {query_id: hash_split(query_id) for query_id in query_ids}
-    unjudged = NO_SPLIT if "train" in judged.values() else "train"
-    return {query_id: judged.get(query_id, unjudged) for query_id in query_ids}
+    return {query_id: judged.get(query_id, "train") for query_id in query_ids}

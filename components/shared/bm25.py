@@ -1,7 +1,9 @@
 """BM25 over a dataset: the lexical half of mining and the baseline of every evaluation.
 
-Lucene's variant with k1 0.9 and b 0.4, Porter stemmer and English stop words, over title and text: the setting whose
-figures the literature quotes. Source: Robertson and Zaragoza 2009; parameters of Anserini's MS MARCO passage runs.
+Lucene's variant with k1 0.9 and b 0.4 over title and text, in English with the Porter stemmer and Lucene's stop words:
+the setting whose figures the literature quotes. Other languages have their own stemmers, stop words and borders of
+words; the language is the dataset's, and is kept with the index, so that queries are read as passages were.
+Source: Robertson and Zaragoza 2009; parameters of Anserini's MS MARCO passage runs.
 
 The index is built in blocks on disk and searched through memory maps, so that 8.8 million passages need neither the
 corpus nor the scores in memory: what stays resident is the vocabulary and one score a passage. The layout is bm25s's
@@ -22,12 +24,14 @@ import bm25s
 import numpy as np
 import orjson
 import pyarrow as pa
-import Stemmer
 from jaxtyping import Float32, Int64
 
 from components.shared import log
 from components.shared.dataset import Dataset
 from components.shared.hashing import content_key
+from components.shared.language.detection import SAMPLE_TEXTS, detect_language
+from components.shared.language.terms import Terms
+from components.shared.language.words import RULES_VERSION
 from components.shared.records import Hit
 
 K1, B = 0.9, 0.4
@@ -36,10 +40,17 @@ K1, B = 0.9, 0.4
 _BLOCK_PASSAGES = 16_384
 _DATA, _INDICES, _INDPTR = "data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy"
 _VOCABULARY, _PARAMETERS, _IDS = "vocab.index.json", "params.index.json", "passage_ids.arrow"
+_LANGUAGE = "language.json"
+# A larger share of queries without a hit is a sign of another language or of broken texts.
+_LARGEST_SHARE_WITHOUT_HIT = 0.05
 
 
 class BM25:
-    """A BM25 index of one dataset; equal scores rank in passage-id order."""
+    """A BM25 index of one dataset; equal scores rank in passage-id order.
+
+    Attributes:
+        language: Code of the language that passages and queries are read in.
+    """
 
     def __init__(self, dataset: Dataset, *, cache: Path | None = None, digest: str = "") -> None:
         """Builds the index, or opens it where the cache holds one of this content.
@@ -50,11 +61,13 @@ class BM25:
             digest: Content digest of the dataset's artifact, the key in the cache.
         """
         assert cache is None or digest, "a cache without the content's digest would serve another corpus"
-        folder = (cache or self._temporary_folder()) / f"bm25-{content_key(digest, K1, B, bm25s.__version__)[:16]}"
+        key = content_key(digest, K1, B, bm25s.__version__, dataset.language, RULES_VERSION)[:16]
+        folder = (cache or self._temporary_folder()) / f"bm25-{key}"
         with _locked(folder):
             if not folder.is_dir():
                 _build(dataset, folder)
-        self._stemmer = Stemmer.Stemmer("porter")
+        self.language: str = orjson.loads((folder / _LANGUAGE).read_bytes())["language"]
+        self._terms = Terms(self.language)
         self._retriever = bm25s.BM25.load(folder, mmap=True, show_progress=False)
         # Plain views into the same maps: numpy's add.at has its fast path for them only.
         for name in ("data", "indices", "indptr"):
@@ -67,9 +80,9 @@ class BM25:
         if not queries:
             return []
         depth = min(depth, len(self._passage_ids))
-        tokens = _tokenised(queries, self._stemmer)
-        rows, scores = self._retriever.retrieve(tokens, k=depth, show_progress=False, n_threads=0)
-        return [self._hits(its_rows, its_scores) for its_rows, its_scores in zip(rows, scores, strict=True)]
+        terms = self._terms.of(queries)
+        rows, scores = self._retriever.retrieve(terms, k=depth, show_progress=False, n_threads=0)
+        return [self._hits(*ranking) for ranking in zip(rows, scores, strict=True)]
 
     def _temporary_folder(self) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="bm25-"))
@@ -84,11 +97,31 @@ class BM25:
         return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))
 
 
-def _tokenised(texts: Sequence[str], stemmer: Stemmer.Stemmer) -> list[list[str]]:
-    words: list[list[str]] = bm25s.tokenize(
-        list(texts), stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False
-    )
-    return words
+def warn_without_hit(num_without_hit: int, num_queries: int, *, language: str) -> None:
+    """Logs a warning where more than one query in twenty has no lexical hit.
+
+    Args:
+        num_without_hit: Queries for which `search` returned an empty list.
+        num_queries: Queries searched.
+        language: That of the index.
+    """
+    if num_queries and num_without_hit > _LARGEST_SHARE_WITHOUT_HIT * num_queries:
+        log.warning(
+            "queries share no word with any passage; if passages or queries are in another language than the one named "
+            "here, set prepare.language",
+            num_without_hit=num_without_hit,
+            num_queries=num_queries,
+            share=round(num_without_hit / num_queries, 4),
+            language=language,
+        )
+
+
+def _language(dataset: Dataset) -> str:
+    """The dataset's own, or where it does not say, the one that a sample of its passages is in."""
+    if dataset.language:
+        return dataset.language
+    step = max(1, dataset.num_passages // SAMPLE_TEXTS)
+    return detect_language(dataset.passage_at(row).full_text for row in range(0, dataset.num_passages, step)).language
 
 
 @contextmanager
@@ -101,34 +134,36 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _build(dataset: Dataset, folder: Path) -> None:
-    """Counts block by block, each finished block a file that a killed build finds again, then writes the scores of all."""
+    """Counts block by block, then writes the scores of all; a killed build finds its finished blocks again."""
     partial = folder.with_name(f"{folder.name}.partial")
     (partial / "blocks").mkdir(parents=True, exist_ok=True)
+    language = _language(dataset)
+    terms = Terms(language)
     blocks = []
     with log.Progress("counting words", total=dataset.num_passages, unit="passages") as bar:
         for start in range(0, dataset.num_passages, _BLOCK_PASSAGES):
             blocks.append(partial / "blocks" / f"{start:012d}.npz")
             stop = min(start + _BLOCK_PASSAGES, dataset.num_passages)
             if not blocks[-1].is_file():
-                _count_block(dataset, start, stop, blocks[-1])
+                _count_block(dataset, terms, start, stop, blocks[-1])
             bar.add(stop - start)
     _write_scores(blocks, dataset.num_passages, partial)
     _write_passage_ids(blocks, partial)
+    (partial / _LANGUAGE).write_bytes(orjson.dumps({"language": language}))
     shutil.rmtree(partial / "blocks")
     partial.rename(folder)
 
 
-def _count_block(dataset: Dataset, start: int, stop: int, path: Path) -> None:
-    """The block's words, and for each in turn its passages (rows of the dataset) and how often it stands there."""
+def _count_block(dataset: Dataset, terms: Terms, start: int, stop: int, path: Path) -> None:
+    """The block's terms, and for each in turn its passages (rows of the dataset) and how often it stands there."""
     passage_ids, texts = zip(
         *((passage.passage_id, passage.full_text) for passage in dataset.iter_passages(start, stop)), strict=True
     )
-    tokens = bm25s.tokenize(list(texts), stopwords="en", stemmer=Stemmer.Stemmer("porter"), show_progress=False)
-    lengths = np.array([len(ids) for ids in tokens.ids], dtype=np.int32)
-    words = np.fromiter((word for ids in tokens.ids for word in ids), dtype=np.int64, count=int(lengths.sum()))
+    numbers, names = terms.numbered(texts)
+    lengths = np.array([len(row) for row in numbers], dtype=np.int32)
+    words = np.fromiter((number for row in numbers for number in row), dtype=np.int64, count=int(lengths.sum()))
     owners = np.repeat(np.arange(len(lengths)), lengths)
     pairs, counts = np.unique(words * len(lengths) + owners, return_counts=True)
-    names = sorted(tokens.vocab, key=tokens.vocab.__getitem__)
     held = path.with_suffix(".partial")
     with held.open("wb") as file:
         np.savez(

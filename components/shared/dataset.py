@@ -27,6 +27,8 @@ _QUERIES = pa.schema(
 _QRELS = pa.schema(
     [("query_id", pa.string()), ("passage_id", pa.string()), ("grade", pa.int32()), ("split", pa.string())]
 )
+# Key of the corpus file's own metadata.
+_LANGUAGE = b"language"
 _ORDER = np.dtype([("hash", "<u8"), ("row", "<i8")])
 # Rows a batch: fixed, so that a row's batch is a division; small enough to keep 32-bit string offsets safe.
 _BATCH_ROWS = 16_384
@@ -39,11 +41,16 @@ def _id_hash(passage_id: str) -> int:
 class DatasetWriter:
     """Writes a dataset folder passage by passage; memory is one batch plus 16 bytes a passage."""
 
-    def __init__(self, folder: Path) -> None:
-        """Starts the corpus file in an existing folder."""
+    def __init__(self, folder: Path, *, language: str = "") -> None:
+        """Starts the corpus file in an existing folder.
+
+        Args:
+            folder: Where the dataset goes.
+            language: Code of the language of its passages, `other` for a mixture; empty: not known.
+        """
         self._folder = folder
         self._sink = pa.OSFile(str(folder / CORPUS_NAME), "wb")
-        self._writer = pa.ipc.new_file(self._sink, _CORPUS)
+        self._writer = pa.ipc.new_file(self._sink, _CORPUS.with_metadata({_LANGUAGE: language.encode()}))
         self._batch: list[Passage] = []
         self._hashes = array("Q")
 
@@ -104,6 +111,11 @@ class Dataset:
         """Passages in the corpus; their rows are 0 .. num_passages - 1 in the collection's order."""
         return len(self._order)
 
+    @property
+    def language(self) -> str:
+        """Code of the language that prepare found or was told; empty where the dataset does not say."""
+        return ((self._reader.schema.metadata or {}).get(_LANGUAGE) or b"").decode()
+
     def passage_at(self, row: int) -> Passage:
         """The passage of a row."""
         batch, offset = self._batch(row // _BATCH_ROWS), row % _BATCH_ROWS
@@ -151,13 +163,17 @@ class Dataset:
                 row["query_id"]: (Query(row["query_id"], row["text"], tuple(row["answers"])), row["split"])
                 for row in rows
             }
-        return [query for query, its_split in self._queries.values() if split is None or its_split == split]
+        return [query for query, its_own in self._queries.values() if split is None or its_own == split]
 
     def query(self, query_id: str) -> Query:
-        """The query of an id; KeyError where there is none. Read from the memory map: 16 bytes of memory a query of the collection."""
+        """The query of an id, read from the memory map: memory holds 16 bytes a query of the collection.
+
+        Raises:
+            KeyError: Where there is none.
+        """
         if self._query_table is None:
             self._query_table = pa.ipc.open_file(pa.memory_map(str(self._folder / QUERIES_NAME))).read_all()
-            self._query_order = _order(each.as_py() for each in self._query_table.column("query_id"))
+            self._query_order = _order(query_id.as_py() for query_id in self._query_table.column("query_id"))
         table = self._query_table
         for row in _rows(self._query_order, query_id):
             if table.column("query_id")[row].as_py() == query_id:
@@ -176,10 +192,10 @@ class Dataset:
 
     def positives(self, split: str) -> dict[str, list[str]]:
         """Human positives (grade above 0) of each query of a split that has any."""
-        found = {
+        positives = {
             query_id: [p for p, grade in grades.items() if grade > 0] for query_id, grades in self.qrels(split).items()
         }
-        return {query_id: passage_ids for query_id, passage_ids in found.items() if passage_ids}
+        return {query_id: passage_ids for query_id, passage_ids in positives.items() if passage_ids}
 
 
 def _order(ids: Iterable[str]) -> np.ndarray:

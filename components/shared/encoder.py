@@ -4,16 +4,17 @@ Pooling and normalisation are inside the graph; prefixes and lengths are in enco
 disagree with training, because there is nothing left to choose: the graph carries the settings it was exported with,
 and refuses others.
 
-A folder holds the fp32 graph and may hold smaller ones of it (fp16, int8), each proven when it was exported.
+A folder holds the fp32 graph and may hold smaller ones of it (fp16, int8), each proven when it was exported. Weights
+that are too large for a graph's file lie in a second file beside it.
 """
 
 from __future__ import annotations
 
-import hashlib
+import mmap
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -22,19 +23,27 @@ import numpy as np
 import onnxruntime as ort
 import orjson
 from jaxtyping import Float32, Int64
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from tokenizers import Encoding, Tokenizer
 
 from components.shared.batches import length_sorted_batches
-from components.shared.hashing import file_digest
+from components.shared.hashing import file_digest, lines_digest
 from components.shared.records import Passage
 
 GRAPH_NAME, TOKENIZER_NAME, SETTINGS_NAME = "model.onnx", "tokenizer.json", "encoder.json"
 GRAPH_NAMES = {"fp32": GRAPH_NAME, "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
+# Of a file with weights that do not fit into the graph's own file: the graph's name and this. Source: the name that
+# Hugging Face's ONNX loader fetches from the hub.
+WEIGHTS_SUFFIX = "_data"
+# How a tensor's entry {location: file name} begins in ONNX's protocol buffer; a byte with the name's length follows.
+_LOCATION = b"\x0a\x08location\x12"
 INPUT_NAMES, OUTPUT_NAME = ("input_ids", "attention_mask"), "vectors"
 
 Variant = Literal["auto", "fp32", "fp16", "int8"]
 # Of a graph's metadata: the settings it was exported with.
 CONTRACT_KEY = "retriever.encoder"
+
+_NOT_A_GRAPH = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.InvalidArgument)
 
 # A tokenizer's time grows with the whole text even when it truncates: cut first. Hardly any text has fewer tokens than
 # one for this many characters; one that has is read whole.
@@ -47,7 +56,16 @@ Vectors = Float32[np.ndarray, "text dimension"]
 class EncoderSettings:
     """What travels with the graph; lengths count special tokens.
 
-    `graphs` names the graphs beside the fp32 one, each with the sha256 of its file.
+    Attributes:
+        dimension: Length of a vector.
+        pooling, normalise: How the graph makes a vector of its tokens.
+        query_prefix, passage_prefix: Put before each text.
+        query_tokens, passage_tokens: Most tokens of a text.
+        pad_token_id: The token that fills up the shorter texts of a batch.
+        query_prompt_tokens, passage_prompt_tokens: Tokens at a text's beginning that the transformer reads and the
+            pooling leaves out. The graph knows them by their ids, which are the complements (~id, negative) of the
+            tokenizer's.
+        graphs: The graphs beside the fp32 one, each with the digest of its files.
     """
 
     dimension: int
@@ -58,6 +76,8 @@ class EncoderSettings:
     query_tokens: int
     passage_tokens: int
     pad_token_id: int
+    query_prompt_tokens: int = 0
+    passage_prompt_tokens: int = 0
     graphs: dict[str, str] = field(default_factory=dict)
 
     def contract(self) -> str:
@@ -71,12 +91,50 @@ def write_settings(folder: Path, settings: EncoderSettings) -> None:
     (folder / SETTINGS_NAME).write_bytes(orjson.dumps(asdict(settings), option=orjson.OPT_INDENT_2))
 
 
+class NotFiniteError(ValueError):
+    """A vector that holds nan or inf; `row` is the position of its text among those that were encoded."""
+
+    def __init__(self, row: int, where: str) -> None:
+        """`where` names the text as its reader knows it."""
+        super().__init__(
+            f"{where}: its vector is not finite (nan or inf); the encoder's weights are damaged or overflow: "
+            "export it again, or encode with the fp32 graph"
+        )
+        self.row = row
+
+
 def encoder_digest(folder: Path) -> str:
-    """sha256 over graph, tokenizer and settings: one byte more or less is another encoder, whose vectors do not mix."""
-    digest = hashlib.sha256()
-    for name in (GRAPH_NAME, TOKENIZER_NAME, SETTINGS_NAME):
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()
+    """sha256 over all files that decide a vector: one byte more or less is another encoder, whose vectors do not mix.
+
+    These are the fp32 graph with its weights, tokenizer and settings; the settings name the digests of the smaller
+    graphs.
+    """
+    paths = [*graph_files(folder, "fp32"), folder / TOKENIZER_NAME, folder / SETTINGS_NAME]
+    return lines_digest(f"{path.name} {file_digest(path)}" for path in paths)
+
+
+def graph_files(folder: Path, variant: str) -> list[Path]:
+    """The graph of a variant, and the files that it names for its weights."""
+    graph = folder / GRAPH_NAMES[variant]
+    return [graph, *(folder / name for name in sorted(set(_weights_names(graph))))]
+
+
+def _weights_names(graph: Path) -> Iterator[str]:
+    """Names of the files that a graph keeps its weights in; found by the field's bytes, so that nothing is parsed."""
+    if not graph.stat().st_size:
+        return
+    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_LOCATION)
+        while start >= 0:
+            start += len(_LOCATION) + 1
+            yield content[start : start + content[start - 1]].decode(errors="replace")
+            start = content.find(_LOCATION, start)
+
+
+def graph_digest(folder: Path, variant: str) -> str:
+    """sha256 of a graph's file; with files of weights beside it, over the digests of all of them."""
+    paths = graph_files(folder, variant)
+    return file_digest(paths[0]) if len(paths) == 1 else lines_digest(map(file_digest, paths))
 
 
 def num_cores() -> int:
@@ -102,13 +160,13 @@ class Encoder:
             raise ValueError(
                 f"{folder / SETTINGS_NAME}: not the settings of an encoder ({error}); export it again"
             ) from error
-        self.digest = encoder_digest(folder)
+        self.digest = _digest(folder)
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_NAME))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.variant = _choose(variant, self.settings, folder)
         graph = folder / GRAPH_NAMES[self.variant]
-        self._session = ort.InferenceSession(str(graph), _session_options(num_threads), providers=_providers())
+        self._session = _session(graph, num_threads)
         _check_contract(graph, self._session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY), self.settings)
 
     @property
@@ -127,16 +185,26 @@ class Encoder:
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
     def encode_queries(self, texts: Sequence[str], *, batch_tokens: int = 512) -> Vectors:
-        """Vectors of queries, in their order."""
+        """Vectors of queries, in their order.
+
+        Raises:
+            NotFiniteError: Naming the query's row, where a vector holds nan or inf.
+        """
         return self.encode_tokens(self.tokenize_queries(texts), batch_tokens=batch_tokens)
 
     def encode_passages(
         self, passages: Sequence[Passage], *, batch_tokens: int = 512, on_batch: Callable[[int], None] | None = None
     ) -> Vectors:
-        """Vectors of passages, in their order; `on_batch` hears how many were finished."""
-        return self.encode_tokens(
-            self.tokenize_passages([p.full_text for p in passages]), batch_tokens=batch_tokens, on_batch=on_batch
-        )
+        """Vectors of passages, in their order; `on_batch` hears how many were finished.
+
+        Raises:
+            NotFiniteError: Naming the passage, where its vector holds nan or inf.
+        """
+        token_ids = self.tokenize_passages([passage.full_text for passage in passages])
+        try:
+            return self.encode_tokens(token_ids, batch_tokens=batch_tokens, on_batch=on_batch)
+        except NotFiniteError as error:
+            raise NotFiniteError(error.row, f"passage {passages[error.row].passage_id}") from None
 
     def tokenize_queries(self, texts: Sequence[str], *, truncate: bool = True) -> list[list[int]]:
         """Token ids of queries, prefix and special tokens included, cut at `query_tokens`.
@@ -144,15 +212,20 @@ class Encoder:
         Without `truncate` a text that is too long is seen by having more tokens than that; of an endless one not all
         are counted.
         """
-        return self._tokenize(
-            [self.settings.query_prefix + text for text in texts], self.settings.query_tokens, truncate
-        )
+        settings = self.settings
+        token_ids = self._tokenize([settings.query_prefix + text for text in texts], settings.query_tokens, truncate)
+        return _without_prompt(token_ids, settings.query_prompt_tokens)
 
     def tokenize_passages(self, texts: Sequence[str], *, truncate: bool = True) -> list[list[int]]:
-        """Token ids of passages, prefix and special tokens included, cut at `passage_tokens`; `truncate` as of queries."""
-        return self._tokenize(
-            [self.settings.passage_prefix + text for text in texts], self.settings.passage_tokens, truncate
+        """Token ids of passages, prefix and special tokens included, cut at `passage_tokens`.
+
+        `truncate` is that of queries.
+        """
+        settings = self.settings
+        token_ids = self._tokenize(
+            [settings.passage_prefix + text for text in texts], settings.passage_tokens, truncate
         )
+        return _without_prompt(token_ids, settings.passage_prompt_tokens)
 
     def encode_tokens(
         self,
@@ -166,11 +239,17 @@ class Encoder:
 
         `num_workers` threads take batches from one queue; ONNX Runtime leaves Python while it computes, so threads are
         enough.
+
+        Raises:
+            NotFiniteError: Naming the text's row, where a vector holds nan or inf.
         """
         vectors = np.empty((len(token_ids), self.dimension), dtype=np.float32)
 
         def encode(rows: list[int]) -> int:
-            vectors[rows] = self._encode_batch([token_ids[row] for row in rows])
+            vectors[rows] = batch = self._encode_batch([token_ids[row] for row in rows])
+            if not np.isfinite(batch).all():
+                row = min(row for row, vector in zip(rows, batch, strict=True) if not np.isfinite(vector).all())
+                raise NotFiniteError(row, f"text {row} of {len(token_ids)}")
             return len(rows)
 
         batches = length_sorted_batches([len(ids) for ids in token_ids], batch_tokens)
@@ -208,6 +287,12 @@ class Encoder:
         return vectors
 
 
+def _without_prompt(token_ids: list[list[int]], num_prompt_tokens: int) -> list[list[int]]:
+    if not num_prompt_tokens:
+        return token_ids
+    return [[~token for token in ids[:num_prompt_tokens]] + ids[num_prompt_tokens:] for ids in token_ids]
+
+
 def padded(
     token_ids: Sequence[list[int]], pad_token_id: int
 ) -> tuple[Int64[np.ndarray, "text token"], Int64[np.ndarray, "text token"]]:
@@ -215,10 +300,17 @@ def padded(
     longest = max(map(len, token_ids))
     ids = np.full((len(token_ids), longest), pad_token_id, dtype=np.int64)
     mask = np.zeros((len(token_ids), longest), dtype=np.int64)
-    for row, its in enumerate(token_ids):
-        ids[row, : len(its)] = its
-        mask[row, : len(its)] = 1
+    for row, text_ids in enumerate(token_ids):
+        ids[row, : len(text_ids)] = text_ids
+        mask[row, : len(text_ids)] = 1
     return ids, mask
+
+
+def _digest(folder: Path) -> str:
+    try:
+        return encoder_digest(folder)
+    except FileNotFoundError as error:
+        raise ValueError(f"{error.filename}: missing; {folder} is not a whole encoder, export it again") from error
 
 
 def _choose(variant: Variant, settings: EncoderSettings, folder: Path) -> str:
@@ -228,24 +320,34 @@ def _choose(variant: Variant, settings: EncoderSettings, folder: Path) -> str:
         return variant
     if variant not in settings.graphs:
         raise ValueError(
-            f"{folder}: no {variant} graph; it has {', '.join(['fp32', *settings.graphs])}; export it with --variants fp32,{variant}"
+            f"{folder}: no {variant} graph; it has {', '.join(['fp32', *settings.graphs])}; "
+            f"export it with --variants fp32,{variant}"
         )
     graph = folder / GRAPH_NAMES[variant]
-    if file_digest(graph) != settings.graphs[variant]:
+    if graph_digest(folder, variant) != settings.graphs[variant]:
         raise ValueError(f"{graph}: not the graph that {SETTINGS_NAME} names (edited or damaged); export it again")
     return variant
 
 
-def _check_contract(graph: Path, found: str | None, settings: EncoderSettings) -> None:
-    if found is None:
+def _check_contract(graph: Path, contract: str | None, settings: EncoderSettings) -> None:
+    if contract is None:
         raise ValueError(f"{graph}: does not say how it was exported; export it again")
-    exported, wanted = orjson.loads(found), orjson.loads(settings.contract())
+    # A graph of an earlier version does not name settings that came later and were not in use.
+    defaults = {setting.name: setting.default for setting in fields(settings)}
+    exported, wanted = orjson.loads(contract), orjson.loads(settings.contract())
     for name in sorted(exported.keys() | wanted.keys()):
-        if exported.get(name) != wanted.get(name):
+        if exported.get(name, defaults.get(name)) != wanted.get(name):
             raise ValueError(
-                f"{graph.parent / SETTINGS_NAME}: says {name} {wanted.get(name)!r}, the graph was exported with {exported.get(name)!r}; "
-                "their vectors do not mix: export it again"
+                f"{graph.parent / SETTINGS_NAME}: says {name} {wanted.get(name)!r}, the graph was exported with "
+                f"{exported.get(name)!r}; their vectors do not mix: export it again"
             )
+
+
+def _session(graph: Path, num_threads: int) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(str(graph), _session_options(num_threads), providers=_providers())
+    except _NOT_A_GRAPH as error:
+        raise ValueError(f"{graph}: ONNX Runtime cannot read it ({error}); export the encoder again") from error
 
 
 def _session_options(num_threads: int) -> ort.SessionOptions:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import os
 import platform
 import shutil
@@ -26,14 +25,14 @@ from typing import IO, Any, ClassVar, Protocol, runtime_checkable
 
 import orjson
 
-from components.shared import log, storage
-from components.shared.hashing import file_digest
+from components.shared import identity, log, storage
+from components.shared.hashing import file_digest, lines_digest, text_digest
+from components.shared.roles import Role, names
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Folder of an artifact for files that tell of the making: no reader's result depends on them, so no reader runs again
 # for them.
 LOGS = "logs/"
-_OUTPUT = "output_uri"
 # In a partial folder only: whose it is, and working files.
 _STAMP_NAME, _SCRATCH_NAME = "identity", ".scratch"
 # A killed run may leave a job that is still ending; one that works for longer is really at work.
@@ -56,7 +55,7 @@ _PACKAGES = (
 
 @runtime_checkable
 class Config(Protocol):
-    """A component's config: a dataclass of paths (`*_uri`) and settings, with one `output_uri`."""
+    """A component's config: a dataclass whose fields declare their roles (roles.py), with one `output_uri`."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -72,12 +71,16 @@ class BusyError(OSError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an artifact says of itself; `files` maps a name to its size in bytes and its sha256."""
+    """What an artifact says of itself; `files` maps a name to its size in bytes and its sha256.
+
+    `config` is the whole config; `settings` are those of its values that the identity depends on.
+    """
 
     schema_version: int
     component: str
     identity: str
     config: dict[str, Any]
+    settings: dict[str, Any]
     inputs: dict[str, str]
     versions: dict[str, str]
     seconds: float
@@ -89,12 +92,12 @@ class Manifest:
     def digest(self) -> str:
         """Of the content only: equal files give equal digests whoever made them, and however long it took."""
         lines = [f"{name} {entry['sha256']}" for name, entry in sorted(self.files.items()) if not name.startswith(LOGS)]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return lines_digest(lines)
 
 
 @dataclass
 class ArtifactWriter:
-    """A partial artifact: write files into `path`, facts into `metrics`; working files that must not ship go into `scratch`.
+    """A partial artifact: files go into `path`, facts into `metrics`, working files that must not ship into `scratch`.
 
     `identity` names this very work: state kept elsewhere under it can only be found by a resumed attempt.
     """
@@ -111,7 +114,28 @@ def read_manifest(uri: str) -> Manifest:
     Raises:
         ValueError: Where there is none, or it is not of this schema; names the artifact and the remedy.
     """
-    path = f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"
+    values = _read_values(uri)
+    if values.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{_manifest_path(uri)}: schema version {values.get('schema_version')}, this version reads "
+            f"{SCHEMA_VERSION}; "
+            "make the artifact again"
+        )
+    known = {declared.name for declared in dataclasses.fields(Manifest)}
+    if set(values) != known:
+        wrong = sorted(set(values) ^ known)
+        raise ValueError(
+            f"{_manifest_path(uri)}: fields {wrong} are missing or unknown; delete {uri} and make it again"
+        )
+    return Manifest(**values)
+
+
+def _manifest_path(uri: str) -> str:
+    return f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"
+
+
+def _read_values(uri: str) -> dict[str, Any]:
+    path = _manifest_path(uri)
     try:
         values = orjson.loads(storage.read_bytes(path))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -120,17 +144,7 @@ def read_manifest(uri: str) -> Manifest:
         ) from error
     except orjson.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error}); delete {uri} and make it again") from error
-    if not isinstance(values, dict) or values.get("schema_version") != SCHEMA_VERSION:
-        found = values.get("schema_version") if isinstance(values, dict) else None
-        raise ValueError(
-            f"{path}: schema version {found}, this version reads {SCHEMA_VERSION}; make the artifact again"
-        )
-    names = {each.name for each in dataclasses.fields(Manifest)}
-    if set(values) != names:
-        raise ValueError(
-            f"{path}: fields {sorted(set(values) ^ names)} are missing or unknown; delete {uri} and make it again"
-        )
-    return Manifest(**values)
+    return values if isinstance(values, dict) else {}
 
 
 def open_artifact(uri: str) -> Path:
@@ -147,12 +161,12 @@ def open_artifact(uri: str) -> Path:
 
 
 def model_source(uri: str) -> str:
-    """What a model is loaded from: an artifact's checked files, a folder of a bucket on this machine, else the address itself (a hub name).
+    """What a model is loaded from: an artifact's checked files, a bucket's fetched folder, else the address itself.
 
     Raises:
         ValueError: Naming the file of an artifact that is missing, cut or changed.
     """
-    if storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
+    if storage.exists(_manifest_path(uri)):
         return str(open_artifact(uri))
     return str(storage.fetch(uri)) if storage.is_remote(uri) else uri
 
@@ -169,71 +183,45 @@ def _check_file(path: Path, entry: Mapping[str, Any], uri: str) -> None:
         raise ValueError(f"{path}: content differs from the manifest's sha256 (edited or damaged); {remedy}")
 
 
-def is_finished(uri: str, identity: str) -> bool:
-    """True where a finished and intact artifact of this identity lies.
+def is_finished(uri: str, wanted_identity: str) -> bool:
+    """True where a finished and intact artifact of this identity lies; one of another schema is none.
 
     Raises:
         ValueError: Where one of this identity lies but a file of it was cut or edited.
     """
-    if not storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
+    if not storage.exists(_manifest_path(uri)):
         return False
-    if read_manifest(uri).identity != identity:
+    if _read_values(uri).get("schema_version") not in (None, SCHEMA_VERSION):
+        return False
+    if read_manifest(uri).identity != wanted_identity:
         return False
     open_artifact(uri)
     return True
 
 
-def settings(config: Config) -> dict[str, Any]:
-    """The config's fields that are not places: what an identity depends on beside the inputs."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if not name.endswith("_uri")}
-
-
 def input_digests(config: Config) -> dict[str, str]:
-    """Content digest of every input a config names; of the manifest where the input is an artifact.
+    """Content digest of every input of a config by its name without `_uri`; of the manifest where it is an artifact.
 
-    `journal_uri`, `state_uri`, `cache_uri` and `endpoint_uri` are places to work at, not inputs; an empty URI is an
-    input that is not given. A field may hold several URIs separated by commas (the shards of a fan-in).
+    An empty URI is an input that is not given. A field may hold several URIs separated by commas (the shards of a
+    fan-in).
     """
-    digests: dict[str, str] = {}
-    for name, value in dataclasses.asdict(config).items():
-        if (
-            not name.endswith("_uri")
-            or name in (_OUTPUT, "journal_uri", "state_uri", "cache_uri", "endpoint_uri")
-            or not value
-        ):
-            continue
-        digests[name.removesuffix("_uri")] = ",".join(_input_digest(uri) for uri in value.split(","))
-    return digests
+    uris = {name: getattr(config, name) for name in names(config, Role.INPUT)}
+    return {
+        name.removesuffix("_uri"): ",".join(_input_digest(uri) for uri in value.split(","))
+        for name, value in uris.items()
+        if value
+    }
 
 
 def _input_digest(uri: str) -> str:
-    if storage.exists(f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
+    if storage.exists(_manifest_path(uri)):
         return read_manifest(uri).digest
     return storage.content_digest(uri)
 
 
-def code_digest(component: str) -> str:
-    """sha256 of the sources a component runs: its own room and shared/."""
-    root = Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for room in (component, "shared"):
-        for path in sorted((root / room).rglob("*")):
-            # component.py describes the container and is never run in it.
-            if path.suffix in (".py", ".txt", ".toml", ".html", ".css") and path.name != "component.py":
-                digest.update(f"{path.relative_to(root)} {file_digest(path)}\n".encode())
-    return digest.hexdigest()
-
-
 def compute_identity(component: str, config: Config, inputs: Mapping[str, str]) -> str:
-    """Digest of all that decides what an artifact will contain: code, settings, inputs, schema."""
-    parts = {
-        "schema_version": SCHEMA_VERSION,
-        "component": component,
-        "code": code_digest(component),
-        "settings": settings(config),
-        "inputs": dict(inputs),
-    }
-    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    """Digest of all that decides what an artifact of this schema will contain."""
+    return identity.compute_identity(component, config, inputs, schema_version=SCHEMA_VERSION)
 
 
 @contextmanager
@@ -247,18 +235,19 @@ def artifact_writer(component: str, config: Config) -> Iterator[ArtifactWriter]:
     """
     start = time.monotonic()
     inputs = input_digests(config)
-    identity = compute_identity(component, config, inputs)
+    computed = compute_identity(component, config, inputs)
     partial = _partial_folder(config.output_uri)
     with _locked(partial.with_name(f"{partial.name}.lock")):
-        _claim(partial, identity)
-        writer = ArtifactWriter(path=partial, scratch=partial / _SCRATCH_NAME, identity=identity)
+        _claim(partial, computed)
+        writer = ArtifactWriter(path=partial, scratch=partial / _SCRATCH_NAME, identity=computed)
         writer.scratch.mkdir(exist_ok=True)
         yield writer
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             component=component,
-            identity=identity,
+            identity=computed,
             config=dataclasses.asdict(config),
+            settings=identity.settings(config),
             inputs=inputs,
             versions=_versions(),
             seconds=round(time.monotonic() - start, 3),
@@ -282,7 +271,7 @@ def _ships(name: str) -> bool:
 
 def _partial_folder(output_uri: str) -> Path:
     if storage.is_remote(output_uri):
-        name = hashlib.sha256(output_uri.encode()).hexdigest()[:16]
+        name = text_digest(output_uri)[:16]
         return Path.home() / ".cache" / "retriever" / f"{name}.partial"
     path = Path(output_uri)
     return path.with_name(f"{path.name}.partial")

@@ -84,7 +84,9 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question put to the LLM about passages of a pool: a window of a selection, an answer, a ranking, or a pool's likelihoods.
+    """One question put to the LLM about passages of a pool.
+
+    It is a window of a selection, an answer, a ranking, or the likelihoods of a pool.
 
     `template` names the question (relevance_selection, answer, utility_selection, utility_ranking, query_likelihood,
     answer_likelihood) and `template_version` the words it was asked in: layout, version and digest, such as
@@ -111,14 +113,14 @@ class Annotation:
     `scores` are mean log-likelihoods a token, `score_sums` their sums, `distribution` the softmax over the pool (all
     empty where the method gives none).
     `exchanges` are in the order asked. Tokens and `engine_seconds` are sums over the calls, whoever paid for them
-    first.
+    first; of `uncounted_calls` the engine did not say all tokens, so that with any of them the sums are lower bounds.
 
     The journal holds under each key of `calls` the raw result (`text` and `finish_reason`, or `logprobs`), its
-    `prompt_tokens`,
-    `completion_tokens`, `cached_tokens` (of the prompt, found in the engine's prefix cache) and `engine_seconds` (its
-    share of the engine's busy time: the shares of all calls add up to that time), and `template`, `template_version`,
-    `rung`, `query_id` and `artifact` (identity of the annotations that paid for the call). So a ledger is a sum over
-    journal records, and a query's story is its exchanges.
+    `prompt_tokens`, `completion_tokens`, `cached_tokens` (of the prompt, found in the engine's prefix cache),
+    `is_counted` (whether the engine said these) and `engine_seconds` (its share of the engine's busy time: the shares
+    of all calls add up to that time), and `template`, `template_version`, `rung`, `query_id` and `artifact` (identity
+    of the annotations that paid for the call). So a ledger is a sum over journal records, and a query's story is its
+    exchanges.
     """
 
     query_id: str
@@ -136,6 +138,7 @@ class Annotation:
     completion_tokens: int = 0
     cached_tokens: int = 0
     engine_seconds: float = 0.0
+    uncounted_calls: int = 0
 
     def __post_init__(self) -> None:
         _same_length(self.query_id, passage_ids=self.passage_ids, labels=self.labels)
@@ -149,12 +152,15 @@ class Annotation:
 
     def with_label(self, label: Label) -> tuple[str, ...]:
         """Passage ids that carry the label, in pool order."""
-        return tuple(passage_id for passage_id, its in zip(self.passage_ids, self.labels, strict=True) if its == label)
+        return tuple(passage_id for passage_id, own in zip(self.passage_ids, self.labels, strict=True) if own == label)
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A pool without labels: the whole ladder failed. `completion` is the last raw one, `detail` what was wrong with it."""
+    """A pool without labels, because the whole ladder failed.
+
+    `completion` is the last raw one, `detail` says what was wrong with it.
+    """
 
     query_id: str
     passage_ids: tuple[str, ...]
@@ -169,6 +175,7 @@ class Quarantined:
     completion_tokens: int = 0
     cached_tokens: int = 0
     engine_seconds: float = 0.0
+    uncounted_calls: int = 0
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -238,8 +245,8 @@ def _value(name: str, annotation: str, value: object) -> object:
     if element == annotation and _is_plain(value, element):
         return value
     if element == "Exchange" and isinstance(value, list):
-        return tuple(Exchange(**_values(each, Exchange)) for each in value)
-    if element != annotation and isinstance(value, list) and all(_is_plain(each, element) for each in value):
+        return tuple(Exchange(**_values(exchange, Exchange)) for exchange in value)
+    if element != annotation and isinstance(value, list) and all(_is_plain(item, element) for item in value):
         return tuple(value)
     raise ValueError(f"{name} is {value!r}, which is no {annotation}")
 

@@ -2,88 +2,98 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Literal
 
-DEFAULT_CURRICULUM = """
-- {name: llm, labels: llm, loss: disj_infonce, positives: all, epochs: 2, learning_rate: 3.0e-5}
-- {name: human, labels: human, human_share: 0.2, loss: disj_infonce, positives: one, epochs: 1, learning_rate: 3.0e-5}
-"""
+from components.shared.dual_encoder import DualEncoderConfig
+from components.shared.roles import INPUT, OPERATION, OUTPUT, PLACE, SETTING, above, at_least, at_most, below, refuse
+from components.train.curriculum import parse_curriculum
+
+# On one line: KFP writes defaults into a comment of the compiled file, where a second line breaks the file.
+DEFAULT_CURRICULUM = (
+    "[{name: llm, labels: llm, loss: disj_infonce, positives: all, epochs: 2, learning_rate: 3.0e-5}, "
+    "{name: human, labels: human, human_share: 0.2, loss: disj_infonce, positives: one, epochs: 1, learning_rate: "
+    "3.0e-5}]"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(DualEncoderConfig):
     """Annotations and a share of the human labels -> checkpoint of a dual encoder."""
 
-    dataset_uri: str
-    """Dataset of prepare."""
-    annotations_uri: str
-    """Annotations of annotate; several shards separated by commas."""
-    base_uri: str
-    """Model to start from: a checkpoint, a Hugging Face or sentence-transformers folder, or a name on the hub."""
-    output_uri: str
-    """Where the checkpoint goes."""
-    state_uri: str = ""
-    """Durable folder for the state that a killed job resumes from (gs:// where pods are preempted). Empty: beside the
-    output."""
-    curriculum: str = DEFAULT_CURRICULUM
-    """Stages as YAML, in order; the default is the paper's 20 % curriculum."""
-    max_quarantine_share: float = 0.2
-    """Share of the annotated queries that may be in quarantine before training is refused: the rest is no fair sample
-    of the queries."""
-    pooling: Literal["auto", "cls", "mean", "last"] = "auto"
-    """auto: what the model folder says, else last (token) for a decoder and mean for others."""
-    normalise: Literal["auto", "yes", "no"] = "auto"
-    """Unit-length vectors; auto: what the model folder says, else no."""
-    query_prefix: str = ""
-    """Put before each query."""
-    passage_prefix: str = ""
-    """Put before each passage."""
-    query_tokens: int = 32
-    """Longest query, special tokens included."""
-    passage_tokens: int = 140
-    """Longest passage, special tokens included."""
-    batch_queries: int = 16
-    """Training groups in one step, over all processes; each is a negative of all others."""
-    group_size: int = 16
-    """Passages in a training group: its positives and its hard negatives."""
-    denominators: Literal["all_labels", "own_labels"] = "all_labels"
-    """Whose positives are no negatives of a query: everybody's, or those of the stage's labels only (to measure the
-    LLM's alone)."""
-    loss_temperature: float = 1.0
-    """Divides the scores in the loss; 1.0 for inner products, about 0.05 for unit vectors."""
-    warmup_share: float = 0.1
+    dataset_uri: str = field(metadata=INPUT)
+    """Dataset that prepare wrote."""
+    annotations_uri: str = field(metadata=INPUT)
+    """Annotations that annotate wrote; several shards are separated by commas."""
+    output_uri: str = field(metadata=OUTPUT)
+    """Folder that the checkpoint is written to."""
+    state_uri: str = field(default="", metadata=PLACE)
+    """Durable folder for the state that a killed job resumes from (in a bucket where pods are preempted); empty puts it
+    beside the output."""
+    curriculum: str = field(default=DEFAULT_CURRICULUM, metadata=SETTING)
+    """Stages as YAML, in order; the default is the paper's curriculum with 20 % of the human labels."""
+    max_quarantine_share: float = field(default=0.2, metadata=SETTING | at_least(0) | at_most(1))
+    """Share of the annotated queries that may be in quarantine before training is refused, because the rest is no fair
+    sample."""
+    batch_queries: int = field(default=16, metadata=SETTING | at_least(1))
+    """Number of training groups in one step, over all processes; each is a negative of all others."""
+    group_size: int = field(default=16, metadata=SETTING | at_least(2))
+    """Number of passages in a training group: its positives and its hard negatives."""
+    denominators: Literal["all_labels", "own_labels"] = field(default="all_labels", metadata=SETTING)
+    """Whose positives are never a query's negatives: everybody's, or those of the stage's own labels only (to measure
+    the LLM's alone)."""
+    loss_temperature: float = field(default=1.0, metadata=SETTING | above(0))
+    """Number that divides the scores in the loss: 1.0 for inner products, about 0.05 for unit vectors."""
+    warmup_share: float = field(default=0.1, metadata=SETTING | at_least(0) | below(1))
     """Share of a stage's steps in which the learning rate rises from 0; then it falls linearly to 0."""
-    weight_decay: float = 0.01
-    """Of AdamW; biases and layer norms are left out."""
-    max_gradient_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast on a GPU, the loss stays fp32. On a CPU without bf16 units it is many times slower."""
-    encode_rows: int = 16
-    """Texts encoded together; they are sorted by length first, which on a CPU halves a step's time. Several hundred on
-    a GPU."""
-    held_rows: int = 0
-    """Texts whose activations one process holds for the backward pass; the others are encoded twice (GradCache). 0:
-    all."""
-    gradient_checkpointing: Literal["no", "yes"] = "no"
-    """Keep the activations between layers only: for single texts that are too long for the memory; a third slower."""
-    lora_rank: int = 0
-    """Rank of LoRA adapters on all linear layers, merged into the checkpoint at the end; 0: all weights are trained."""
-    lora_scale: float = 2.0
-    """The adapters' output is multiplied by this (alpha / rank)."""
-    num_processes: int = 0
-    """Processes on this machine that share each step; 0: one a GPU, one without. Under torchrun its environment
-    decides."""
-    evaluations_per_epoch: int = 1
-    """Dev nDCG@10 measured this often in an epoch, and at its end; the best weights are kept."""
-    dev_queries: int = 100
-    """Dev queries measured (seeded draw)."""
-    dev_passages: int = 1000
-    """Passages they search: dev positives, annotated pools, then a seeded draw."""
-    checkpoint_steps: int = 50
-    """Steps between two states that a killed job resumes from; one is also written after each evaluation."""
-    tensorboard: Literal["no", "yes"] = "no"
-    """Also write the metrics for TensorBoard, into logs/tensorboard of the checkpoint."""
-    seed: int = 42
-    """Of dropout, order, and the choice of positives and negatives."""
+    weight_decay: float = field(default=0.01, metadata=SETTING | at_least(0))
+    """Weight decay of AdamW; biases and layer norms are left out."""
+    max_gradient_norm: float = field(default=1.0, metadata=SETTING | above(0))
+    """Norm that larger gradients are scaled down to."""
+    precision: Literal["fp32", "bf16"] = field(default="fp32", metadata=SETTING)
+    """bf16 is autocast on a GPU, the loss stays fp32; on a CPU without bf16 units it is many times slower."""
+    encode_rows: int = field(default=16, metadata=SETTING | at_least(1))
+    """Number of texts encoded together; they are sorted by length first, which on a CPU halves a step's time. Several
+    hundred on a GPU. Dropout is drawn for each such slice, so another number is another result."""
+    held_rows: int = field(default=0, metadata=OPERATION | at_least(0))
+    """Number of texts whose activations one process holds for the backward pass; the others are encoded twice
+    (GradCache). 0 holds all."""
+    gradient_checkpointing: Literal["no", "yes"] = field(default="no", metadata=OPERATION)
+    """yes keeps only the activations between layers, for single texts that are too long for the memory; a step takes a
+    third longer."""
+    lora_rank: int = field(default=0, metadata=SETTING | at_least(0))
+    """Rank of LoRA adapters on all linear layers, merged into the checkpoint at the end; 0 trains all weights."""
+    lora_scale: float = field(default=2.0, metadata=SETTING | above(0))
+    """Number that multiplies the adapters' output (alpha / rank)."""
+    num_processes: int = field(default=0, metadata=OPERATION | at_least(0))
+    """Number of processes on this machine that share each step; 0 starts one a GPU, and one where there is none. Under
+    torchrun its environment decides."""
+    evaluations_per_epoch: int = field(default=1, metadata=SETTING | at_least(1))
+    """Number of times in an epoch that dev nDCG@10 is measured, the last at its end; the best weights are kept."""
+    dev_queries: int = field(default=100, metadata=SETTING | at_least(0))
+    """Number of dev queries measured (seeded draw)."""
+    dev_passages: int = field(default=1000, metadata=SETTING | at_least(1))
+    """Number of passages that the dev queries search."""
+    checkpoint_steps: int = field(default=50, metadata=OPERATION | at_least(1))
+    """Number of steps between two states that a killed job resumes from; one is also written after each evaluation."""
+    tensorboard: Literal["no", "yes"] = field(default="no", metadata=OPERATION)
+    """yes also writes the metrics for TensorBoard, into logs/tensorboard of the checkpoint."""
+    seed: int = field(default=42, metadata=SETTING)
+    """Seed of dropout, order, and the choice of positives and negatives."""
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work."""
+        refuse(self, *self._contradictions())
+
+    def _contradictions(self) -> Iterator[str]:
+        try:
+            parse_curriculum(self.curriculum)
+        except ValueError as error:
+            yield from str(error).splitlines()
+        if self.normalise == "yes" and self.loss_temperature >= 0.5:
+            yield (
+                f"loss_temperature {self.loss_temperature}: scores of unit vectors lie between -1 and 1 and teach "
+                "nothing at this "
+                "temperature; use about 0.05, or normalise no"
+            )

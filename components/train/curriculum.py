@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from components.train.loss import LOSS_NAMES
-
+LossName = Literal["disj_infonce", "conj_infonce", "infonce", "lsepair", "kl_replug"]
 Labels = Literal["llm", "human", "mixed"]
 IgnoreBand = Literal["mask", "negative"]
 PositiveStrategy = Literal["one", "avg", "all"]
@@ -40,7 +39,7 @@ class Stage:
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "labels": get_args(Labels),
-    "loss": LOSS_NAMES,
+    "loss": get_args(LossName),
     "positives": get_args(PositiveStrategy),
     "ignore": get_args(IgnoreBand),
 }

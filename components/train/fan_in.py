@@ -49,7 +49,7 @@ def _check_alike(manifests: dict[str, Manifest]) -> None:
 
 
 def _settings(manifest: Manifest) -> dict[str, Any]:
-    chosen = {name: value for name, value in manifest.config.items() if name != "shard" and not name.endswith("_uri")}
+    chosen = {name: value for name, value in manifest.settings.items() if name != "shard"}
     return chosen | {f"input {name}": digest for name, digest in manifest.inputs.items()}
 
 

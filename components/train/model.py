@@ -18,7 +18,7 @@ def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
         ValueError: Where it cannot be loaded, or LoRA is wanted and peft is not installed.
     """
     model = checkpoint.load(
-        model_source(config.base_uri),
+        model_source(config.checkpoint_uri),
         pooling=config.pooling,
         normalise=config.normalise,
         query_prefix=config.query_prefix,
@@ -26,6 +26,7 @@ def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
         query_tokens=config.query_tokens,
         passage_tokens=config.passage_tokens,
         attention="fused",
+        trust_remote_code=config.trust_remote_code,
     )
     if config.gradient_checkpointing == "yes":
         _checkpoint_activations(model)

@@ -29,13 +29,13 @@ class Planned:
 
 
 def study(config: StudyConfig) -> None:
-    """Makes the cells that the journal lacks, a whole seed before the next one, and writes the table after each seed."""
+    """Makes the cells that the journal lacks, one seed after the other, and writes the table after each seed."""
     make_materials(config)
     planned = plan(config)
     finished: list[Finished] = []
     with Journal(config.workdir / "cells") as journal:
         for seed in range(config.num_seeds + 1):
-            finished += fill(journal, [each for each in planned if each.seed == seed])
+            finished += fill(journal, [cell for cell in planned if cell.seed == seed])
             if seed:
                 write_table(config, finished)
 
@@ -47,31 +47,33 @@ def plan(config: StudyConfig) -> list[Planned]:
         ValueError: Naming a chosen condition that is none.
     """
     known = conditions(config)
-    if unknown := set(config.only) - {each.name for each in known}:
-        raise ValueError(f"only: no such conditions {sorted(unknown)}; known are {[each.name for each in known]}")
-    chosen = [each for each in known if not config.only or each.name in config.only]
+    if unknown := set(config.only) - {condition.name for condition in known}:
+        raise ValueError(
+            f"only: no such conditions {sorted(unknown)}; known are {[condition.name for condition in known]}"
+        )
+    chosen = [condition for condition in known if not config.only or condition.name in config.only]
     cells = Cells(config)
     baselines = [
         Planned(cells.key(name, 0), name, 0, partial(cells.baseline, name)) for name in (BM25_NAME, UNTRAINED_NAME)
     ]
     seeds = range(1, config.num_seeds + 1)
     return baselines + [
-        Planned(cells.key(each.name, seed, each), each.name, seed, partial(cells.train, each, seed))
+        Planned(cells.key(condition.name, seed, condition), condition.name, seed, partial(cells.train, condition, seed))
         for seed in seeds
-        for each in chosen
+        for condition in chosen
     ]
 
 
 def fill(journal: Journal, planned: Sequence[Planned]) -> list[Finished]:
     """The cells in order; one that the journal holds is not made again, and each is durable before the next begins."""
     finished = []
-    for number, each in enumerate(planned, start=1):
-        if each.key not in journal:
-            record = {"name": each.name, "seed": each.seed, **each.make()}
-            journal.append(each.key, record)
+    for number, cell in enumerate(planned, start=1):
+        if cell.key not in journal:
+            record = {"name": cell.name, "seed": cell.seed, **cell.make()}
+            journal.append(cell.key, record)
             journal.sync()
-            log.event(f"cell {number}/{len(planned)}", condition=each.name, seed=each.seed, seconds=record["seconds"])
-        finished.append(Finished.of(journal.get(each.key)))
+            log.event(f"cell {number}/{len(planned)}", condition=cell.name, seed=cell.seed, seconds=record["seconds"])
+        finished.append(Finished.of(journal.get(cell.key)))
     return finished
 
 

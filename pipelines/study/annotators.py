@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Quality:
-    """Agreement with people over all pools: shares of the selected that are useful, and of the useful that are selected."""
+    """Agreement with people over all pools: precision and recall of what is selected as useful."""
 
     precision: float
     recall: float
@@ -35,13 +35,13 @@ TOPICAL_ODDS = 4.0
 
 
 def with_judged(pools: Iterable[Pool], grades: Mapping[str, Mapping[str, int]]) -> list[Pool]:
-    """The pools with every judged passage in them, so that topical passages which no retriever found can be mistaken too."""
-    found = []
+    """The pools with every judged passage, so that topical ones which no retriever found can be mistaken too."""
+    completed = []
     for pool in pools:
         missing = sorted(set(grades.get(pool.query_id, ())) - set(pool.passage_ids))
         sources = (*pool.sources, *("human" for _ in missing))
-        found.append(Pool(pool.query_id, (*pool.passage_ids, *missing), sources, pool.seed))
-    return found
+        completed.append(Pool(pool.query_id, (*pool.passage_ids, *missing), sources, pool.seed))
+    return completed
 
 
 def human_annotations(pools: Iterable[Pool], grades: Mapping[str, Mapping[str, int]]) -> list[Annotation]:
@@ -100,7 +100,7 @@ def _draw(*parts: object) -> float:
 
 
 def _useful(grades: Mapping[str, Mapping[str, int]]) -> frozenset[Pair]:
-    return frozenset((query_id, p) for query_id, its in grades.items() for p, grade in its.items() if grade > 0)
+    return frozenset((query_id, p) for query_id, judged in grades.items() for p, grade in judged.items() if grade > 0)
 
 
 def _annotation(pool: Pool, *, positive: frozenset[Pair], ignored: frozenset[Pair], name: str) -> Annotation:

@@ -24,7 +24,8 @@ from components.shared.bm25 import BM25
 from components.shared.checkpoint import DualEncoder
 from components.shared.dataset import Dataset
 from components.shared.hashing import content_key
-from components.shared.manifest import artifact_writer, code_digest
+from components.shared.identity import code_digest
+from components.shared.manifest import artifact_writer
 from components.shared.records import Annotation, Hit, Pool, read_records, write_records
 from components.train.config import TrainConfig
 from components.train.job import train
@@ -52,9 +53,9 @@ class TestSet:
     _tokens: tuple[list[list[int]], list[list[int]]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        found = find_judgements(self.dataset, split="test", annotation_folders=[], min_grade=1)
-        useless = set(found.without_relevant(min_grade=1))
-        self.grades = {query_id: its for query_id, its in found.grades.items() if query_id not in useless}
+        judgements = find_judgements(self.dataset, split="test", annotation_folders=[], min_grade=1)
+        useless = set(judgements.without_relevant(min_grade=1))
+        self.grades = {query_id: judged for query_id, judged in judgements.grades.items() if query_id not in useless}
         self.passage_ids = [self.dataset.passage_id_at(row) for row in range(self.dataset.num_passages)]
 
     def measure_bm25(self) -> dict[str, float]:
@@ -76,11 +77,11 @@ class TestSet:
         scores, rows = (queries @ passages.T).topk(_CUTOFF)
         pairs = zip(rows.tolist(), scores.tolist(), strict=True)
         return self._measure(
-            [[Hit(self.passage_ids[row], score) for row, score in zip(*its, strict=True)] for its in pairs]
+            [[Hit(self.passage_ids[row], score) for row, score in zip(*pair, strict=True)] for pair in pairs]
         )
 
     def _measure(self, hits: Sequence[Sequence[Hit]]) -> dict[str, float]:
-        runs = {query_id: strictly_decreasing(its) for query_id, its in zip(self.grades, hits, strict=True)}
+        runs = {query_id: strictly_decreasing(ranking) for query_id, ranking in zip(self.grades, hits, strict=True)}
         values = per_query(runs, grades=self.grades, measures=[nDCG @ _CUTOFF])[:, 0]
         return dict(zip(self.grades, values.tolist(), strict=True))
 
@@ -133,7 +134,7 @@ class Cells:
         return TrainConfig(
             dataset_uri=str(self._workdir / "dataset"),
             annotations_uri=str(annotations),
-            base_uri=str(self._workdir / "backbone"),
+            checkpoint_uri=str(self._workdir / "backbone"),
             output_uri=str(output),
             curriculum=yaml.safe_dump(list(condition.stages)),
             query_tokens=config.query_tokens,
@@ -157,13 +158,15 @@ class Cells:
         level, _, part = labels.partition("_")
         if level == "llm":
             folder = annotate_few(self._config)
-            its = list(read_records(folder / "annotations.jsonl", Annotation))
+            annotations = list(read_records(folder / "annotations.jsonl", Annotation))
         else:
             pools = self._pools[part]
             human = human_annotations(pools, self._grades)
-            its = human if level == "human" else simulated_annotations(pools, self._grades, level=level, seed=seed)
-            folder = self._written(labels, its, seed)
-        quality = agreement(its, self._grades)
+            annotations = (
+                human if level == "human" else simulated_annotations(pools, self._grades, level=level, seed=seed)
+            )
+            folder = self._written(labels, annotations, seed)
+        quality = agreement(annotations, self._grades)
         return folder, (round(quality.precision, 4), round(quality.recall, 4))
 
     def _written(self, labels: str, annotations: list[Annotation], seed: int) -> Path:

@@ -78,7 +78,7 @@ def make_materials(config: StudyConfig) -> None:
 
 
 def annotate_few(config: StudyConfig) -> Path:
-    """The packaged LLM's annotations of the few queries: log P(query | passage), what works at 135 million parameters."""
+    """The packaged LLM's annotations of the few queries, by log P(query | passage)."""
     output = config.workdir / "annotations-llm"
     annotate = AnnotateConfig(
         dataset_uri=str(config.workdir / "dataset"),
@@ -104,11 +104,13 @@ def draw_collection(source: Path, target: Path, config: StudyConfig) -> None:
         return
     draw = random.Random(config.data_seed)
     grades = {split: read_grades(source / "qrels" / f"{split}.tsv") for split in _KEPT_SPLITS}
-    useful = sorted(query_id for query_id, its in grades["train"].items() if any(grade > 0 for grade in its.values()))
+    useful = sorted(
+        query_id for query_id, judged in grades["train"].items() if any(grade > 0 for grade in judged.values())
+    )
     chosen = set(draw.sample(useful, min(config.num_train_queries, len(useful))))
-    grades["train"] = {query_id: its for query_id, its in grades["train"].items() if query_id in chosen}
+    grades["train"] = {query_id: judged for query_id, judged in grades["train"].items() if query_id in chosen}
     lines = {str(orjson.loads(line)["_id"]): line for line in (source / "corpus.jsonl").read_bytes().splitlines()}
-    judged = {passage_id for split in _KEPT_SPLITS for its in grades[split].values() for passage_id in its}
+    judged = {passage_id for split in _KEPT_SPLITS for judged in grades[split].values() for passage_id in judged}
     others = sorted(set(lines) - judged)
     kept = judged | set(draw.sample(others, max(0, min(config.num_passages - len(judged), len(others)))))
     asked = {query_id for split in _KEPT_SPLITS for query_id in grades[split]}
@@ -127,7 +129,7 @@ def draw_collection(source: Path, target: Path, config: StudyConfig) -> None:
 
 
 def cut_encoder(target: Path, config: StudyConfig) -> None:
-    """The packaged encoder's first layers and the word pieces that the two collections use, as a checkpoint with the study's lengths.
+    """The packaged encoder's first layers, with the word pieces that the two collections use, as a checkpoint.
 
     Four fifths of the parameters are embeddings, most of them of words that never occur: they cost half of a step and
     learn nothing.
@@ -181,5 +183,5 @@ def read_grades(path: Path) -> Grades:
 
 
 def _write_grades(path: Path, grades: Mapping[str, Mapping[str, int]]) -> None:
-    rows = "".join(f"{query_id}\t{p}\t{grade}\n" for query_id, its in grades.items() for p, grade in its.items())
+    rows = "".join(f"{query_id}\t{p}\t{grade}\n" for query_id, judged in grades.items() for p, grade in judged.items())
     storage.write_bytes(str(path), f"query-id\tcorpus-id\tscore\n{rows}".encode())

@@ -83,12 +83,12 @@ def write_table(config: StudyConfig, finished: Sequence[Finished]) -> None:
     """Writes study.json and study.md into the work folder."""
     rows = summarise(finished, num_resamples=config.num_resamples)
     outcomes = judge_claims(CLAIMS, finished, num_resamples=config.num_resamples)
-    seconds = sum(each.seconds for each in finished)
+    seconds = sum(cell.seconds for cell in finished)
     content = {
         "settings": {name: str(value) for name, value in asdict(config).items()},
         "seconds": round(seconds, 1),
         "conditions": [asdict(row) for row in rows],
-        "claims": [{**asdict(each), "verdict": each.verdict} for each in outcomes],
+        "claims": [{**asdict(outcome), "verdict": outcome.verdict} for outcome in outcomes],
     }
     storage.write_bytes(str(config.workdir / "study.json"), orjson.dumps(content, option=orjson.OPT_INDENT_2))
     storage.write_bytes(str(config.workdir / "study.md"), to_markdown(rows, outcomes, seconds=seconds).encode())
@@ -97,15 +97,15 @@ def write_table(config: StudyConfig, finished: Sequence[Finished]) -> None:
 def summarise(finished: Sequence[Finished], *, num_resamples: int) -> list[Row]:
     """One row a condition, in the order of first appearance."""
     rows = []
-    for name in dict.fromkeys(each.name for each in finished):
-        its = [each for each in finished if each.name == name]
-        cubes = {domain: _cube(its, domain) for domain in DOMAINS}
+    for name in dict.fromkeys(cell.name for cell in finished):
+        cells = [cell for cell in finished if cell.name == name]
+        cubes = {domain: _cube(cells, domain) for domain in DOMAINS}
         rows.append(
             Row(
                 name,
-                len(its),
-                _mean([each.label_precision for each in its]),
-                _mean([each.label_recall for each in its]),
+                len(cells),
+                _mean([cell.label_precision for cell in cells]),
+                _mean([cell.label_recall for cell in cells]),
                 {domain: _interval(cube, num_resamples) for domain, cube in cubes.items()},
                 {domain: float(cube.mean(1).std(ddof=1)) if len(cube) > 1 else 0.0 for domain, cube in cubes.items()},
             )
@@ -114,27 +114,27 @@ def summarise(finished: Sequence[Finished], *, num_resamples: int) -> list[Row]:
 
 
 def judge_claims(claims: Sequence[Claim], finished: Sequence[Finished], *, num_resamples: int) -> list[Outcome]:
-    """Every claim whose two conditions are finished; a condition without seeds is compared with each seed of the other."""
+    """Every claim whose two conditions are finished; one without seeds is compared with each seed of the other."""
     outcomes = []
     for claim in claims:
-        sides = _same_seeds(*([each for each in finished if each.name == name] for name in (claim.better, claim.worse)))
+        sides = _same_seeds(*([cell for cell in finished if cell.name == name] for name in (claim.better, claim.worse)))
         if not all(sides):
             continue
         better, worse = (_cube(side, claim.domain) for side in sides)
         difference = better - worse
         p_value, _, _ = paired_t_test(difference.mean(0))
         outcomes.append(Outcome(claim, _interval(difference, num_resamples), p_value, p_value, difference.shape[1]))
-    corrected = holm([each.p_value for each in outcomes]) if outcomes else []
-    return [replace(each, p_holm=p_holm) for each, p_holm in zip(outcomes, corrected, strict=True)]
+    corrected = holm([outcome.p_value for outcome in outcomes]) if outcomes else []
+    return [replace(outcome, p_holm=p_holm) for outcome, p_holm in zip(outcomes, corrected, strict=True)]
 
 
 def _same_seeds(better: list[Finished], worse: list[Finished]) -> tuple[list[Finished], list[Finished]]:
     """The cells of the seeds that both have: a seed is one draw of label noise and order for all conditions."""
-    common = {each.seed for each in better} & {each.seed for each in worse}
+    common = {cell.seed for cell in better} & {cell.seed for cell in worse}
     if common:
-        return [each for each in better if each.seed in common], [each for each in worse if each.seed in common]
+        return [cell for cell in better if cell.seed in common], [cell for cell in worse if cell.seed in common]
     # Only a system that is not trained has no seed in common with the others.
-    untrained = all(each.seed == 0 for each in better) or all(each.seed == 0 for each in worse)
+    untrained = all(cell.seed == 0 for cell in better) or all(cell.seed == 0 for cell in worse)
     return (better, worse) if untrained else ([], [])
 
 
@@ -155,25 +155,26 @@ def to_markdown(rows: Sequence[Row], outcomes: Sequence[Outcome], *, seconds: fl
         "| ordering expected | about | domain | published | difference here | p (Holm) | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
-    for each in outcomes:
-        claim = each.claim
+    for outcome in outcomes:
+        claim = outcome.claim
         published = f"{claim.published[0]} > {claim.published[1]}" if claim.published else ""
         lines.append(
-            f"| {claim.better} > {claim.worse} | {claim.about} | {claim.domain} | {published} | {_cell(each.difference)} "
-            f"| {each.p_value:.2g} ({each.p_holm:.2g}) | {each.verdict} |"
+            f"| {claim.better} > {claim.worse} | {claim.about} | {claim.domain} | {published} | "
+            f"{_cell(outcome.difference)} "
+            f"| {outcome.p_value:.2g} ({outcome.p_holm:.2g}) | {outcome.verdict} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def _cell(interval: Interval, deviation: float | None = None) -> str:
-    its = f"{100 * interval.mean:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-    return its if deviation is None else f"{its} ({100 * deviation:.1f})"
+    shown = f"{100 * interval.mean:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return shown if deviation is None else f"{shown} ({100 * deviation:.1f})"
 
 
 def _cube(finished: Sequence[Finished], domain: str) -> Cube:
     query_ids = list(finished[0].values[domain])
-    ordered = sorted(finished, key=lambda each: each.seed)
-    return np.array([[each.values[domain][query_id] for query_id in query_ids] for each in ordered])
+    ordered = sorted(finished, key=lambda cell: cell.seed)
+    return np.array([[cell.values[domain][query_id] for query_id in query_ids] for cell in ordered])
 
 
 def _interval(values: Cube, num_resamples: int) -> Interval:

@@ -1,4 +1,4 @@
-"""annotate: requests a second through the component over the bare engine on the same prompts, journal overhead, memory over queries.
+"""annotate over the bare engine on the same prompts: requests a second, journal overhead, memory over queries.
 
     python tests/benchmarks/bench_annotate.py [--queries 24] [--rounds 3] [--memory 1000 10000]
 
@@ -99,7 +99,8 @@ def measure_ratio(folder: Path, *, queries: int, rounds: int) -> None:
         ratios.append(bare / through)
         shares.append(journal / through)
         print(
-            f"round {number + 1}: {len(requests) / through:6.1f} requests/s through the component, {len(requests) / bare:6.1f} bare"
+            f"round {number + 1}: {len(requests) / through:6.1f} requests/s through the component, "
+            f"{len(requests) / bare:6.1f} bare"
         )
     print(f"ratio: median {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f}); goal 0.95")
     print(f"journal: {statistics.median(shares):.2%} of the component's time")
@@ -151,7 +152,8 @@ def measure_memory(folder: Path, sizes: list[int]) -> None:
         ).stdout.split()
         seconds, peak = float(output[0]), float(output[1])
         print(
-            f"{size:7} queries, {3 * size} calls: peak {peak:6.1f} MiB, {3 * size / seconds:6.0f} calls/s where the engine costs nothing"
+            f"{size:7} queries, {3 * size} calls: peak {peak:6.1f} MiB, {3 * size / seconds:6.0f} calls/s where the "
+            "engine costs nothing"
         )
 
 

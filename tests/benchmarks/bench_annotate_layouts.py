@@ -1,4 +1,4 @@
-"""The two prompt layouts with vLLM itself: hits in the prefix cache, agreement of the labels, and what the ladder recovers.
+"""The two prompt layouts with vLLM itself: prefix cache, agreement of the labels, what the ladder recovers.
 
     .venv-vllm/bin/python tests/benchmarks/bench_annotate_layouts.py [--queries 8] [--passages 4] [--data squad-mini]
 
@@ -65,14 +65,16 @@ def measure(folder: Path, layout: str, **settings: Any) -> dict[str, Annotation]
         its = [record for record in records if record["template"] == template]
         prompt, cached = (sum(record[name] for record in its) for name in ("prompt_tokens", "cached_tokens"))
         print(
-            f"{layout:7} {template:20} {len(its):4} calls, {prompt:7} prompt tokens, {cached / max(1, prompt):6.1%} from the prefix cache"
+            f"{layout:7} {template:20} {len(its):4} calls, {prompt:7} prompt tokens, {cached / max(1, prompt):6.1%} "
+            "from the prefix cache"
         )
     labelled = list(read_records(folder / layout / "annotations.jsonl", Annotation))
     quarantined = list(read_records(folder / layout / "quarantine.jsonl", Quarantined))
     _print_outcomes([exchange for each in (*labelled, *quarantined) for exchange in each.exchanges])
     metrics = read_manifest(str(folder / layout)).metrics
     print(
-        f"{layout:7} queries labelled {len(labelled)}, in quarantine {len(quarantined)}; {metrics['engine_seconds']} engine seconds"
+        f"{layout:7} queries labelled {len(labelled)}, in quarantine {len(quarantined)}; {metrics['engine_seconds']} "
+        "engine seconds"
     )
     return {annotation.query_id: annotation for annotation in labelled}
 
@@ -102,7 +104,8 @@ def main() -> None:
     data = Path(os.environ.get("RETRIEVER_DATA", "../shared/data")) / arguments.data
     if importlib.util.find_spec("vllm") is None or not data.is_dir():
         print(
-            "not measured: needs vLLM (tests/vllm_env.sh makes an environment that has it) and real collections (RETRIEVER_DATA)"
+            "not measured: needs vLLM (tests/vllm_env.sh makes an environment that has it) and real collections "
+            "(RETRIEVER_DATA)"
         )
         return
     from pipelines.packaged import find_llm
@@ -123,7 +126,8 @@ def main() -> None:
         jaccard(paper[query_id].with_label("positive"), cached[query_id].with_label("positive")) for query_id in both
     ]
     print(
-        f"the layouts agree on {len(both)} queries: kappa {_kappa(pairs):.2f}, Jaccard of positives {sum(overlap) / len(overlap):.2f}"
+        f"the layouts agree on {len(both)} queries: kappa {_kappa(pairs):.2f}, Jaccard of positives "
+        f"{sum(overlap) / len(overlap):.2f}"
     )
 
 

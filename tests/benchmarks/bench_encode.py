@@ -1,4 +1,4 @@
-"""Encoding a corpus: the index job's way against sentence-transformers' own encode and against a bare ONNX Runtime loop.
+"""Encoding a corpus: the index job against sentence-transformers' encode and a bare ONNX Runtime loop.
 
 Run: python tests/benchmarks/bench_encode.py [--num-passages 384] [--rounds 3] [--collection NAME] [--encoder FOLDER]
 
@@ -147,7 +147,8 @@ def measure(ways: dict[str, Way], texts: Sequence[str], rounds: int) -> None:
         cosines = (vectors[name] * reference).sum(1) / np.linalg.norm(reference, axis=1)
         overlap = overlap_10(vectors[name], reference)
         print(
-            f"  {name}: cosine to sentence-transformers {cosines.mean():.5f} (smallest {cosines.min():.5f}), top-10 overlap {overlap:.3f}"
+            f"  {name}: cosine to sentence-transformers {cosines.mean():.5f} (smallest {cosines.min():.5f}), top-10 "
+            f"overlap {overlap:.3f}"
         )
     print(f"  peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 

@@ -65,15 +65,18 @@ def measure(folder: Path, arguments: argparse.Namespace) -> None:
     index.save(folder)
     mebibytes = (folder / INDEX_NAME).stat().st_size / 2**20
     print(
-        f"{num_vectors:,} vectors of {_DIMENSION} dimensions: {chosen.factory}, {point.search_parameters}, {num_cores()} threads"
+        f"{num_vectors:,} vectors of {_DIMENSION} dimensions: {chosen.factory}, {point.search_parameters}, "
+        f"{num_cores()} threads"
     )
     print(
-        f"  build: training {training_seconds:.1f} s, adding {adding_seconds:.1f} s; peak of the process {_peak_mebibytes():,.0f} MiB"
+        f"  build: training {training_seconds:.1f} s, adding {adding_seconds:.1f} s; peak of the process "
+        f"{_peak_mebibytes():,.0f} MiB"
     )
     print(f"  index file {mebibytes:,.0f} MiB (estimated {chosen.memory_bytes / 2**20:,.0f})")
     for its in curve:
         print(
-            f"  curve: {its['search_parameters']:28} recall@10 {its['recall_10']:.4f}  {its['queries_per_second']:9,.0f} queries/s"
+            f"  curve: {its['search_parameters']:28} recall@10 {its['recall_10']:.4f}  "
+            f"{its['queries_per_second']:9,.0f} queries/s"
         )
     flat = PassageIndex.build(
         iter_blocks(paths), map(str, range(num_vectors)), sample=queries[:0], settings=settings("Flat", num_vectors)
@@ -105,7 +108,8 @@ def compare(flat: PassageIndex, index: PassageIndex, queries: np.ndarray, exact:
     ratio = float(np.median([ours / theirs for theirs, ours in speeds]))
     found = recall(index.search_rows(queries, DEPTH)[1], exact)
     print(
-        f"  held-out queries: recall@10 {found:.4f}; {speed:,.0f} queries/s against {flat_speed:,.0f} of Flat: {ratio:.1f} x"
+        f"  held-out queries: recall@10 {found:.4f}; {speed:,.0f} queries/s against {flat_speed:,.0f} of Flat: "
+        f"{ratio:.1f} x"
     )
     return speed
 
@@ -148,10 +152,11 @@ def queries_per_second(index: PassageIndex, queries: np.ndarray) -> float:
 def extrapolate(
     num_vectors: int, training_seconds: float, adding_seconds: float, mebibytes: float, speed: float
 ) -> None:
-    """By work: k-means compares 64 x lists vectors with all lists, adding compares all vectors; a search scans a share of them."""
+    """By work: k-means compares 64 x lists vectors with all lists, adding all vectors; a search scans a share."""
     lists = lists_for(num_vectors)
     print(
-        "  extrapolated: training ~ lists^2; adding ~ vectors x lists; memory ~ vectors; queries/s ~ 1 / (lists + vectors / lists)"
+        "  extrapolated: training ~ lists^2; adding ~ vectors x lists; memory ~ vectors; queries/s ~ 1 / (lists + "
+        "vectors / lists)"
     )
     for size in (8_800_000, 100_000_000):
         its = lists_for(size)
@@ -159,7 +164,8 @@ def extrapolate(
         searched = speed * (lists + num_vectors / lists) / (its + size / its)
         gibibytes = mebibytes * size / num_vectors / 1024
         print(
-            f"  {size:>11,} vectors, {its} lists: build {hours:.2f} h, {gibibytes:.0f} GiB, about {searched:,.0f} queries/s"
+            f"  {size:>11,} vectors, {its} lists: build {hours:.2f} h, {gibibytes:.0f} GiB, about {searched:,.0f} "
+            "queries/s"
         )
 
 

@@ -139,7 +139,8 @@ def report(workdir: Path, arguments: argparse.Namespace) -> None:
                     f"{its['name']:<20} {level:<9} {gold:<15} {cells[0]:<24} {cells[1]:<24} {cells[2]:<22} {cells[3]}"
                 )
         print(
-            f"{'':<20} {its['num_quarantined']} of {its['num_queries']} queries without labels; {orjson.dumps(_outcomes(its)).decode()}"
+            f"{'':<20} {its['num_quarantined']} of {its['num_queries']} queries without labels; "
+            f"{orjson.dumps(_outcomes(its)).decode()}"
         )
     for method in (method for method, uri in uris.items() if not uri):
         print(f"{method}: no pool could be annotated, see above")

@@ -91,7 +91,8 @@ def main(data: Path, num_queries: int) -> None:
 
     print(f"{len(chosen)} queries, {len(passages)} passages")
     print(
-        "| margin | edited copies removed | hidden useful passages removed | judged not useful lost | all others lost | negatives left |"
+        "| margin | edited copies removed | hidden useful passages removed | judged not useful lost | all others "
+        "lost | negatives left |"
     )
     print("|---|---|---|---|---|---|")
     for margin in MARGINS:

@@ -1,4 +1,4 @@
-"""Mining at scale: passages and queries per second, and memory, of BM25 on the disk against bm25s in memory; dense search; pools.
+"""Mining at scale: speed and memory of BM25 on the disk against bm25s in memory, of dense search, and of pools.
 
     python tests/benchmarks/bench_mine.py                       # 40,000 and 80,000 passages
     python tests/benchmarks/bench_mine.py --sizes 100000 1000000
@@ -29,10 +29,11 @@ os.environ.setdefault("RETRIEVER_LOG", "json")
 
 from components.mine.audit import audit_pools  # noqa: E402
 from components.mine.config import MineConfig  # noqa: E402
-from components.mine.pools import make_pool, same_text  # noqa: E402
+from components.mine.pools import make_pool  # noqa: E402
 from components.shared.bm25 import BM25, K1, B  # noqa: E402
 from components.shared.dataset import Dataset, DatasetWriter  # noqa: E402
 from components.shared.index import IndexSettings, PassageIndex  # noqa: E402
+from components.shared.own_passage import same_text  # noqa: E402
 from components.shared.records import Passage  # noqa: E402
 
 FULL = 8_841_823
@@ -147,13 +148,13 @@ def pools(folder: Path, _: int, num_queries: int) -> dict[str, float]:
     semantic = index.search(asked, DEPTH)
     start = time.monotonic()
     made = []
-    for number, (its_lexical, its_semantic) in enumerate(zip(lexical, semantic, strict=True)):
-        scores = {hit.passage_id: hit.score for hit in its_semantic} | {hit.passage_id: 0.0 for hit in its_lexical}
-        positives = [its_semantic[0].passage_id]
+    for number, (by_words, by_vector) in enumerate(zip(lexical, semantic, strict=True)):
+        scores = {hit.passage_id: hit.score for hit in by_vector} | {hit.passage_id: 0.0 for hit in by_words}
+        positives = [by_vector[0].passage_id]
         mined = make_pool(
             f"q{number}",
-            bm25=its_lexical,
-            dense=its_semantic,
+            bm25=by_words,
+            dense=by_vector,
             positives=positives,
             config=config,
             text_of=lambda passage_id: same_text(dataset.passage(passage_id).full_text),
@@ -208,26 +209,29 @@ def main(sizes: list[int], num_queries: int, *, skip_in_memory_above: int) -> No
             for phase in PHASES:
                 if phase == "in_memory" and num_passages > skip_in_memory_above:
                     continue
-                its = measured(phase, folder, num_passages, num_queries)
-                rows.setdefault(phase, []).append(its["held_mebibytes"])
+                values = measured(phase, folder, num_passages, num_queries)
+                rows.setdefault(phase, []).append(values["held_mebibytes"])
                 if phase in ("corpus", "vectors"):
                     continue
                 speeds = [
-                    f"{its[unit]:,.0f}" if unit in its else "" for unit in ("passages_per_second", "queries_per_second")
+                    f"{values[unit]:,.0f}" if unit in values else ""
+                    for unit in ("passages_per_second", "queries_per_second")
                 ]
-                memory = f"{its['held_mebibytes']:,.0f} | {its['resident_mebibytes']:,.0f}"
+                memory = f"{values['held_mebibytes']:,.0f} | {values['resident_mebibytes']:,.0f}"
                 print(f"| {num_passages:,} | {phase} | {' | '.join(speeds)} | {memory} |", flush=True)
             if num_passages == sizes[-1]:
                 bytes_on_disk = sum(path.stat().st_size for path in (folder / "cache").rglob("*") if path.is_file())
                 print(
-                    f"index on disk: {bytes_on_disk / num_passages:,.0f} bytes a passage, {bytes_on_disk / 2**20:,.0f} MiB"
+                    f"index on disk: {bytes_on_disk / num_passages:,.0f} bytes a passage, "
+                    f"{bytes_on_disk / 2**20:,.0f} MiB"
                 )
             shutil.rmtree(folder / "dataset")
     if len(sizes) > 1:
         for phase in ("build", "search", "in_memory"):
             if len(rows[phase]) == len(sizes):
                 print(
-                    f"{phase}: {extrapolated(sizes, rows[phase]) / 1024:.1f} GiB held at {FULL:,} passages by the straight line"
+                    f"{phase}: {extrapolated(sizes, rows[phase]) / 1024:.1f} GiB held at {FULL:,} passages "
+                    "by the straight line"
                 )
     compared = rows["in_memory"][-1] / max(
         rows["build"][len(rows["in_memory"]) - 1], rows["search"][len(rows["in_memory"]) - 1]

@@ -85,7 +85,7 @@ class Ours:
         its = {
             "dataset_uri": "",
             "annotations_uri": "",
-            "base_uri": str(folder),
+            "checkpoint_uri": str(folder),
             "output_uri": "",
             "loss_temperature": _TEMPERATURE,
         }

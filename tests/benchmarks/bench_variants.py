@@ -1,4 +1,4 @@
-"""What a smaller graph costs: vectors against torch over 500 texts of all lengths, retrieval against fp32 with a paired test, size.
+"""What a smaller graph costs: vectors against torch over 500 texts, retrieval against fp32, size.
 
 Run: python tests/benchmarks/bench_variants.py [--num-texts 500] [--collection scifact-mini] [--tokens 140]
 
@@ -62,8 +62,10 @@ def main() -> None:
     for name in _VARIANTS[1:]:
         its = reports[name]
         print(
-            f"{name}: nDCG@10 {its['ndcg_10']:.4f} -> {its['ndcg_10'] + its['ndcg_10_drift']:.4f} on {its['num_queries']} queries of "
-            f"{arguments.collection} (p = {its['p_value']:.2f}, paired sign flips); with fp32 passages {its['ndcg_10_drift_queries']:+.4f}"
+            f"{name}: nDCG@10 {its['ndcg_10']:.4f} -> {its['ndcg_10'] + its['ndcg_10_drift']:.4f} on "
+            f"{its['num_queries']} queries of "
+            f"{arguments.collection} (p = {its['p_value']:.2f}, paired sign flips); with fp32 passages "
+            f"{its['ndcg_10_drift_queries']:+.4f}"
         )
 
 

@@ -13,10 +13,11 @@ from docker.models.containers import Container
 from docker.types import Mount
 from kfp import compiler, dsl
 
-from components.annotate.engines.engine import loading
+from components.annotate.engines.loading import loading
 from components.shared.manifest import read_manifest
+from pipelines.kubeflow import arguments, compile_to
 from pipelines.packaged import find_llm
-from pipelines.retriever import arguments, compile_to
+from pipelines.settings import complete
 from tests.pipelines.docker_local import run_compiled
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -30,10 +31,9 @@ _STAGE = {
     "epochs": 1,
     "learning_rate": 1e-5,
 }
-_LENGTHS = {"query_tokens": 16, "passage_tokens": 32}
 _VALUES = {
     "prepare": {"collection_uri": "/collection"},
-    "base": {"checkpoint_uri": "/models/base", **_LENGTHS},
+    "encoder": {"checkpoint_uri": "/models/base", "query_tokens": 16, "passage_tokens": 32},
     "mine": {"num_bm25": 1, "num_dense": 1, "num_queries": 6},
     "annotate": {"llm_uri": "/models/llm", "engine": "transformers", "method": "query_likelihood", "num_shards": 2},
     "train": {
@@ -42,7 +42,7 @@ _VALUES = {
         "group_size": 3,
         "dev_queries": 6,
         "dev_passages": 30,
-        **_LENGTHS,
+        "loss_temperature": 0.05,
     },
     "index": {"min_recall": 1.0},
     "evaluate": {"depth": 10, "measures": "nDCG@10 RR@10", "num_resamples": 100},
@@ -53,7 +53,8 @@ def test_the_compiled_pipeline_runs_in_containers_and_measures(
     tmp_path: Path, tiny_collection: Path, thin_image: str, thin_mounts: dict[str, Path], minilm: Path
 ) -> None:
     pipeline = tmp_path / "pipeline.yaml"
-    compile_to(pipeline, _VALUES, "laptop")
+    settings = complete(_VALUES)
+    compile_to(pipeline, settings, "laptop")
     pipeline.write_text(re.sub(r"(?m)(?<=\bimage: ).+$", thin_image, pipeline.read_text()))
     with loading(str(find_llm())) as unpacked, TemporaryDirectory() as llm:
         # A copy, because only its owner may read the original.
@@ -61,7 +62,7 @@ def test_the_compiled_pipeline_runs_in_containers_and_measures(
         Path(llm).chmod(0o755)
         mounts = {**thin_mounts, "/collection": tiny_collection, "/models/base": minilm, "/models/llm": Path(llm)}
         binds = [Mount(target=place, source=str(path), type="bind", read_only=True) for place, path in mounts.items()]
-        outputs = run_compiled(pipeline, arguments(_VALUES), tmp_path / "root", network_mode="none", mounts=binds)
+        outputs = run_compiled(pipeline, arguments(settings), tmp_path / "root", network_mode="none", mounts=binds)
     assert set(outputs) == {"dataset", "encoder", "index", "evaluation"}
     _check(outputs, tmp_path / "root")
 

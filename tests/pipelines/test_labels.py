@@ -94,6 +94,17 @@ def test_a_quote_for_selection_says_what_it_takes_as_given(
     assert "taken as given: 20% selected as relevant, 47% of these as useful" in capsys.readouterr().out
 
 
+def test_a_quote_writes_nothing_into_the_work_folder(workdir: Path, params: Path) -> None:
+    def state() -> dict[str, tuple[int, bytes]]:
+        return {
+            str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in workdir.rglob("*") if path.is_file()
+        }
+
+    before = state()
+    assert cli.estimate(workdir, params, sample=3) == 0
+    assert state() == before
+
+
 def test_a_quote_without_pools_says_so(tmp_path: Path, params: Path) -> None:
     with pytest.raises(ValueError, match="no finished artifact here"):
         cli.estimate(tmp_path, params)

@@ -45,7 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_checkpoint(folder / "base", words)
     write_tiny_llm(folder / "llm", words)
     values = {
-        "base": {"checkpoint_uri": str(folder / "base")},
+        "encoder": {"checkpoint_uri": str(folder / "base")},
         # An encoder with random weights scores everything alike, which the audit would refuse.
         "mine": {"num_bm25": 2, "num_dense": 2, "max_suspected_share": 1.0},
         "annotate": {
@@ -186,16 +186,16 @@ def test_sigterm_stops_the_step_and_the_run(world: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "problem"),
+    ("arguments", "code", "problem"),
     [
-        (["--set", "mine.num_querys=3"], "did you mean num_queries?"),
-        (["--set", "mine"], "write section.setting=value"),
-        (["--data", "/nowhere"], "/nowhere"),
+        (["--set", "mine.num_querys=3"], 2, "did you mean num_queries?"),
+        (["--set", "mine"], 2, "write section.setting=value"),
+        (["--data", "/nowhere"], 65, "/nowhere"),
     ],
 )
-def test_a_users_mistake_is_one_clear_line(world: Path, arguments: list[str], problem: str) -> None:
+def test_a_users_mistake_is_one_clear_line(world: Path, arguments: list[str], code: int, problem: str) -> None:
     outcome = run(world, "mistake", *arguments)
-    assert outcome.returncode == 65
+    assert outcome.returncode == code
     assert problem in outcome.stderr
     assert "Traceback" not in outcome.stderr
 
@@ -205,7 +205,7 @@ def test_flags_give_back_the_config() -> None:
 
     values = {
         "prepare": {"collection_uri": "c"},
-        "base": {"checkpoint_uri": "b"},
+        "encoder": {"checkpoint_uri": "b"},
         "annotate": {"llm_uri": "l", "num_shards": 2},
     }
     for step in plan(complete(values), Path("w")):

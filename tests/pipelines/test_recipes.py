@@ -1,4 +1,4 @@
-"""The paper's recipes as parameter files: each differs from the others in what the paper varies, and in nothing else."""
+"""The paper's recipes as parameter files, which differ in what the paper varies and in nothing else."""
 
 from pathlib import Path
 from typing import Any

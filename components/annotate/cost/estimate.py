@@ -1,4 +1,4 @@
-"""What annotating will cost, before it is spent: the real judges and the real tokenizer, with an LLM whose replies are assumed.
+"""What annotating will cost, before it is spent: real judges, a real tokenizer, and an LLM whose replies are assumed.
 
 The prompts are those that the job will send, token for token. What no one knows beforehand is how much the LLM selects
 and writes: that is assumed from the paper, or measured on labels of a small first run.
@@ -12,8 +12,9 @@ from typing import Any
 
 from components.annotate.config import AnnotateConfig
 from components.annotate.cost.ledger import SECONDS_PER_HOUR, Ledger, Prices, Tally, human_comparison
-from components.annotate.driver import call_key, from_value
-from components.annotate.engines.engine import Completion, Likelihood, Request, Result, Tokenizer, loading, token_ids
+from components.annotate.driver import call_key, from_value, is_completed
+from components.annotate.engines.engine import Completion, Likelihood, Request, Result, Tokenizer, token_ids
+from components.annotate.engines.loading import loading
 from components.annotate.judging import prompting
 from components.annotate.judging.inquiry import Ask
 from components.annotate.judging.judge import judge
@@ -27,7 +28,10 @@ _BLOCK_TOKENS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Assumptions:
-    """What the LLM will do. Source of the shares: [ufa] Table 1, Qwen-2.5-32B: 6.2 of 31 selected as relevant, 2.9 of these as useful."""
+    """What the LLM will do.
+
+    Source of the shares: [ufa] Table 1, Qwen-2.5-32B: 6.2 of 31 selected as relevant, 2.9 of these as useful.
+    """
 
     relevant_share: float = 6.2 / 31
     useful_share: float = 2.9 / 6.2
@@ -37,7 +41,7 @@ class Assumptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """Tokens a second of one engine, as its own benchmark says; 0 = unknown, then hours and their price are not estimated."""
+    """Tokens a second of one engine, as its own benchmark says; 0 = unknown, and no hours or price are estimated."""
 
     prompt_tokens: float = 0.0
     completion_tokens: float = 0.0
@@ -52,10 +56,10 @@ class Paid:
     model: str
 
     def find(self, request: Request) -> Result | None:
-        """What a call gave, where it was made."""
+        """What a call gave, where it was made; its tokens are not asked for, so it may be an uncounted one."""
         key = call_key(request, self.model)
         value = self.journal.get(key)
-        return None if value is None else from_value(key, value)
+        return from_value(key, value) if value is not None and is_completed(value) else None
 
 
 @dataclass
@@ -142,7 +146,7 @@ class Dry:
 
 @dataclass(frozen=True)
 class Quote:
-    """What annotating all pools will still cost; counts are scaled from a sample of them. `num_paid` calls are in the journal."""
+    """What annotating all pools will still cost, scaled from a sample of them; `num_paid` calls are in the journal."""
 
     ledger: Ledger
     num_sampled: int
@@ -158,11 +162,13 @@ class Quote:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it."""
-        its, total = self.ledger, self.ledger.total.dollars(self.ledger.prices)
-        people = human_comparison(total, its.num_queries, its.num_pairs, its.prices, fixed_dollars=self.fixed_dollars)
+        ledger, total = self.ledger, self.ledger.total.dollars(self.ledger.prices)
+        people = human_comparison(
+            total, ledger.num_queries, ledger.num_pairs, ledger.prices, fixed_dollars=self.fixed_dollars
+        )
         how = {"assumptions": asdict(self.assumptions), "throughput": asdict(self.throughput)}
         return (
-            its.as_dict()
+            ledger.as_dict()
             | {"num_sampled": self.num_sampled, "num_paid": self.num_paid, "hours": self.hours, "human": people}
             | how
         )
@@ -181,7 +187,7 @@ def estimate(
     fixed_dollars: float = 0.0,
     paid: Paid | None = None,
 ) -> Quote:
-    """The quote for `num_queries` queries like the sampled pools; the pools that are judged again are in it, `paid` calls are not.
+    """The quote for `num_queries` queries like the sampled pools; with pools judged again, without `paid` calls.
 
     Prompt tokens found in the cache take no time; prompt and completion tokens of one engine take turns.
     """

@@ -1,4 +1,4 @@
-"""What annotations cost: tokens, calls, engine seconds and dollars, by template; and what people's labels would have cost.
+"""What annotations cost by template (tokens, calls, engine seconds, dollars), and what people's labels would have cost.
 
 Two sums that differ where runs share a journal: `total` are the calls that these annotations made, read from the
 journal's records, so that an interrupted run counts whole; `used` are all calls behind the labels, whoever made them
@@ -17,7 +17,10 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Prices:
-    """US dollars; a price of 0 is one that is not paid. Tokens of an API are priced by the million, own machines by the hour."""
+    """US dollars; a price of 0 is one that is not paid.
+
+    Tokens of an API are priced by the million, own machines by the hour.
+    """
 
     engine_hour: float = 0.0
     prompt_million: float = 0.0
@@ -29,7 +32,10 @@ class Prices:
 
 @dataclass
 class Tally:
-    """Sums over calls. `prompt_tokens` include the `cached_tokens`; a retry is a call on a rung above the first."""
+    """Sums over calls. `prompt_tokens` include the `cached_tokens`; a retry is a call on a rung above the first.
+
+    `uncounted_calls` are those of which the engine did not say all tokens: with any of them the sums are lower bounds.
+    """
 
     calls: int = 0
     retries: int = 0
@@ -37,6 +43,7 @@ class Tally:
     cached_tokens: int = 0
     completion_tokens: int = 0
     engine_seconds: float = 0.0
+    uncounted_calls: int = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Adds one record of the journal."""
@@ -47,6 +54,8 @@ class Tally:
         # A likelihood has no completion.
         self.completion_tokens += record.get("completion_tokens", 0)
         self.engine_seconds += record["engine_seconds"]
+        # Records that were written before this was said are of engines that count.
+        self.uncounted_calls += not record.get("is_counted", True)
 
     def plus(self, other: Tally) -> Tally:
         """Both together."""
@@ -67,7 +76,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Tallies of the paid calls by template, and of all that are behind the labels of so many queries and judged pairs."""
+    """Tallies of the paid calls by template, and of all calls behind the labels of so many queries and judged pairs."""
 
     templates: Mapping[str, Tally]
     num_queries: int
@@ -100,6 +109,7 @@ class Ledger:
         dollars = tally.dollars(self.prices)
         return {
             **asdict(tally),
+            "is_lower_bound": tally.uncounted_calls > 0,
             "dollars": dollars,
             "dollars_per_thousand_queries": dollars / self.num_queries * 1_000 if self.num_queries else 0.0,
             "dollars_per_million_pairs": dollars / self.num_pairs * _MILLION if self.num_pairs else 0.0,

@@ -1,1 +1,1 @@
-"""engines: prompts -> completions or token log-likelihoods; vLLM, any OpenAI-compatible server, transformers on a CPU, or many at once."""
+"""engines: prompts to completions or log-likelihoods; engine.py says how, one file an engine, four the endpoint's."""

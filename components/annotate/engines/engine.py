@@ -8,20 +8,17 @@ joined.
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
-from components.shared import log, storage
-from components.shared.hashing import file_digest
+from components.annotate.engines.finish import FinishReason as FinishReason
+from components.annotate.engines.finish import read_reason
+from components.shared import storage
 
 Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length", "abort", "content_filter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +62,56 @@ Request = CompletionRequest | LikelihoodRequest
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The LLM's reply; finish_reason `length` means it was cut at max_tokens.
+    """The LLM's reply; `reason` is the engine's own word for its end, None where it said none.
 
     `cached_tokens` of the prompt came from the engine's prefix cache; `engine_seconds` is the call's share of the
-    engine's busy time.
+    engine's busy time. Where the engine did not say how many tokens there were, they are 0 and `is_counted` is False.
     """
 
     key: str
     text: str
-    finish_reason: FinishReason
+    reason: str | None
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = field(default=0, compare=False)
     engine_seconds: float = field(default=0.0, compare=False)
+    is_counted: bool = True
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Our reading of `reason`; `length` means that the reply was cut at max_tokens."""
+        return read_reason(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """Natural log-likelihood of each token of the continuation, in order."""
+    """Natural log-likelihood of each token of the continuation, in order; every one of them is finite."""
 
     key: str
     logprobs: tuple[float, ...]
     prompt_tokens: int
     cached_tokens: int = field(default=0, compare=False)
     engine_seconds: float = field(default=0.0, compare=False)
+    is_counted: bool = True
 
 
 Result = Completion | Likelihood
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that the engine will not answer, however often it is asked; `words` are the engine's own reason."""
+
+    key: str
+    words: str
+
+
+class PromptError(ValueError):
+    """One prompt that the engine cannot take, such as one that is too long; the other prompts are not touched by it."""
+
+
 class BusyTime:
-    """Shares an engine's busy time among the requests it works on at once, so that their seconds add up to that time."""
+    """Shares an engine's busy time among the requests that it works on at once; their seconds add up to that time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""
@@ -132,13 +148,18 @@ class Engine(Protocol):
         """Whether the engine keeps a completion to its request's pattern."""
 
     def submit(self, request: Request) -> None:
-        """Queues a request; does not wait."""
+        """Queues a request; does not wait.
 
-    def collect(self) -> list[Result]:
+        Raises:
+            PromptError: Where the engine can see at once that it cannot take this prompt.
+        """
+
+    def collect(self) -> Sequence[Result | Refusal]:
         """Waits until at least one queued request is finished and returns all that are; empty where none is queued.
 
         Raises:
             TransientError: Where the engine is out of reach; the finished results are not lost.
+            ValueError: Where no request can succeed before the user changes something.
         """
 
     def close(self) -> None:
@@ -153,6 +174,9 @@ def open_engine(
     *,
     llm_uri: str,
     endpoint_uri: str = "",
+    endpoint_omit: str = "",
+    endpoint_rename: str = "",
+    endpoint_patience_seconds: float = 600.0,
     batch_tokens: int = 1024,
     seed: int = 0,
     num_engines: int = 1,
@@ -163,6 +187,9 @@ def open_engine(
         engine: Which one.
         llm_uri: Folder, hub name or .gguf file; for an endpoint the model name it serves.
         endpoint_uri: Base URL of the server, for an endpoint only.
+        endpoint_omit: Fields of the request that this server does not take, separated by commas.
+        endpoint_rename: Fields that this server calls otherwise, such as max_tokens=max_completion_tokens.
+        endpoint_patience_seconds: How long a server that is busy or away is waited for.
         batch_tokens: Padded tokens in one forward pass, for transformers only.
         seed: Of vLLM's sampling where a request has none of its own.
         num_engines: Independent ones over one queue, each in a process with a GPU of its own; an endpoint takes one.
@@ -174,6 +201,11 @@ def open_engine(
         given = f"endpoint_uri {endpoint_uri!r} is given" if endpoint_uri else "endpoint_uri is empty"
         raise ValueError(
             f"engine {engine!r}, but {given}; an endpoint needs the server's base URL, the other engines take none"
+        )
+    if engine != "endpoint" and (endpoint_omit or endpoint_rename):
+        raise ValueError(
+            f"engine {engine!r} sends no request to a server, so endpoint_omit {endpoint_omit!r} and endpoint_rename "
+            f"{endpoint_rename!r} say nothing; leave them empty, or use --engine endpoint"
         )
     if num_engines > 1 and engine == "endpoint":
         raise ValueError(
@@ -189,9 +221,15 @@ def open_engine(
 
         return VllmEngine(llm_uri, seed=seed)
     if engine == "endpoint":
+        from components.annotate.engines.dialect import Dialect
         from components.annotate.engines.endpoint import EndpointEngine
 
-        return EndpointEngine(endpoint_uri, llm_uri)
+        return EndpointEngine(
+            endpoint_uri,
+            llm_uri,
+            dialect=Dialect.read(omit=endpoint_omit, rename=endpoint_rename),
+            patience_seconds=endpoint_patience_seconds,
+        )
     from components.annotate.engines.transformers import TransformersEngine
 
     return TransformersEngine(llm_uri, batch_tokens=batch_tokens)
@@ -214,8 +252,8 @@ def token_ids(tokenizer: Tokenizer, request: Request) -> tuple[list[int], list[i
     """Token ids of the context and of the continuation; tokenised apart, so that the border is where the text says.
 
     Raises:
-        ValueError: Where context or continuation has no token (the first token of a text has no likelihood), or
-            where the model has no chat template for these turns.
+        PromptError: Where context or continuation has no token; the first token of a text has no likelihood.
+        ValueError: Where the model has no chat template for these turns.
     """
     if isinstance(request, LikelihoodRequest):
         context = tokenizer(request.context, add_special_tokens=True)["input_ids"]
@@ -236,18 +274,18 @@ def token_ids(tokenizer: Tokenizer, request: Request) -> tuple[list[int], list[i
 
 
 def check_border(request: LikelihoodRequest, num_context: int, num_continuation: int) -> None:
-    """Raises ValueError where one side of the border has no token."""
+    """Raises PromptError where one side of the border has no token."""
     if not num_context or not num_continuation:
-        raise ValueError(
+        raise PromptError(
             f"request {request.key!r}: context has {num_context} tokens, continuation {num_continuation}; both need one"
         )
 
 
 def check_length(request: Request, num_tokens: int, max_model_tokens: int) -> None:
-    """Raises ValueError where prompt and reply would not fit into the model; it would forget or fail."""
+    """Raises PromptError where prompt and reply would not fit into the model, which would then forget or fail."""
     needed = num_tokens + (request.max_tokens if isinstance(request, CompletionRequest) else 0)
     if needed > max_model_tokens:
-        raise ValueError(
+        raise PromptError(
             f"request {request.key!r} needs {needed} tokens, the model takes {max_model_tokens}; "
             "use a smaller window or fewer passage words, or another model"
         )
@@ -256,71 +294,3 @@ def check_length(request: Request, num_tokens: int, max_model_tokens: int) -> No
 def model_name(llm_uri: str) -> str:
     """The name as recorded with labels: without the machine's folders."""
     return Path(llm_uri).name if Path(llm_uri).exists() or storage.is_remote(llm_uri) else llm_uri
-
-
-@contextmanager
-def loading(llm_uri: str) -> Iterator[str]:
-    """What transformers and vLLM can load: a local folder, or the hub name itself.
-
-    Raises:
-        ValueError: Where the block cannot load it; a library's OSError says neither what to do nor whose mistake it is.
-    """
-    try:
-        source = str(storage.fetch(llm_uri)) if storage.is_remote(llm_uri) else llm_uri
-        yield str(_unpacked_gguf(Path(source))) if source.endswith(".gguf") else source
-    except OSError as error:
-        problem = str(error).strip().split("\n", 1)[0]
-        remedy = (
-            "check the path"
-            if Path(llm_uri).is_absolute() or llm_uri.startswith(".")
-            else "check the name, or give a local folder"
-        )
-        raise ValueError(f"llm_uri {llm_uri!r} cannot be loaded ({problem}); {remedy}") from error
-
-
-def _unpacked_gguf(path: Path) -> Path:
-    """A Hugging Face folder (fp32 safetensors, tokenizer) with the content of a .gguf file, made once on a machine.
-
-    Reading the .gguf costs 57 CPU seconds at 135M parameters (27 with `_parsed_once`), the folder 3; vLLM reads folders
-    only. It takes 4 bytes a parameter under ~/.cache/retriever.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, __version__
-
-    folder = Path.home() / ".cache" / "retriever" / "gguf" / f"{file_digest(path)[:16]}-transformers-{__version__}"
-    if folder.exists():
-        return folder
-    log.event("unpacking a .gguf file, once on this machine", file=path.name, into=folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, _parsed_once():
-        partial = Path(scratch) / folder.name
-        AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(partial)
-        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-        # Saved by an empty model of the same shape: the loaded one's config says that its weights are quantised, which
-        # they no longer are.
-        config = type(model.config)(
-            **{name: value for name, value in model.config.to_dict().items() if name != "quantization_config"}
-        )
-        with torch.device("meta"):
-            empty = type(model)(config)
-        empty.save_pretrained(partial, state_dict=model.state_dict())
-        # Another process may have been faster; its folder has the same content.
-        with suppress(OSError):
-            partial.rename(folder)
-    return folder
-
-
-@contextmanager
-def _parsed_once() -> Iterator[None]:
-    """Makes transformers parse the file once, not three times, and build the map of tensor names once, not once a module."""
-    import gguf
-
-    its: dict[str, Callable[..., Any]] = {
-        "GGUFReader": gguf.GGUFReader,
-        "get_tensor_name_map": gguf.get_tensor_name_map,
-    }
-    vars(gguf).update({name: cache(function) for name, function in its.items()})
-    try:
-        yield
-    finally:
-        vars(gguf).update(its)

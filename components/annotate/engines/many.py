@@ -1,4 +1,4 @@
-"""Several independent engines on one machine behind the interface of one: a work queue between them, and nothing else shared.
+"""Several independent engines on one machine behind the interface of one: a work queue is all that they share.
 
 Each engine is a process with a GPU of its own. One that dies (out of memory, a lost GPU) gives its unfinished requests
 to the others; they share neither batches nor caches, so which one answers changes nothing.
@@ -13,7 +13,7 @@ from collections import deque
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from components.annotate.engines.engine import Request, Result, open_engine
+from components.annotate.engines.engine import PromptError, Refusal, Request, Result, open_engine
 from components.shared import log
 from components.shared.launch import TransientError
 
@@ -58,14 +58,14 @@ class ManyEngines:
         self._queue.append(request)
         self._feed()
 
-    def collect(self) -> list[Result]:
+    def collect(self) -> list[Result | Refusal]:
         """Waits for any engine.
 
         Raises:
             TransientError: Where the last engine died.
             ValueError: Where an engine refuses a request.
         """
-        results: list[Result] = []
+        results: list[Result | Refusal] = []
         while not results and (self._queue or any(self._running.values())):
             for connection in wait(list(self._running)):
                 assert isinstance(connection, Connection)
@@ -83,9 +83,9 @@ class ManyEngines:
         self._running.clear()
         self._processes.clear()
 
-    def _received(self, connection: Connection) -> list[Result]:
+    def _received(self, connection: Connection) -> list[Result | Refusal]:
         try:
-            results: list[Result] = _received(connection)
+            results: list[Result | Refusal] = _received(connection)
         except (EOFError, ConnectionResetError) as error:
             self._bury(connection, error)
             return []
@@ -105,7 +105,7 @@ class ManyEngines:
 
     def _feed(self) -> None:
         while self._queue:
-            connection = min(self._running, key=lambda each: len(self._running[each]))
+            connection = min(self._running, key=lambda connection: len(self._running[connection]))
             if len(self._running[connection]) >= _NUM_EACH:
                 return
             request = self._queue.popleft()
@@ -143,11 +143,16 @@ def _serve(connection: Connection, device: str, arguments: dict[str, Any]) -> No
         connection.send((engine.model, engine.can_constrain))
         num_running = 0
         while True:
-            while not num_running or connection.poll():
-                engine.submit(connection.recv())
-                num_running += 1
-            results = engine.collect()
-            num_running -= len(results)
+            refusals: list[Result | Refusal] = []
+            while (not num_running and not refusals) or connection.poll():
+                request: Request = connection.recv()
+                try:
+                    engine.submit(request)
+                    num_running += 1
+                except PromptError as error:
+                    refusals.append(Refusal(request.key, str(error)))
+            results = refusals or list(engine.collect())
+            num_running -= 0 if refusals else len(results)
             connection.send(results)
     except ValueError as error:
         connection.send(error)

@@ -16,10 +16,10 @@ from components.annotate.engines.engine import (
     Request,
     Result,
     check_length,
-    loading,
     model_name,
     token_ids,
 )
+from components.annotate.engines.loading import loading
 
 if TYPE_CHECKING:
     import torch
@@ -72,9 +72,12 @@ class TransformersEngine:
         return [replace(result, engine_seconds=seconds) for result in results]
 
     def _next_batch(self) -> list[Queued]:
-        """Nobody waits for ever and little is padded; longest first would let late long requests overtake short ones without end."""
+        """Takes the oldest request and those nearest to it in length: nobody waits for ever, and little is padded.
+
+        Longest first would let late long requests overtake short ones without end.
+        """
         oldest = self._queue[0]
-        alike = [place for place, each in enumerate(self._queue) if _decoding(each[0]) == _decoding(oldest[0])]
+        alike = [place for place, queued in enumerate(self._queue) if _decoding(queued[0]) == _decoding(oldest[0])]
         alike.sort(key=lambda place: abs(_length(self._queue[place]) - _length(oldest)))
         taken: set[int] = set()
         longest = 0
@@ -84,7 +87,7 @@ class TransformersEngine:
                 break
             taken.add(place)
         batch = [self._queue[place] for place in sorted(taken)]
-        self._queue = [each for place, each in enumerate(self._queue) if place not in taken]
+        self._queue = [queued for place, queued in enumerate(self._queue) if place not in taken]
         return batch
 
     def close(self) -> None:
@@ -103,8 +106,8 @@ class TransformersEngine:
         results: list[Result] = []
         for row, (request, context, continuation) in enumerate(batch):
             targets = self._torch.tensor(continuation)
-            its = logprobs[row, longest - len(continuation) :].gather(-1, targets[:, None])[:, 0]
-            results.append(Likelihood(request.key, tuple(its.tolist()), len(context) + len(continuation)))
+            weighed = logprobs[row, longest - len(continuation) :].gather(-1, targets[:, None])[:, 0]
+            results.append(Likelihood(request.key, tuple(weighed.tolist()), len(context) + len(continuation)))
         return results
 
     def _generate(self, batch: Sequence[Queued]) -> list[Result]:
@@ -144,9 +147,9 @@ class TransformersEngine:
         longest = max(map(len, rows))
         ids = self._torch.zeros((len(rows), longest), dtype=self._torch.long)
         mask = self._torch.zeros_like(ids)
-        for row, its in enumerate(rows):
-            ids[row, longest - len(its) :] = self._torch.tensor(its)
-            mask[row, longest - len(its) :] = 1
+        for row, tokens in enumerate(rows):
+            ids[row, longest - len(tokens) :] = self._torch.tensor(tokens)
+            mask[row, longest - len(tokens) :] = 1
         return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
 
 

@@ -15,15 +15,14 @@ from components.annotate.engines.engine import (
     BusyTime,
     Completion,
     CompletionRequest,
-    FinishReason,
     Likelihood,
     Request,
     Result,
     check_length,
-    loading,
     model_name,
     token_ids,
 )
+from components.annotate.engines.loading import loading
 from components.shared.launch import TransientError
 
 if TYPE_CHECKING:
@@ -32,14 +31,13 @@ if TYPE_CHECKING:
 # Before vLLM is imported. It reports usage to its makers unless told not to; the KV cache of its CPU build takes half
 # of the memory unless told how many GiB it may have.
 _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
-_FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 
 class VllmEngine:
     """vLLM's own engine on GPUs, or on a CPU where its CPU build is installed."""
 
     def __init__(self, llm_uri: str, *, seed: int) -> None:
-        """Loads a folder, a hub name, or a .gguf file; fp32 without compilation on a CPU, else the model's own dtype."""
+        """Loads a folder, a hub name or a .gguf file: fp32 without compilation on a CPU, else the model's own dtype."""
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         from vllm import EngineArgs
@@ -133,7 +131,6 @@ def _result(request: Request, num_continuation: int, output: vllm.RequestOutput)
     prompt = output.prompt_token_ids
     if isinstance(request, CompletionRequest):
         (reply,) = output.outputs
-        finish_reason = _FINISH_REASONS.get(reply.finish_reason or "", "abort")
-        return Completion(request.key, reply.text, finish_reason, len(prompt), len(reply.token_ids))
+        return Completion(request.key, reply.text, reply.finish_reason, len(prompt), len(reply.token_ids))
     weighed = zip(prompt[-num_continuation:], output.prompt_logprobs[-num_continuation:], strict=True)
     return Likelihood(request.key, tuple(logprobs[token].logprob for token, logprobs in weighed), len(prompt))

@@ -1,1 +1,1 @@
-"""judging: one query and its pool -> three-way labels; methods, prompts, the ladder and the parser, without any engine."""
+"""judging: one query and its pool -> three-way labels; methods, prompts, ladder and parser, without any engine."""

@@ -65,12 +65,12 @@ def fit_margins(scored: Sequence[tuple[Sequence[float], Sequence[bool]]]) -> Mar
         for score, is_marked in zip(scores, marked, strict=True)
     )
     num_marked = sum(is_marked for _, is_marked in gaps)
-    found, best, margins = 0, -1.0, (0.0, 0.0, 0.0)
-    for place, (gap, is_marked) in enumerate(gaps, start=1):
-        found += is_marked
-        is_last = place == len(gaps) or gaps[place][0] > gap
-        if is_last and 2 * found / (place + num_marked) > best:
-            best, margins = 2 * found / (place + num_marked), (gap, found / place, found / num_marked)
+    num_hit, best, margins = 0, -1.0, (0.0, 0.0, 0.0)
+    for num_taken, (gap, is_marked) in enumerate(gaps, start=1):
+        num_hit += is_marked
+        is_last = num_taken == len(gaps) or gaps[num_taken][0] > gap
+        if is_last and 2 * num_hit / (num_taken + num_marked) > best:
+            best, margins = 2 * num_hit / (num_taken + num_marked), (gap, num_hit / num_taken, num_hit / num_marked)
     marked_gaps = [gap for gap, is_marked in gaps if is_marked]
     ignore_margin = marked_gaps[math.ceil(_IGNORE_RECALL * num_marked) - 1]
     return Margins(margins[0], max(margins[0], ignore_margin), margins[1], margins[2], len(scored))

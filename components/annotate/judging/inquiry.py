@@ -35,7 +35,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Labels of the whole pool, or none where the ladder failed; `outcome` says how it went, `exchanges` how it came about."""
+    """Labels of the whole pool, or none where the ladder failed; `outcome` says how, `exchanges` what was asked for it."""
 
     outcome: Outcome
     labels: tuple[Label, ...] = ()
@@ -47,6 +47,7 @@ class Verdict:
     completion_tokens: int = 0
     cached_tokens: int = 0
     engine_seconds: float = 0.0
+    uncounted_calls: int = 0
     detail: str = ""
     completion: str = ""
 
@@ -80,7 +81,7 @@ class Inquiry:
         return Ask(self.query.query_id, template, version, rung, tuple(positions), tuple(requests))
 
     def note(self, ask: Ask, results: Sequence[Result], *, outcome: Outcome, chosen: Sequence[int] = ()) -> None:
-        """Writes down what came of a question; `chosen` are places in the pool."""
+        """Writes down what came of a question; `chosen` are positions in the pool."""
         calls = tuple(result.key for result in results)
         self._exchanges.append(
             Exchange(ask.template, ask.template_version, ask.rung, outcome, ask.positions, tuple(chosen), calls)
@@ -112,6 +113,7 @@ class Inquiry:
             ),
             cached_tokens=sum(result.cached_tokens for result in self._results),
             engine_seconds=math.fsum(result.engine_seconds for result in self._results),
+            uncounted_calls=sum(not result.is_counted for result in self._results),
             detail=detail,
             completion=completion,
         )

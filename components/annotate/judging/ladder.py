@@ -11,15 +11,14 @@ from collections.abc import Generator, Iterator, Sequence
 from components.annotate.engines.engine import Completion, CompletionRequest, Result, Turn
 from components.annotate.judging import prompting
 from components.annotate.judging.inquiry import Ask, FailedError, Inquiry, Rung
+from components.annotate.judging.methods import QUESTIONS
 from components.annotate.judging.parsing import Parsed, parse_ranking, parse_selection
 
 # A second attempt with greedy decoding would repeat the first one word for word.
 _RETRY_TEMPERATURE = 0.7
-_MAX_TOKENS = {"relevance_selection": 160, "utility_selection": 160, "utility_ranking": 256}
 # Brackets, digits, separator: what an identifier takes at most where a tokenizer cuts every character.
 _IDENTIFIER_TOKENS = 7
 _ACCEPTED = ("ok", "ok_empty", "repaired")
-_RANKING = "utility_ranking"
 
 Places = tuple[int, ...]
 Chosen = Generator[list[Ask], list[list[Result]], list[Places]]
@@ -37,12 +36,13 @@ def choose(inquiry: Inquiry, template: str, shown: Sequence[Places], answer: str
         pending = [number for number in range(len(shown)) if number not in chosen]
         if not pending:
             break
-        found = yield from _asked(inquiry, template, [shown[number] for number in pending], answer, rung, attempt)
-        for number, its in zip(pending, found, strict=True):
-            if isinstance(its, FailedError):
-                failures[number] = its
+        windows = [shown[number] for number in pending]
+        outcomes = yield from _asked(inquiry, template, windows, answer, rung, attempt)
+        for number, outcome in zip(pending, outcomes, strict=True):
+            if isinstance(outcome, FailedError):
+                failures[number] = outcome
             else:
-                chosen[number] = its
+                chosen[number] = outcome
     for number, places in enumerate(shown):
         if number not in chosen:
             chosen[number] = yield from _halved(inquiry, template, places, answer, failures[number])
@@ -60,7 +60,10 @@ def _rungs(inquiry: Inquiry) -> Iterator[tuple[Rung, int]]:
 def _halved(
     inquiry: Inquiry, template: str, places: Places, answer: str, failure: FailedError
 ) -> Generator[list[Ask], list[list[Result]], Places]:
-    """The last rung: two windows of half the size. Selections are joined; of rankings the better halves are ranked against each other."""
+    """The last rung: two windows of half the size.
+
+    Selections are joined; of rankings the better halves are ranked against each other.
+    """
     if len(places) < 2:
         raise failure
     middle = (len(places) + 1) // 2
@@ -70,7 +73,7 @@ def _halved(
         if isinstance(half, FailedError):
             raise half
         kept.append(half)
-    if template != _RANKING:
+    if not _ranks(template):
         return tuple(place for half in kept for place in half)
     # Who is in the worse half of a half stays out: a ranking may be partial, it may not be made up.
     best = tuple(place for half in kept for place in half[: (len(half) + 1) // 2])
@@ -83,17 +86,17 @@ def _halved(
 def _asked(
     inquiry: Inquiry, template: str, shown: Sequence[Places], answer: str, rung: Rung, attempt: int
 ) -> Generator[list[Ask], list[list[Result]], list[Places | FailedError]]:
-    """Asks about several windows at once; a completion that cannot be read gives the error that its last rung would raise."""
+    """Asks about several windows at once; a completion that cannot be read gives the error to raise at the last rung."""
     asks = [_ask(inquiry, template, places, answer, rung, attempt) for places in shown]
-    found: list[Places | FailedError] = []
+    outcomes: list[Places | FailedError] = []
     for ask, (completion,) in zip(asks, (yield asks), strict=True):
         assert isinstance(completion, Completion)
         parsed = _parsed(template, completion, len(ask.positions))
         chosen = tuple(ask.positions[identifier - 1] for identifier in parsed.identifiers)
         inquiry.note(ask, [completion], outcome=parsed.outcome, chosen=chosen)
         is_accepted = parsed.outcome in _ACCEPTED
-        found.append(chosen if is_accepted else FailedError(parsed.outcome, parsed.detail, completion.text))
-    return found
+        outcomes.append(chosen if is_accepted else FailedError(parsed.outcome, parsed.detail, completion.text))
+    return outcomes
 
 
 def _ask(inquiry: Inquiry, template: str, positions: Places, answer: str, rung: Rung, attempt: int) -> Ask:
@@ -102,7 +105,7 @@ def _ask(inquiry: Inquiry, template: str, positions: Places, answer: str, rung: 
     turns = prompting.chat(layout, template, query=inquiry.query.text, passages=passages, answer=answer)
     is_constrained = rung == "constrained" or (rung == "smaller_window" and inquiry.can_constrain)
     pattern = reply_pattern(template, len(positions)) if is_constrained else ""
-    max_tokens = max(_MAX_TOKENS[template], _IDENTIFIER_TOKENS * len(positions))
+    max_tokens = max(QUESTIONS[template].max_tokens, _IDENTIFIER_TOKENS * len(positions))
     call = request(inquiry, turns, max_tokens, attempt=attempt, pattern=pattern)
     return inquiry.ask(template, layout=layout, rung=rung, positions=positions, requests=[call])
 
@@ -110,7 +113,7 @@ def _ask(inquiry: Inquiry, template: str, positions: Places, answer: str, rung: 
 def reply_pattern(template: str, num_passages: int) -> str:
     """Regular expression of the replies that a template asks for: literals, alternatives and repetition only."""
     item = rf"\[({'|'.join(str(number) for number in range(1, num_passages + 1))})\]"
-    separator, empty = (" > ", "") if template == _RANKING else (", ", "None|")
+    separator, empty = (" > ", "") if _ranks(template) else (", ", "None|")
     return f"({empty}{item}({separator}{item}){{0,{num_passages - 1}}})"
 
 
@@ -137,6 +140,10 @@ def request(
     )
 
 
+def _ranks(template: str) -> bool:
+    return QUESTIONS[template].gives == "ranking"
+
+
 def _parsed(template: str, completion: Completion, num_passages: int) -> Parsed:
-    parse = parse_ranking if template == _RANKING else parse_selection
+    parse = parse_ranking if _ranks(template) else parse_selection
     return parse(completion.text, num_passages=num_passages, finish_reason=completion.finish_reason)

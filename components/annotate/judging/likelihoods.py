@@ -10,13 +10,14 @@ from components.annotate.engines.engine import Likelihood
 from components.annotate.judging import prompting
 from components.annotate.judging.inquiry import FailedError, Inquiry, Judge
 from components.annotate.judging.listwise import pseudo_answer
+from components.annotate.judging.methods import METHODS
 from components.shared.records import Label
 
 LAYOUT = "likelihood"
 
 
 def query_likelihood(inquiry: Inquiry) -> Judge:
-    """Log P(query | passage), averaged over the query's tokens. Source: method.md section 6 for its worth at small sizes."""
+    """Log P(query | passage), averaged over the query's tokens: what works with models of a hundred million weights."""
     return (yield from _weighed(inquiry, "query_likelihood"))
 
 
@@ -27,7 +28,10 @@ def answer_likelihood(inquiry: Inquiry) -> Judge:
 
 
 def replug(inquiry: Inquiry) -> Judge:
-    """Log P(the collection's answer | query, passage), and its softmax over the pool. Source: [ufa] section 4, REPLUG baseline."""
+    """Log P(the collection's answer | query, passage), and its softmax over the pool.
+
+    Source: [ufa] section 4, REPLUG baseline.
+    """
     if not inquiry.query.answers:
         raise FailedError("unparseable", "the collection has no answer to this query, which replug needs", "")
     return (yield from _weighed(inquiry, "answer_likelihood", inquiry.query.answers[0]))
@@ -50,8 +54,10 @@ def _weighed(inquiry: Inquiry, template: str, answer: str = "") -> Judge:
     inquiry.note(
         ask, results, outcome="ok", chosen=[place for place, label in enumerate(labels) if label == "positive"]
     )
-    basis = sums if config.likelihood == "sum" else means
-    return inquiry.verdict("ok", labels, scores=means, score_sums=sums, distribution=softmax(basis))
+    is_mean = METHODS[config.method].per_token and config.likelihood == "mean"
+    return inquiry.verdict(
+        "ok", labels, scores=means, score_sums=sums, distribution=softmax(means if is_mean else sums)
+    )
 
 
 def softmax(scores: Sequence[float]) -> list[float]:

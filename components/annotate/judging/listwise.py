@@ -9,7 +9,8 @@ from components.annotate.engines.engine import Completion, Result
 from components.annotate.judging import prompting
 from components.annotate.judging.inquiry import Ask, FailedError, Inquiry, Judge, Rung
 from components.annotate.judging.ladder import choose, request
-from components.annotate.judging.parsing import strip_thinking
+from components.annotate.judging.methods import METHODS
+from components.annotate.judging.reading.surface import strip_thinking
 from components.shared.records import Label
 
 
@@ -18,16 +19,16 @@ def utility_labels(inquiry: Inquiry) -> Judge:
 
     Source: [ufa] section 3; the three-way reading of the labels is ours.
     """
-    config = inquiry.config
+    config, method = inquiry.config, METHODS[inquiry.config.method]
     shown = [tuple(range(*borders)) for borders in windows(len(inquiry.passages), config.window)]
     selected = yield from choose(inquiry, "relevance_selection", shown)
-    relevant = sorted(position for its in selected for position in its)
+    relevant = sorted(position for window in selected for position in window)
     labels: list[Label] = ["negative"] * len(inquiry.passages)
     if not relevant:
         return inquiry.verdict("ok_empty", labels)
     answer = yield from pseudo_answer(inquiry, relevant)
-    (useful,) = yield from choose(inquiry, config.method, [tuple(relevant)], answer)
-    if config.method == "utility_ranking":
+    (useful,) = yield from choose(inquiry, method.question, [tuple(relevant)], answer)
+    if method.gives == "ranking":
         useful = useful[: max(1, int(config.rank_share * len(useful)))]
     for position in relevant:
         labels[position] = config.not_useful

@@ -17,6 +17,7 @@ from typing import cast
 
 from components.annotate.engines.engine import LikelihoodRequest, Role, Turn
 from components.shared.hashing import text_digest
+from components.shared.language.words import first_words
 
 # Control characters, and invisible ones that could hide a token from the patterns below: zero-width spaces, direction
 # marks, the tag characters that spell ASCII unseen. Joiners stay: Persian, Indic scripts and emoji need them.
@@ -65,8 +66,11 @@ def likelihood(template: str, *, key: str, query: str, passage: str, answer: str
 
 
 def cut(text: str, *, num_words: int) -> str:
-    """The first words of an untrusted text, spaces collapsed, without control characters and chat-template tokens."""
-    return " ".join(clean(text).split()[:num_words])
+    """The first words of an untrusted text, spaces collapsed, without control characters and chat-template tokens.
+
+    In scripts without spaces between words, such as Chinese and Thai, two characters count as one word.
+    """
+    return first_words(clean(text), num_words)
 
 
 def clean(text: str) -> str:

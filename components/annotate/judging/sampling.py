@@ -26,7 +26,7 @@ class Profile:
 
 
 def profile_of(config: AnnotateConfig) -> Profile:
-    """The profile that the config names, or that of the model's family, with the config's temperature where it gives one.
+    """The profile that the config names, or that of the model's family; the config's temperature goes over it.
 
     Raises:
         ValueError: Where the config names no profile of sampling.toml.
@@ -34,13 +34,15 @@ def profile_of(config: AnnotateConfig) -> Profile:
     named = {profile.name: profile for profile in profiles()}
     if config.sampling_profile == "auto":
         name = model_name(config.llm_uri)
-        found = next(profile for profile in profiles() if re.search(profile.pattern, name, re.IGNORECASE))
+        profile = next(profile for profile in profiles() if re.search(profile.pattern, name, re.IGNORECASE))
     elif config.sampling_profile in named:
-        found = named[config.sampling_profile]
+        profile = named[config.sampling_profile]
     else:
         raise ValueError(f"sampling_profile {config.sampling_profile!r} is unknown; known are auto, {', '.join(named)}")
     return (
-        found if config.sampling_temperature < 0 else replace(found, sampling_temperature=config.sampling_temperature)
+        profile
+        if config.sampling_temperature < 0
+        else replace(profile, sampling_temperature=config.sampling_temperature)
     )
 
 

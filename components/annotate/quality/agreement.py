@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float64
+from scipy import stats
 
 # Columns of the counts: passages of one query that are selected and useful, selected only, useful only, neither.
 Counts = Float64[np.ndarray, "query 4"]
@@ -35,9 +35,9 @@ def count_pairs(
     selected: Collection[str], useful: Collection[str], judged: Collection[str]
 ) -> tuple[int, int, int, int]:
     """One query's row of `Counts`, over the judged passages."""
-    both = sum(each in useful for each in judged if each in selected)
-    only_selected = sum(each in selected for each in judged) - both
-    only_useful = sum(each in useful for each in judged) - both
+    both = sum(passage_id in useful for passage_id in judged if passage_id in selected)
+    only_selected = sum(passage_id in selected for passage_id in judged) - both
+    only_useful = sum(passage_id in useful for passage_id in judged) - both
     return both, only_selected, only_useful, len(judged) - both - only_selected - only_useful
 
 
@@ -95,9 +95,9 @@ def mean(values: Column, confidence: float) -> Estimate:
 
 
 def kappa(counts: Counts, confidence: float) -> Estimate:
-    """Cohen's kappa of the two judges over all pairs: 1 agreement, 0 that of chance; undefined where both always say the same one thing.
+    """Cohen's kappa of two annotators over all pairs: 1 is full agreement, 0 that of chance.
 
-    The interval is the delta method's over queries.
+    It is undefined where both always say the same one thing. The interval is the delta method's over queries.
 
     Source: Cohen 1960, A coefficient of agreement for nominal scales.
     """
@@ -157,21 +157,14 @@ def prediction_powered_mean(
 
 
 def paired_p_value(before: Column, after: Column) -> float:
-    """Two-sided p value of no change in the mean, by the normal approximation over paired differences."""
+    """Two-sided p value of no change in the mean, by the paired t-test; by the sign test where all changed alike."""
     differences = after - before
     if len(differences) < 2 or not differences.any():
         return 1.0
-    deviation = float(differences.std(ddof=1))
-    if not deviation:
-        # All changed by the same amount: the sign test answers.
-        return min(1.0, 2 * 0.5 ** len(differences))
-    return normal_p_value(float(differences.mean()) / deviation * math.sqrt(len(differences)))
-
-
-def normal_p_value(z: float) -> float:
-    """Two-sided p value of a standard normal."""
-    return math.erfc(abs(z) / math.sqrt(2))
+    if not differences.std():
+        return float(stats.binomtest(len(differences), len(differences)).pvalue)
+    return float(stats.ttest_rel(after, before).pvalue)
 
 
 def _quantile(confidence: float) -> float:
-    return NormalDist().inv_cdf((1 + confidence) / 2)
+    return float(stats.norm.ppf((1 + confidence) / 2))

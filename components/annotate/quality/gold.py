@@ -20,7 +20,7 @@ class Gold:
 
     def summary(self) -> dict[str, int]:
         """How much was judged."""
-        num_useful = sum(grade > 0 for its in self.judgements.values() for grade in its.values())
+        num_useful = sum(grade > 0 for judged in self.judgements.values() for grade in judged.values())
         return {
             "num_queries": len(self.judgements),
             "num_judgements": sum(map(len, self.judgements.values())),
@@ -30,18 +30,18 @@ class Gold:
     def without(self, query_ids: Collection[str]) -> Gold:
         """The same labels, but those of these queries."""
         return Gold(
-            self.name, {query_id: its for query_id, its in self.judgements.items() if query_id not in query_ids}
+            self.name, {query_id: judged for query_id, judged in self.judgements.items() if query_id not in query_ids}
         )
 
 
 def qrels_gold(dataset: Dataset) -> Gold:
     """The human grades of all splits."""
-    found: dict[str, Mapping[str, int]] = {}
+    judgements: dict[str, Mapping[str, int]] = {}
     for split in ("", *SPLITS):
         for query_id, grades in dataset.qrels(split).items():
             # Not copied: a large collection's grades are most of what a report holds.
-            found[query_id] = {**found[query_id], **grades} if query_id in found else grades
-    return Gold("qrels", found)
+            judgements[query_id] = {**judgements[query_id], **grades} if query_id in judgements else grades
+    return Gold("qrels", judgements)
 
 
 def read_utility_labels(uri: str) -> Gold:
@@ -51,7 +51,7 @@ def read_utility_labels(uri: str) -> Gold:
         RecordError: At the first line that is not so.
     """
     path = storage.fetch(uri)
-    found: dict[str, dict[str, bool]] = {}
+    judgements: dict[str, dict[str, bool]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), start=1):
             if number == 1:
@@ -63,5 +63,5 @@ def read_utility_labels(uri: str) -> Gold:
                     f"{row} is no utility label",
                     "write query id, passage id and 0 or 1, separated by tabs",
                 )
-            found.setdefault(row[0], {})[row[1]] = row[2] == "1"
-    return Gold("utility labels", found)
+            judgements.setdefault(row[0], {})[row[1]] = row[2] == "1"
+    return Gold("utility labels", judgements)

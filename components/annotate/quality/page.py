@@ -9,9 +9,12 @@ from typing import Any
 from components.annotate.quality import charts
 from components.annotate.quality.summary import OUTCOMES
 from components.shared.page import open_environment
+from components.shared.plots import NUM_SERIES, shortened
 
 # A report worth acting on says what to look at first.
 _MUCH_QUARANTINE, _LITTLE_AGREEMENT, _DRIFT_LEVEL = 0.05, 0.6, 0.01
+# What fits into a chart of an annotator's name, with the level behind it.
+_NAME_CHARACTERS = 32
 
 
 def write_page(path: Path, report: Mapping[str, Any], *, title: str) -> None:
@@ -26,19 +29,19 @@ def write_page(path: Path, report: Mapping[str, Any], *, title: str) -> None:
         outcomes=OUTCOMES,
         headline=headline(report),
         warnings=list(warnings(annotators)),
-        colours=[charts.colour(number) for number in range(len(annotators))],
+        colours=[f"series-{number % NUM_SERIES}" for number in range(len(annotators))],
         charts=_charts(annotators, list(report["golds"])),
     )
     path.write_text(page, encoding="utf-8")
 
 
-def estimate(its: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """A value with its interval, as text."""
-    if its is None or its["value"] is None:
+def estimate(estimated: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """A value with estimated interval, as text."""
+    if estimated is None or estimated["value"] is None:
         return "-"
-    if its["low"] is None:
-        return f"{its['value']:.{digits}f}"
-    return f"{its['value']:.{digits}f} ({its['low']:.{digits}f} to {its['high']:.{digits}f})"
+    if estimated["low"] is None:
+        return f"{estimated['value']:.{digits}f}"
+    return f"{estimated['value']:.{digits}f} ({estimated['low']:.{digits}f} to {estimated['high']:.{digits}f})"
 
 
 def dollars(value: float) -> str:
@@ -49,9 +52,9 @@ def dollars(value: float) -> str:
 def headline(report: Mapping[str, Any]) -> str:
     """The one sentence to remember: the best kappa against people, or that there is nobody to compare with."""
     ranked = [
-        (against["kappa"]["value"], its["name"], gold, against)
-        for its in report["annotators"]
-        for gold, against in its["levels"].get("useful", {}).get("against", {}).items()
+        (against["kappa"]["value"], annotator["name"], gold, against)
+        for annotator in report["annotators"]
+        for gold, against in annotator["levels"].get("useful", {}).get("against", {}).items()
         if against["kappa"]["value"] is not None
     ]
     if not ranked:
@@ -66,17 +69,20 @@ def headline(report: Mapping[str, Any]) -> str:
 
 def warnings(annotators: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What somebody should look at before training on the labels."""
-    for its in annotators:
-        name = its["name"]
-        if its["quarantine_share"] > _MUCH_QUARANTINE:
-            yield f"{name}: {its['num_quarantined']:,} of {its['num_queries']:,} queries ({its['quarantine_share']:.0%}) have no labels."
-        for template, report in its["positions"].items():
+    for annotator in annotators:
+        name = annotator["name"]
+        if annotator["quarantine_share"] > _MUCH_QUARANTINE:
+            queries = f"{annotator['num_quarantined']:,} of {annotator['num_queries']:,} queries"
+            yield f"{name}: {queries} ({annotator['quarantine_share']:.0%}) have no labels."
+        for template, report in annotator["positions"].items():
             if report["biased"]:
-                yield f"{name}: {template} depends on the place in the prompt ({_shape(report)}, p = {report['p_value']:.2g})."
-        again = its["self_agreement"]
+                reason = f"{_shape(report)}, p = {report['p_value']:.2g}"
+                yield f"{name}: {template} depends on the position in the prompt ({reason})."
+        again = annotator["self_agreement"]
         if again and again["kappa"]["high"] is not None and again["kappa"]["high"] < _LITTLE_AGREEMENT:
-            yield f"{name}: judged again in another order it agrees with itself by kappa {again['kappa']['value']:.2f} only."
-        drift = its["drift"]
+            kappa = again["kappa"]["value"]
+            yield f"{name}: judged again in another order it agrees with itself by kappa {kappa:.2f} only."
+        drift = annotator["drift"]
         if drift and drift["num_queries"] and drift["num_selected_p_value"] < _DRIFT_LEVEL:
             before, after = drift["num_selected_before"]["value"], drift["num_selected_after"]["value"]
             yield f"{name}: selects {after:.2f} passages a pool where the previous run selected {before:.2f}."
@@ -84,39 +90,45 @@ def warnings(annotators: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _shape(report: Mapping[str, Any]) -> str:
     if report["trend_p_value"] > report["places_p_value"]:
-        return "some places are preferred"
-    return "later places are preferred" if report["trend_z"] > 0 else "earlier places are preferred"
+        return "some positions are preferred"
+    return "later positions are preferred" if report["trend_z"] > 0 else "earlier positions are preferred"
 
 
 def _charts(annotators: Sequence[Mapping[str, Any]], golds: Sequence[str]) -> dict[str, Any]:
     numbered = list(enumerate(annotators))
     return {
-        "legend": charts.legend([its["name"] for its in annotators]),
-        "agreement": {
-            gold: charts.agreement(
-                [
-                    (f"{its['name']}: {level}", number, values["against"][gold])
-                    for number, its in numbered
-                    for level, values in its["levels"].items()
-                    if gold in values["against"]
-                ]
-            )
-            for gold in golds
-        },
+        "agreement": {gold: charts.agreement(rows) for gold in golds if (rows := _against(annotators, gold))},
         "counts": {level: charts.selection_counts(_histograms(annotators, level)) for level in _levels(annotators)},
         "positions": [
-            {"name": its["name"], "template": template, "report": report, "chart": charts.positions(report, number)}
-            for number, its in numbered
-            for template, report in its["positions"].items()
+            {
+                "name": annotator["name"],
+                "template": template,
+                "report": report,
+                "chart": charts.positions(report, number),
+            }
+            for number, annotator in numbered
+            for template, report in annotator["positions"].items()
         ],
     }
 
 
+def _against(annotators: Sequence[Mapping[str, Any]], gold: str) -> list[tuple[str, int, Mapping[str, Any]]]:
+    """Rows of the agreement chart; none where no annotated query was judged by people."""
+    return [
+        (f"{shortened(annotator['name'], _NAME_CHARACTERS)}: {level}", number, values["against"][gold])
+        for number, annotator in enumerate(annotators)
+        for level, values in annotator["levels"].items()
+        if gold in values["against"]
+    ]
+
+
 def _levels(annotators: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(level for its in annotators for level in its["levels"]))
+    return list(dict.fromkeys(level for annotator in annotators for level in annotator["levels"]))
 
 
 def _histograms(annotators: Sequence[Mapping[str, Any]], level: str) -> list[tuple[int, list[int]]]:
     return [
-        (number, its["levels"][level]["histogram"]) for number, its in enumerate(annotators) if level in its["levels"]
+        (number, annotator["levels"][level]["histogram"])
+        for number, annotator in enumerate(annotators)
+        if level in annotator["levels"]
     ]

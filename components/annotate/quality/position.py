@@ -1,8 +1,8 @@
-"""Whether an annotator prefers places in the prompt: selection rate by position, tested.
+"""Whether an annotator prefers positions in the prompt: selection rate by position, tested.
 
 Pools are shuffled, so where a passage stands says nothing of its worth: given how many of n passages an unbiased
-annotator selects, every choice of places is equally likely. That makes two exact expectations and covariances, summed
-over prompts of any length.
+annotator selects, every choice of positions is equally likely. That makes two exact expectations and covariances,
+summed over prompts of any length.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-
-from components.annotate.quality.agreement import normal_p_value
+from scipy import stats
 
 # Chance of flagging an unbiased annotator; both tests together stay below it (Bonferroni).
 LEVEL = 0.01
@@ -24,9 +23,9 @@ _LEAST_PROMPTS = 20
 
 @dataclass(frozen=True)
 class PositionReport:
-    """Selection rate at each place (0 = first shown) and what the tests say.
+    """Selection rate at each position (0 = first shown) and what the tests say.
 
-    `trend_z` is positive where later places are preferred. `p_value` is that of both tests together. `num_prompts`
+    `trend_z` is positive where later positions are preferred. `p_value` is that of both tests together. `num_prompts`
     counts those in which some but not all passages were selected: only they tell. `biased` is None where too little was
     selected to know.
     """
@@ -47,25 +46,24 @@ class PositionReport:
 
 
 class Positions:
-    """Selections by place, over prompts of any lengths; memory does not grow with their number."""
+    """Selections by position, over prompts of any lengths; memory does not grow with their number."""
 
     def __init__(self) -> None:
         self._tallies: dict[int, _Tally] = {}
 
     def add(self, length: int, selected: Collection[int]) -> None:
-        """Adds a prompt that showed `length` passages, and the 0-based places selected."""
+        """Adds a prompt that showed `length` passages, and the 0-based positions selected."""
         if length:
             self._tallies.setdefault(length, _Tally(np.zeros(length))).add(selected)
 
     def report(self) -> PositionReport:
-        """Tests whether selections depend on places.
+        """Tests whether selections depend on positions.
 
-        Two tests share the level: one for a trend from first to last place, one for any pattern (first and last, lost
-        in the middle).
+        Two tests share the level: one for a trend from first to last position, one for any pattern (first and last,
+        lost in the middle).
 
         Source: Cochran 1950, The comparison of percentages in matched samples (equal lengths); Landis, Heyman, Koch
-            1978, Average partial
-        association in three-way contingency tables (any lengths).
+            1978, Average partial association in three-way contingency tables (any lengths).
         """
         longest = max(self._tallies, default=0)
         seen, shown, expected, covariance = (
@@ -75,20 +73,20 @@ class Positions:
             np.zeros((longest, longest)),
         )
         trend, trend_variance = 0.0, 0.0
-        for length, its in self._tallies.items():
-            seen[:length] += its.seen
-            shown[:length] += its.num_prompts
-            expected[:length] += its.seen.sum() / length
+        for length, tally in self._tallies.items():
+            seen[:length] += tally.seen
+            shown[:length] += tally.num_prompts
+            expected[:length] += tally.seen.sum() / length
             if length > 1:
-                covariance[:length, :length] += its.spread * (np.eye(length) - 1 / length)
+                covariance[:length, :length] += tally.spread * (np.eye(length) - 1 / length)
                 places = np.linspace(-1, 1, length)
-                trend += float(its.seen @ places)
-                trend_variance += its.spread * float((places**2).sum())
+                trend += float(tally.seen @ places)
+                trend_variance += tally.spread * float((places**2).sum())
         z = trend / math.sqrt(trend_variance) if trend_variance else 0.0
         statistic, freedom = _omnibus(seen - expected, covariance)
-        p_values = normal_p_value(z), chi_squared_p_value(statistic, freedom)
+        p_values = float(2 * stats.norm.sf(abs(z))), float(stats.chi2.sf(statistic, freedom)) if freedom else 1.0
         p_value = min(1.0, 2 * min(p_values))
-        num_telling = sum(its.num_telling for its in self._tallies.values())
+        num_telling = sum(tally.num_telling for tally in self._tallies.values())
         return PositionReport(
             rates=tuple((seen / np.maximum(shown, 1)).tolist()),
             expected=tuple((expected / np.maximum(shown, 1)).tolist()),
@@ -108,9 +106,10 @@ class Positions:
 
 @dataclass
 class _Tally:
-    """Of all prompts of one length: how often each place was selected, and the spread k(n-k)/(n(n-1)) of their selections.
+    """How often each position was selected, over all prompts of one length n, and the spread of their selections.
 
-    Drawing k of n places without replacement has that spread times (identity - 1/n) as its covariance.
+    The spread sums k(n-k)/(n(n-1)) over prompts with k selected. Drawing k of n positions without replacement has that
+    spread times (identity - 1/n) as its covariance.
     """
 
     seen: Float64[np.ndarray, " place"]
@@ -136,19 +135,3 @@ def _omnibus(
     kept = values > 1e-9 * values.max()
     along = vectors[:, kept].T @ differences
     return float((along**2 / values[kept]).sum()), int(kept.sum())
-
-
-def chi_squared_p_value(statistic: float, freedom: int) -> float:
-    """Chance of a chi-squared value at least this large, for a whole number of degrees of freedom.
-
-    Source: Abramowitz and Stegun 1964, 26.4.4 and 26.4.5.
-    """
-    if statistic <= 0 or freedom == 0:
-        return 1.0
-    half = statistic / 2
-    if freedom % 2:
-        total, exponents = math.erfc(math.sqrt(half)), [number + 0.5 for number in range((freedom - 1) // 2)]
-    else:
-        total, exponents = 0.0, [float(number) for number in range(freedom // 2)]
-    # Terms half^e exp(-half) / gamma(e + 1), in logarithms because both factors overflow early.
-    return min(1.0, total + sum(math.exp(e * math.log(half) - half - math.lgamma(e + 1)) for e in exponents))

@@ -1,4 +1,7 @@
-"""The reports beside the annotations: ledger.json, quality.json and quality.html, under logs/ because no later step reads them."""
+"""The reports beside the annotations: ledger.json, quality.json and quality.html.
+
+They lie under logs/, because no later step reads them.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +128,7 @@ def _fitted_on(folder: Path) -> list[str]:
 
 
 def _count(folder: Path) -> tuple[int, int, Tally]:
-    """Queries asked about, labelled or not; pairs that got a label; and what all calls behind them took, whoever paid."""
+    """Queries asked about, labelled or not; pairs that got a label; what all calls behind them took, whoever paid."""
     num_queries = num_pairs = 0
     used = Tally()
     annotated, quarantined = (
@@ -141,6 +144,7 @@ def _count(folder: Path) -> tuple[int, int, Tally]:
         used.cached_tokens += record.cached_tokens
         used.completion_tokens += record.completion_tokens
         used.engine_seconds += record.engine_seconds
+        used.uncounted_calls += record.uncounted_calls
     return num_queries, num_pairs, used
 
 
@@ -165,19 +169,20 @@ def _merged(ledgers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _tally(row: Mapping[str, Any]) -> Tally:
-    return Tally(**{name: row[name] for name in Tally.__dataclass_fields__})
+    # A ledger that was written before a sum was kept has none of it.
+    return Tally(**{name: row.get(name, 0) for name in Tally.__dataclass_fields__})
 
 
 def _facts(measured: Mapping[str, Any], ledger: Mapping[str, Any]) -> dict[str, Any]:
-    (its,) = measured["annotators"]
-    facts: dict[str, Any] = {"quarantine_share": its["quarantine_share"], "dollars": ledger["total"]["dollars"]}
-    useful = its["levels"].get("useful", {"num_selected": {"value": 0.0}, "against": {}})
+    (annotator,) = measured["annotators"]
+    facts: dict[str, Any] = {"quarantine_share": annotator["quarantine_share"], "dollars": ledger["total"]["dollars"]}
+    useful = annotator["levels"].get("useful", {"num_selected": {"value": 0.0}, "against": {}})
     facts["num_selected"] = useful["num_selected"]["value"]
     for gold, against in useful["against"].items():
         facts |= {
             f"{name}_{gold.replace(' ', '_')}": against[name]["value"] for name in ("precision", "recall", "kappa")
         }
-    biased = [template for template, report in its["positions"].items() if report["biased"]]
+    biased = [template for template, report in annotator["positions"].items() if report["biased"]]
     return facts | {"position_bias": ", ".join(biased) or "none found"}
 
 

@@ -62,7 +62,7 @@ def quality(
         gold_queries: Queries whose human labels the prediction-powered interval may see, drawn at random; 0 = all
             that have any.
     """
-    fitted_on = frozenset(chain.from_iterable(its.fitted_on for its in annotators))
+    fitted_on = frozenset(chain.from_iterable(annotator.fitted_on for annotator in annotators))
     # Left out for every annotator: rows of one table are about the same queries.
     unseen = [gold.without(fitted_on) if fitted_on else gold for gold in golds]
     judged = [gold for gold in unseen if gold.judgements]
@@ -70,30 +70,30 @@ def quality(
         "confidence": confidence,
         "golds": {gold.name: gold.summary() for gold in judged},
         "num_fitted_on": len(fitted_on),
-        "annotators": [_measure(its, judged, confidence, gold_queries) for its in annotators],
+        "annotators": [_measure(annotator, judged, confidence, gold_queries) for annotator in annotators],
     }
 
 
-def _measure(its: Annotator, golds: Sequence[Gold], confidence: float, gold_queries: int) -> dict[str, Any]:
-    measured = _Measured(its, golds, gold_queries)
-    for annotation in its.annotations:
+def _measure(annotator: Annotator, golds: Sequence[Gold], confidence: float, gold_queries: int) -> dict[str, Any]:
+    measured = _Measured(annotator, golds, gold_queries)
+    for annotation in annotator.annotations:
         measured.add(annotation)
-    for quarantined in its.quarantined:
+    for quarantined in annotator.quarantined:
         measured.add_quarantined(quarantined)
-    return {"name": its.name} | measured.report(confidence) | {"ledger": dict(its.ledger)}
+    return {"name": annotator.name} | measured.report(confidence) | {"ledger": dict(annotator.ledger)}
 
 
 class _Measured:
     """All that is counted of one annotator, annotation by annotation."""
 
-    def __init__(self, its: Annotator, golds: Sequence[Gold], gold_queries: int) -> None:
+    def __init__(self, annotator: Annotator, golds: Sequence[Gold], gold_queries: int) -> None:
         self._golds = golds
         self._methods, self._models = Counter[str](), Counter[str]()
         self._num_quarantined = self._num_pairs = 0
         self._levels: dict[str, _Level] = {}
         self._outcomes = Outcomes()
         self._positions: dict[str, Positions] = {}
-        self._recheck, self._drift = _Comparison(its.rechecked), _Comparison(its.previous)
+        self._recheck, self._drift = _Comparison(annotator.rechecked), _Comparison(annotator.previous)
         self._powered = [_Powered(gold, gold_queries) for gold in golds]
 
     def add(self, annotation: Annotation) -> None:
@@ -132,26 +132,28 @@ class _Measured:
             "positions": {name: asdict(positions.report()) for name, positions in self._positions.items()},
             "self_agreement": self._recheck.report(confidence),
             "drift": self._drift.report(confidence),
-            "prediction_powered": [found for powered in self._powered if (found := powered.report(confidence))],
+            "prediction_powered": [means for powered in self._powered if (means := powered.report(confidence))],
         }
 
 
 def _selections(annotation: Annotation) -> dict[str, frozenset[str]]:
-    """What each level of the method selects: the relevant passages where it selects them first, then the useful ones."""
+    """What each level of the method selects: the relevant passages where it asks for them first, and the useful ones."""
     windows = [
-        each for each in annotation.exchanges if each.template == "relevance_selection" and each.outcome in _READ
+        exchange
+        for exchange in annotation.exchanges
+        if exchange.template == "relevance_selection" and exchange.outcome in _READ
     ]
     useful = frozenset(annotation.with_label("positive"))
     if not windows:
         return {"useful": useful}
     return {
-        "relevant": frozenset(annotation.passage_ids[place] for each in windows for place in each.chosen),
+        "relevant": frozenset(annotation.passage_ids[place] for window in windows for place in window.chosen),
         "useful": useful,
     }
 
 
 def _places(exchange: Exchange, annotation: Annotation) -> list[int]:
-    """Places in the prompt of what was chosen; of a ranking, which orders everything, what its method keeps as positive."""
+    """Places in the prompt of what was chosen; of a ranking, which orders everything, of what is a positive label."""
     chosen = set(exchange.chosen)
     if exchange.template == "utility_ranking":
         chosen = {place for place in chosen if annotation.labels[place] == "positive"}
@@ -201,7 +203,7 @@ class _Level:
         return {
             "num_selected": asdict(agreement.mean(sizes, confidence)),
             "histogram": [self._sizes[size] for size in range(max(self._sizes, default=-1) + 1)],
-            "against": {name: found for name, found in against.items() if found},
+            "against": {name: agreed for name, agreed in against.items() if agreed},
         }
 
 
@@ -230,28 +232,31 @@ class Outcomes:
 
     def add(self, record: Annotation | Quarantined) -> None:
         """Adds all exchanges of a query."""
-        self._counts.update((each.template, each.rung, each.outcome) for each in record.exchanges)
+        self._counts.update((exchange.template, exchange.rung, exchange.outcome) for exchange in record.exchanges)
 
     def table(self) -> dict[str, dict[str, Any]]:
         """Every outcome has its place, so the shares of a template add up to 1."""
-        found: dict[str, dict[str, Any]] = {}
+        table: dict[str, dict[str, Any]] = {}
         for template in dict.fromkeys(template for template, _, _ in self._counts):
             by_rung: dict[str, dict[str, int]] = {}
-            for (its, rung, outcome), count in self._counts.items():
-                if its == template:
+            for (of_template, rung, outcome), count in self._counts.items():
+                if of_template == template:
                     by_rung.setdefault(rung, dict.fromkeys(OUTCOMES, 0))[outcome] += count
             counts = {outcome: sum(rung[outcome] for rung in by_rung.values()) for outcome in OUTCOMES}
             total = sum(counts.values())
             shares = {outcome: count / total for outcome, count in counts.items()}
-            found[template] = {"num_exchanges": total, "counts": counts, "shares": shares, "rungs": by_rung}
-        return found
+            table[template] = {"num_exchanges": total, "counts": counts, "shares": shares, "rungs": by_rung}
+        return table
 
 
 class _Comparison:
-    """Labels against other labels of the same queries, over the passages that both hold; only the other ones are held in memory."""
+    """Labels against other labels of the same queries, over the passages that both hold.
+
+    Only the other labels are held in memory.
+    """
 
     def __init__(self, others: Iterable[Annotation]) -> None:
-        self._others = {each.query_id: (each.passage_ids, each.labels) for each in others}
+        self._others = {other.query_id: (other.passage_ids, other.labels) for other in others}
         self._pairs, self._same, self._selected = _Rows(4), _Rows(2), _Rows(2)
         self._overlaps = array("d")
 
@@ -261,7 +266,7 @@ class _Comparison:
         mine = dict(zip(annotation.passage_ids, annotation.labels, strict=True))
         theirs = dict(zip(*self._others[annotation.query_id], strict=True))
         shared = [passage_id for passage_id in mine if passage_id in theirs]
-        before, after = ({p for p in shared if its[p] == "positive"} for its in (theirs, mine))
+        before, after = ({p for p in shared if labels[p] == "positive"} for labels in (theirs, mine))
         self._pairs.add(agreement.count_pairs(after, before, shared))
         self._same.add((sum(mine[p] == theirs[p] for p in shared), len(shared)))
         self._selected.add((len(before), len(after)))

@@ -38,8 +38,7 @@ def test_three_systems_are_searched_measured_compared_and_reported(config: Evalu
         6,
     )
     assert list(metrics["systems"]) == list(SYSTEMS)
-    # The query names the passage's title, which BM25 and an encoder that reads it find; one word of it finds the topic
-    # only.
+    # The query names the passage's title, which BM25 finds; an encoder of few dimensions takes many words for the same.
     assert metrics["systems"]["bm25"]["nDCG@10"]["mean"] == 1.0
     assert metrics["systems"]["trained"]["nDCG@10"]["mean"] > metrics["systems"]["base"]["nDCG@10"]["mean"] > 0
     assert len(metrics["comparisons"]) == 3 * 5

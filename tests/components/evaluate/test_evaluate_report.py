@@ -1,6 +1,6 @@
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -40,7 +40,7 @@ def page_of(config: EvaluateConfig) -> str:
 
 @pytest.fixture
 def planted_config(make_config: Callable[..., EvaluateConfig]) -> EvaluateConfig:
-    """Query, title, text and ids carry markup; the base encoder reads one word and so does worse."""
+    """Query, title, text and ids carry markup."""
     passages = [
         Passage(f"<b>{n}</b>", PLANTED, f"{word} {PLANTED}")
         for n, word in enumerate(("volcano", "glacier", "violin", "bakery"))
@@ -117,46 +117,100 @@ def test_equal_systems_get_a_page_that_says_so(config: EvaluateConfig) -> None:
     assert re.search(r"\bnan\b", page.text, re.IGNORECASE) is None
 
 
-def well_formed(svg: str) -> ElementTree.Element:
+@dataclass(frozen=True)
+class Box:
+    """Where a shape of a chart stands, in the chart's units; y grows downwards."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+NUMBER = re.compile(r"-?[\d.]+")
+
+
+def box_of(shape: ElementTree.Element) -> Box:
+    left, top = (float(number) for number in NUMBER.findall(shape.get("transform", "translate(0 0)")))
+    if shape.tag == "circle":
+        x, y, radius = (float(shape.attrib[name]) for name in ("cx", "cy", "r"))
+        return Box(left + x - radius, top + y - radius, left + x + radius, top + y + radius)
+    numbers = np.array([float(number) for number in NUMBER.findall(shape.attrib["d"])]).reshape(-1, 2)
+    (x, y), (right, bottom) = numbers.min(axis=0), numbers.max(axis=0)
+    return Box(left + x, top + y, left + right, top + bottom)
+
+
+def shapes_of(svg: str, name: str) -> list[Box]:
+    """Shapes of all groups of a CSS class, each inside the chart."""
     root = ElementTree.fromstring(svg)
-    numbers = [
-        float(n)
-        for element in root.iter()
-        for name in ("x", "y", "width", "height", "cx", "cy")
-        if (n := element.get(name))
-    ]
-    assert np.isfinite(numbers).all()
     _, _, width, height = map(float, root.attrib["viewBox"].split())
-    assert all(-200 <= number <= max(width, height) for number in numbers)
-    return root
+    boxes = [box_of(shape) for shape in root.iter() if shape.tag in ("path", "circle")]
+    assert np.isfinite([[box.left, box.top, box.right, box.bottom] for box in boxes]).all()
+    assert all(-1 <= box.left <= box.right <= width + 1 for box in boxes)
+    assert all(-1 <= box.top <= box.bottom <= height + 1 for box in boxes)
+    groups = [group for group in root.iter("g") if group.attrib["class"] == name]
+    return [box_of(shape) for group in groups for shape in group]
 
 
 @pytest.mark.parametrize("values", [[0.0], [0.0] * 9, [1.0, -1.0], list(np.linspace(-0.2, 0.9, 5000))])
 def test_the_difference_chart_draws_any_number_of_queries(values: list[float]) -> None:
-    bars = well_formed(plots.differences(values)).findall("rect")
-    assert len(bars) <= 320
-    assert bool(bars) == any(values)
+    svg = plots.differences(values)
+    assert bool(shapes_of(svg, "area trained")) == any(value > 0 for value in values)
+    assert bool(shapes_of(svg, "area base")) == any(value < 0 for value in values)
+    # Two corners and as many numbers for each of at most 320 steps.
+    assert len(svg) < 15_000
 
 
-def test_bars_of_the_difference_chart_stand_on_their_side_of_the_line() -> None:
-    root = well_formed(plots.differences([0.5, -0.25, 0.0]))
-    gained, lost = root.findall("rect")
-    zero = root.findall("line")[-1].get("y1")
-    assert (gained.get("class"), lost.get("class")) == ("trained", "base")
-    assert float(gained.attrib["y"]) + float(gained.attrib["height"]) == pytest.approx(float(zero or 0), abs=0.2)
-    assert float(lost.attrib["y"]) == pytest.approx(float(zero or 0), abs=0.2)
-    assert float(gained.attrib["height"]) == pytest.approx(2 * float(lost.attrib["height"]), abs=0.2)
+def test_areas_of_the_difference_chart_stand_on_their_side_of_the_line() -> None:
+    svg = plots.differences([0.5, -0.25, 0.0])
+    (gained,), (lost,), (zero,) = (shapes_of(svg, name) for name in ("area trained", "area base", "zero"))
+    assert zero.top == zero.bottom
+    assert gained.bottom == pytest.approx(zero.top, abs=0.2)
+    assert lost.top == pytest.approx(zero.top, abs=0.2)
+    assert gained.bottom - gained.top == pytest.approx(2 * (lost.bottom - lost.top), abs=0.3)
+    # One query each of three: gained at the left, equal in the middle, lost at the right.
+    assert (gained.left, lost.right) == (pytest.approx(zero.left, abs=0.2), pytest.approx(zero.right, abs=0.2))
+    assert lost.left - gained.right == pytest.approx((zero.right - zero.left) / 3, abs=0.3)
 
 
-def test_other_charts_are_well_formed_at_their_edges() -> None:
+def test_a_bar_ends_at_its_mean_and_a_whisker_at_its_interval() -> None:
+    interval = {"mean": 0.5, "low": 0.25, "high": 0.75}
+    svg = plots.bars({"trained": {"RR": interval}, "base": {"RR": interval | {"mean": 1.0}}}, ["RR"])
+    ((half,), (whole,)) = (shapes_of(svg, f"bar {name}") for name in ("trained", "base"))
+    assert half.right - half.left == pytest.approx((whole.right - whole.left) / 2, abs=0.2)
+    line = shapes_of(svg, "whisker")[0]
+    assert line.left - half.left == pytest.approx((whole.right - whole.left) / 4, abs=0.2)
+    assert line.right - half.left == pytest.approx((whole.right - whole.left) * 3 / 4, abs=0.2)
+
+
+def test_other_charts_stay_inside_their_boxes_at_their_edges() -> None:
     interval = {"mean": 1.0, "low": 1.0, "high": 1.0}
-    well_formed(plots.bars({"bm25": {"RR": interval}, "base": {"RR": interval | {"mean": 0.0, "low": 0.0}}}, ["RR"]))
-    well_formed(plots.forest([{"measure": "RR", "against": "base", "difference": 0.0, "low": 0.0, "high": 0.0}]))
-    well_formed(plots.recall_curve([1], {"bm25": [1.0]}))
-    well_formed(plots.scatter([0.0, 1.0, 0.5], [0.0, 1.0, 0.25]))
-    well_formed(plots.ranks({"bm25": [0, 1, 2, 4, 11, 101], "base": [0] * 6}))
+    svg = plots.bars({"bm25": {"RR": interval}, "base": {"RR": interval | {"mean": 0.0, "low": 0.0}}}, ["RR"])
+    assert len(shapes_of(svg, "bar bm25")) == 1
+    svg = plots.forest([{"measure": "RR", "against": "base", "difference": 0.0, "low": 0.0, "high": 0.0}])
+    assert len(shapes_of(svg, "mark base")) == 1
+    assert len(shapes_of(plots.recall_curve([1], {"bm25": [1.0]}), "line bm25")) > 0
+    assert len(shapes_of(plots.scatter([0.0, 1.0, 0.5], [0.0, 1.0, 0.25]), "bubbles equal")) == 2
+    svg = plots.ranks({"bm25": [0, 1, 2, 4, 11, 101], "base": [0] * 6})
+    assert [len(shapes_of(svg, f"bar {name}")) for name in ("bm25", "base")] == [6, 6]
 
 
-def test_a_bubble_counts_its_queries() -> None:
-    root = well_formed(plots.scatter([0.5, 0.5, 0.5, 0.0], [1.0, 1.0, 1.0, 0.0]))
-    assert sorted(circle.findtext("title") or "" for circle in root.findall("circle")) == ["queries: 1", "queries: 3"]
+def test_an_interval_that_leaves_its_mean_out_is_drawn_all_the_same() -> None:
+    # A bootstrap interval of few queries can lie beside the mean.
+    svg = plots.bars({"base": {"RR": {"mean": 0.2, "low": 0.3, "high": 0.4}}}, ["RR"])
+    assert shapes_of(svg, "whisker")[0].left > shapes_of(svg, "bar base")[0].right
+
+
+def test_curves_and_intervals_are_lines_and_nothing_is_filled() -> None:
+    curve = ElementTree.fromstring(plots.recall_curve([1, 10, 100], {"base": [0.1, 0.5, 0.9]}))
+    line, *markers = next(group for group in curve.iter("g") if group.attrib["class"] == "line base")
+    assert "fill: none" in line.attrib["style"]
+    assert len(markers) == 3
+
+
+def test_a_bubble_counts_its_queries_and_its_area_is_their_number() -> None:
+    svg = plots.scatter([0.5, 0.5, 0.5, 0.0], [1.0, 1.0, 1.0, 0.0])
+    root = ElementTree.fromstring(svg)
+    assert sorted(circle.findtext("title") or "" for circle in root.iter("circle")) == ["queries: 1", "queries: 3"]
+    (three,), (one,) = shapes_of(svg, "bubbles trained"), shapes_of(svg, "bubbles equal")
+    assert (three.right - three.left) ** 2 == pytest.approx(3 * (one.right - one.left) ** 2, rel=0.05)

@@ -64,6 +64,19 @@ def test_the_bootstrap_gives_the_same_numbers_again_and_other_ones_with_another_
     assert not np.array_equal(first, bootstrap_means(values, num_resamples=50, seed=4))
 
 
+def test_the_bootstrap_agrees_with_scipy() -> None:
+    values = np.random.default_rng(1).random((40, 3))
+    generator = np.random.default_rng(3)
+    reference = stats.bootstrap(
+        (values,), np.mean, axis=0, n_resamples=500, method="percentile", vectorized=True, rng=generator
+    )
+    ours = bootstrap_means(values, num_resamples=500, seed=3)
+    np.testing.assert_allclose(ours, reference.bootstrap_distribution.T, rtol=1e-12)
+    low, high = np.quantile(ours, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(low, reference.confidence_interval.low, rtol=1e-12)
+    np.testing.assert_allclose(high, reference.confidence_interval.high, rtol=1e-12)
+
+
 def test_the_bootstrap_draws_the_same_queries_for_all_columns() -> None:
     values = np.random.default_rng(1).random((30, 1))
     means = bootstrap_means(np.hstack([values, 2 * values, 1 - values]), num_resamples=40, seed=0)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from components.mine.blocks import Miner
 from components.mine.config import MineConfig
 from components.mine.job import choose_queries, mine
-from components.mine.pools import Mined, make_pool, same_text
+from components.mine.pools import Mined, make_pool
 from components.shared.dataset import Dataset, DatasetWriter
-from components.shared.manifest import artifact_writer
+from components.shared.manifest import artifact_writer, read_manifest
+from components.shared.own_passage import same_text
 from components.shared.records import Hit, Passage, Pool, Qrel, Query, read_records
 from tests.tiny_encoder import words_of, write_tiny_encoder, write_tiny_index
 
@@ -46,8 +47,8 @@ def test_a_known_positive_is_human_and_takes_no_negatives_place() -> None:
 
 
 def test_as_retrieved_leaves_out_a_positive_that_nobody_found() -> None:
-    its = config(human_positive="as_retrieved")
-    pool = made("q", bm25=hits("x", "a"), dense=hits("b"), positives=["x", "y"], config=its)
+    retrieved = config(human_positive="as_retrieved")
+    pool = made("q", bm25=hits("x", "a"), dense=hits("b"), positives=["x", "y"], config=retrieved)
     assert members(pool) == {"x": "human", "a": "bm25", "b": "dense"}
 
 
@@ -80,26 +81,26 @@ def mined(**inputs: Any) -> Mined:
 
 def test_a_positive_under_another_id_is_no_negative() -> None:
     texts = {"x": "The cat.", "x2": "the  CAT.", "a": "a dog"}
-    found = mined(bm25=hits("x2", "a"), positives=["x"], text_of=lambda p: same_text(texts[p]))
-    assert members(found.pool) == {"x": "human", "a": "bm25"}
-    assert found.dropped == {"text_of_a_positive": 1}
+    result = mined(bm25=hits("x2", "a"), positives=["x"], text_of=lambda p: same_text(texts[p]))
+    assert members(result.pool) == {"x": "human", "a": "bm25"}
+    assert result.dropped == {"text_of_a_positive": 1}
 
 
 def test_a_text_is_in_a_pool_once() -> None:
     texts = {"a": "one", "b": "one", "c": "two", "x": "three", "y": "three"}
-    found = mined(bm25=hits("a", "b"), dense=hits("b", "c"), positives=["x", "y"], text_of=texts.__getitem__)
-    assert members(found.pool) == {"a": "bm25", "c": "dense", "x": "human"}
-    assert found.dropped == {"duplicate": 2}
+    result = mined(bm25=hits("a", "b"), dense=hits("b", "c"), positives=["x", "y"], text_of=texts.__getitem__)
+    assert members(result.pool) == {"a": "bm25", "c": "dense", "x": "human"}
+    assert result.dropped == {"duplicate": 2}
 
 
 def test_the_margin_drops_what_scores_like_the_best_positive() -> None:
     # The best positive scores 0.8, so the limit is 0.95 * 0.8 = 0.76. n has no score: nobody can say, so it is dropped.
     scores = {"x": 0.8, "y": 0.3, "a": 0.77, "b": 0.75, "c": 0.9, "d": 0.1}
     inputs = {"bm25": hits("a", "b", "n"), "dense": hits("c", "d"), "positives": ["x", "y"], "scores": scores}
-    found = mined(**inputs, config=config(relative_margin=0.95))
-    assert members(found.pool) == {"b": "bm25", "d": "dense", "x": "human", "y": "human"}
-    assert found.dropped == {"margin": 3}
-    assert (found.num_scored, found.num_suspected) == (2, 0)
+    result = mined(**inputs, config=config(relative_margin=0.95))
+    assert members(result.pool) == {"b": "bm25", "d": "dense", "x": "human", "y": "human"}
+    assert result.dropped == {"margin": 3}
+    assert (result.num_scored, result.num_suspected) == (2, 0)
     unfiltered = mined(**inputs)
     # a and b from BM25, c and d dense; a and c are above the limit.
     assert (unfiltered.num_scored, unfiltered.num_suspected) == (4, 2)
@@ -107,16 +108,28 @@ def test_the_margin_drops_what_scores_like_the_best_positive() -> None:
 
 @pytest.mark.parametrize("positive_score", [-0.2, 0.0])
 def test_a_share_of_a_score_below_zero_is_no_limit(positive_score: float) -> None:
-    found = mined(
+    result = mined(
         bm25=hits("a"), positives=["x"], scores={"x": positive_score, "a": 0.5}, config=config(relative_margin=0.95)
     )
-    assert set(found.pool.passage_ids) == {"a", "x"}
+    assert set(result.pool.passage_ids) == {"a", "x"}
+
+
+def test_the_query_itself_is_no_candidate_but_stays_where_it_is_a_known_positive() -> None:
+    inputs = {"bm25": hits("q", "a", "copy"), "dense": hits("copy", "q", "b"), "is_own": {"q", "copy"}.__contains__}
+    result = mined(**inputs)
+    assert members(result.pool) == {"a": "bm25", "b": "dense"}
+    assert result.dropped == {"own_passage": 4}
+    assert members(mined(**inputs, positives=["q"]).pool) == {"a": "bm25", "b": "dense", "q": "human"}
+
+
+def test_a_query_without_a_lexical_hit_is_counted() -> None:
+    assert (mined(bm25=[], dense=hits("a")).has_lexical_hit, mined(bm25=hits("a")).has_lexical_hit) == (False, True)
 
 
 def test_places_are_never_filled_with_positives() -> None:
-    found = mined(bm25=hits("x", "y", "a"), dense=hits("y", "x"), positives=["x", "y"])
-    assert members(found.pool) == {"a": "bm25", "x": "human", "y": "human"}
-    assert found.dropped == {"known_positive": 4}
+    result = mined(bm25=hits("x", "y", "a"), dense=hits("y", "x"), positives=["x", "y"])
+    assert members(result.pool) == {"a": "bm25", "x": "human", "y": "human"}
+    assert result.dropped == {"known_positive": 4}
 
 
 def write_dataset(folder: Path, *, judged: bool) -> Path:
@@ -152,6 +165,54 @@ def test_the_job_writes_a_pool_for_each_train_query(tmp_path: Path) -> None:
     before = (tmp_path / "pools" / "pools.jsonl").read_bytes()
     mine(config(tmp_path))
     assert (tmp_path / "pools" / "pools.jsonl").read_bytes() == before
+
+
+def test_the_manifest_counts_cut_texts_queries_without_a_hit_and_own_passages(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_inputs(tmp_path, judged=True)
+    encoder = write_tiny_encoder(tmp_path / "short", 1, ["cat", "dog"], passage_tokens=4, query_tokens=4)
+    write_tiny_index(tmp_path / "short-index", dataset=tmp_path / "dataset", encoder=encoder)
+    mine(config(tmp_path, encoder_uri=str(encoder), index_uri=str(tmp_path / "short-index")))
+    metrics = read_manifest(str(tmp_path / "pools")).metrics
+    # Every text is three words between two special tokens; the limit is four.
+    assert (metrics["cut_passages_share"], metrics["cut_tokens_share"]) == (1.0, 0.2)
+    assert metrics["num_queries_cut"] == 5
+    assert (metrics["num_queries_without_lexical_hit"], metrics["language"]) == (0, "en")
+    # Each query has the text of a passage, which is a known positive and so no candidate in any case.
+    assert metrics["num_own_passages_left_out"] == 0
+    assert metrics["dropped"]["known_positive"] > 0
+    log = capfd.readouterr().err
+    assert '"passage_tokens":4' in log
+    assert '"passage_tokens_for_95_percent":5' in log
+    assert "raise encoder.query_tokens" in log
+
+
+def test_queries_that_are_passages_never_meet_themselves(tmp_path: Path) -> None:
+    from components.prepare.config import PrepareConfig
+    from components.prepare.job import prepare
+
+    topics = {"tides": "the moon pulls on the sea", "bread": "dough needs flour", "bees": "bees shiver in the hive"}
+    claims = {f"{name}-pro": f"{text}, and this deserves support" for name, text in topics.items()}
+    passages = claims | {f"{name}-con": f"although {text}, it deserves none" for name, text in topics.items()}
+    passages["copy"] = claims["bees-pro"].upper()
+    (tmp_path / "raw" / "qrels").mkdir(parents=True)
+    for name, rows in (("corpus", passages), ("queries", claims)):
+        lines = [f'{{"_id": "{key}", "text": "{text}"}}\n' for key, text in rows.items()]
+        (tmp_path / "raw" / f"{name}.jsonl").write_text("".join(lines))
+    rows = [f"{name}-pro\t{name}-con\t1\n" for name in topics]
+    (tmp_path / "raw" / "qrels" / "train.tsv").write_text("".join(rows))
+    prepare(PrepareConfig(collection_uri=str(tmp_path / "raw"), output_uri=str(tmp_path / "dataset")))
+    encoder = write_tiny_encoder(tmp_path / "encoder", 1, words_of(list(passages.values())))
+    write_tiny_index(tmp_path / "index", dataset=tmp_path / "dataset", encoder=encoder)
+    mine(config(tmp_path))
+    pools = list(read_records(tmp_path / "pools" / "pools.jsonl", Pool))
+    assert [pool.query_id for pool in pools] == list(claims)
+    for pool in pools:
+        assert pool.query_id not in pool.passage_ids
+        assert "copy" not in pool.passage_ids or pool.query_id != "bees-pro"
+    # Itself in both rankings of three queries, and the copy in both of one.
+    assert read_manifest(str(tmp_path / "pools")).metrics["num_own_passages_left_out"] == 8
 
 
 def test_the_second_round_mines_with_another_encoder(tmp_path: Path) -> None:
@@ -205,6 +266,16 @@ def test_a_cache_in_a_bucket_is_refused(tmp_path: Path) -> None:
     write_inputs(tmp_path, judged=True)
     with pytest.raises(ValueError, match="name a local folder"):
         mine(config(tmp_path, cache_uri="gs://bucket/cache"))
+
+
+def test_train_queries_that_nobody_judged_get_pools_too(tmp_path: Path) -> None:
+    folder = tmp_path / "partly"
+    folder.mkdir()
+    writer = DatasetWriter(folder)
+    writer.add_passage(Passage("p", "", "cat"))
+    queries = [(Query(name, name), split) for name, split in (("judged", "train"), ("new", "train"), ("old", ""))]
+    writer.finish(queries, [(Qrel("judged", "p", 1), "train")])
+    assert [query.query_id for query in choose_queries(Dataset(folder), config())] == ["judged", "new", "old"]
 
 
 def test_splits_that_nobody_judged_get_pools_too(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every kind of broken collection, with the exact message it gives; line problems can be skipped, file problems cannot."""
+"""Every kind of broken collection, with its exact message; bad lines can be skipped, bad files cannot."""
 
 import gzip
 import re
@@ -14,12 +14,21 @@ from components.shared.manifest import read_manifest
 
 HEADER = b"query-id\tcorpus-id\tscore\n"
 GOOD = {
-    "corpus.jsonl": b'{"_id": "p1", "title": "", "text": "lava"}\n{"_id": "p2", "title": "ice", "text": ""}\n{"_id": 3, "text": "bread"}\n',
-    "queries.jsonl": b'{"_id": "q1", "text": "what burns"}\n{"_id": "q2", "text": "what is cold"}\n{"_id": "q3", "text": "what rises"}\n',
+    "corpus.jsonl": (
+        b'{"_id": "p1", "title": "", "text": "lava"}\n'
+        b'{"_id": "p2", "title": "ice", "text": ""}\n'
+        b'{"_id": 3, "text": "bread"}\n'
+    ),
+    "queries.jsonl": (
+        b'{"_id": "q1", "text": "what burns"}\n'
+        b'{"_id": "q2", "text": "what is cold"}\n'
+        b'{"_id": "q3", "text": "what rises"}\n'
+    ),
     "qrels/train.tsv": HEADER + b"q1\tp1\t1\n",
     "qrels/dev.tsv": HEADER + b"q2\tp2\t1\n",
     "qrels/test.tsv": HEADER + b"q3\t3\t2\n",
 }
+MENDING = "mend the lines, or leave them out with --on-problem skip (--set prepare.on_problem=skip under retriever run)"
 CORPUS, QUERIES, TRAIN = "corpus.jsonl", "queries.jsonl", "qrels/train.tsv"
 
 
@@ -46,7 +55,6 @@ BAD_LINES = [
         "broken JSON",
         "corpus.jsonl:4: the file ends inside this record; it was cut while it was written or copied; copy it again",
     ),
-    BadLine(CORPUS, b"\n", "empty line", "corpus.jsonl:4: the line is empty; delete it"),
     BadLine(
         CORPUS,
         b'["p4", "text"]\n',
@@ -55,7 +63,7 @@ BAD_LINES = [
     ),
     BadLine(
         CORPUS,
-        b'{"id": "p4", "text": "x"}\n',
+        b'{"key": "p4", "text": "x"}\n',
         "missing id",
         'corpus.jsonl:4: no "_id"; give the line an "_id", a string',
     ),
@@ -88,9 +96,27 @@ BAD_LINES = [
     ),
     BadLine(
         CORPUS,
-        b'{"_id": "p4", "title": " ", "text": "\\n"}\n',
-        "empty passage",
-        'corpus.jsonl:4: passage "p4" has neither title nor text; delete the line or give it text',
+        b'{"docid": "p4", "pid": "4", "text": "x"}\n',
+        "two fields for one",
+        'corpus.jsonl:4: no "_id", and both "docid" and "pid" could be it; rename the right one to "_id"',
+    ),
+    BadLine(
+        CORPUS,
+        b'{"_id": "p4\\ud83d", "text": "x"}\n',
+        "wrong id",
+        'corpus.jsonl:4: "_id" "p4\ufffd" holds a broken character; replace it, here and in the qrels',
+    ),
+    BadLine(
+        CORPUS,
+        b'{"_id": "p4", "text": "\\ud83d", "score": NaN}\n',
+        "broken JSON",
+        "corpus.jsonl:4: not JSON from column 24 on; write one JSON object a line, strings in double quotes",
+    ),
+    BadLine(
+        CORPUS,
+        b'{"_id": 123456789012345678901234567890, "text": "x"}\n',
+        "wrong type",
+        'corpus.jsonl:4: "_id" is 1.2345678901234568e+29; make it a string',
     ),
     BadLine(
         CORPUS,
@@ -98,7 +124,6 @@ BAD_LINES = [
         "missing text",
         'corpus.jsonl:4: no "text"; give the line a "text", a string',
     ),
-    BadLine(CORPUS, b'{"_id": "p4", "text": null}\n', "wrong type", 'corpus.jsonl:4: "text" is null; make it a string'),
     BadLine(
         CORPUS, b'{"_id": "p4", "text": ["x"]}\n', "wrong type", 'corpus.jsonl:4: "text" is ["x"]; make it a string'
     ),
@@ -112,7 +137,8 @@ BAD_LINES = [
         CORPUS,
         b'{"_id": "p4", "text": "caf\xe9"}\n',
         "bad UTF-8",
-        "corpus.jsonl:4: byte 27 of the line (0xE9) is not UTF-8; convert the file, for example with iconv -f latin1 -t utf-8",
+        "corpus.jsonl:4: byte 27 of the line (0xE9) is not UTF-8; "
+        "convert the file, for example with iconv -f latin1 -t utf-8",
     ),
     BadLine(
         CORPUS,
@@ -160,13 +186,27 @@ BAD_LINES = [
         TRAIN,
         b"q1 0 p2 1\n",
         "wrong columns",
-        "qrels/train.tsv:3: 1 column(s), not 3; write query-id, corpus-id, score with tabs between",
+        "qrels/train.tsv:3: 1 column(s), not 3; write all rows alike, here with tabs between the columns",
     ),
     BadLine(
         TRAIN,
         b"q1\tp2\t0.5\n",
         "wrong score",
-        'qrels/train.tsv:3: score "0.5" is not an integer; write a whole number: 0 not relevant, 1 or more relevant',
+        'qrels/train.tsv:3: score "0.5" is not a whole number; '
+        "write a whole number: 0 not relevant, 1 or more relevant",
+    ),
+    BadLine(
+        TRAIN,
+        b"q1\tp2\tnan\n",
+        "wrong score",
+        'qrels/train.tsv:3: score "nan" is not a whole number; '
+        "write a whole number: 0 not relevant, 1 or more relevant",
+    ),
+    BadLine(
+        TRAIN,
+        b"\tp2\t1\n",
+        "missing id",
+        "qrels/train.tsv:3: the query or the passage has no id; name both, or delete the row",
     ),
     BadLine(
         TRAIN,
@@ -178,13 +218,15 @@ BAD_LINES = [
         TRAIN,
         b"q3\tp1\t1\n",
         "query in two splits",
-        'qrels/train.tsv:3: query "q3" is judged in qrels/test.tsv:2 too, so train and test would share it; delete it from one of the two',
+        'qrels/train.tsv:3: query "q3" is judged in qrels/test.tsv:2 too, so train and test would share it; '
+        "delete it from one of the two",
     ),
     BadLine(
         TRAIN,
         b"q1\t\xe9\t1\n",
         "bad UTF-8",
-        "qrels/train.tsv:3: byte 4 of the line (0xE9) is not UTF-8; convert the file, for example with iconv -f latin1 -t utf-8",
+        "qrels/train.tsv:3: byte 4 of the line (0xE9) is not UTF-8; "
+        "convert the file, for example with iconv -f latin1 -t utf-8",
     ),
 ]
 
@@ -192,34 +234,81 @@ BAD_LINES = [
 BAD_FILES: dict[str, tuple[dict[str, bytes | None], list[str]]] = {
     "no corpus": ({CORPUS: None}, ["{uri}/corpus.jsonl: is missing; write it, one JSON object a line"]),
     "no queries": ({QUERIES: None}, ["{uri}/queries.jsonl: is missing; write it, one JSON object a line"]),
-    "packed corpus": (
-        {CORPUS: None, "corpus.jsonl.gz": gzip.compress(GOOD[CORPUS])},
-        ["{uri}/corpus.jsonl: is missing; corpus.jsonl.gz is there: convert it"],
-    ),
-    "gzip under the name of a corpus": (
-        {CORPUS: gzip.compress(GOOD[CORPUS])},
-        ["{uri}/corpus.jsonl: is compressed by gzip; unpack it with gunzip"],
-    ),
-    "byte order mark": (
-        {CORPUS: b"\xef\xbb\xbf" + GOOD[CORPUS]},
+    "cut archive": (
+        {CORPUS: None, "corpus.jsonl.gz": gzip.compress(GOOD[CORPUS])[:-12]},
         [
-            "{uri}/corpus.jsonl: begins with a byte order mark; "
-            "save it as UTF-8 without one, for example with sed -i '1s/^\\xEF\\xBB\\xBF//'"
+            "{uri}/corpus.jsonl.gz: is compressed and damaged "
+            "(Compressed file ended before the end-of-stream marker was reached); copy it again"
         ],
+    ),
+    "two corpora": (
+        {"corpus.jsonl.gz": gzip.compress(GOOD[CORPUS])},
+        ["{uri}/corpus.jsonl: stands beside corpus.jsonl.gz; move one of the two away"],
+    ),
+    "zip": ({CORPUS: b"PK\x03\x04rest"}, ["{uri}/corpus.jsonl: is a zip archive; unpack it with unzip"]),
+    "UTF-16 without a mark": (
+        {CORPUS: GOOD[CORPUS].decode().encode("utf-16-le")},
+        ["{uri}/corpus.jsonl: is UTF-16; convert it with iconv -f utf-16le -t utf-8"],
+    ),
+    "UTF-32": (
+        {CORPUS: GOOD[CORPUS].decode().encode("utf-32")},
+        ["{uri}/corpus.jsonl: is UTF-32; convert it with iconv -f utf-32 -t utf-8"],
+    ),
+    "lines of carriage returns": (
+        {CORPUS: GOOD[CORPUS].replace(b"\n", b"\r")},
+        ["{uri}/corpus.jsonl: ends its lines with carriage returns alone; convert it with tr '\\r' '\\n'"],
+    ),
+    "one JSON array": (
+        {QUERIES: b'[{"_id": "q1", "text": "what burns"}]'},
+        ["{uri}/queries.jsonl: is one JSON array; write one object a line, for example with jq -c '.[]' queries.jsonl"],
+    ),
+    "objects over several lines": (
+        {QUERIES: b'{\n  "_id": "q1",\n  "text": "what burns"\n}\n'},
+        [
+            "{uri}/queries.jsonl: spreads an object over lines; "
+            "write one object a line, for example with jq -c . queries.jsonl"
+        ],
+    ),
+    "queries of MS MARCO": (
+        {QUERIES: None, "queries.train.tsv": b"1\twhat burns\n"},
+        [
+            "{uri}/queries.jsonl: is missing; queries.train.tsv is there: convert it, for example with "
+            "jq -Rc 'split(\"\\t\") | {_id: .[0], text: .[1]}' queries.train.tsv > queries.jsonl"
+        ],
+    ),
+    "corpus as a table": (
+        {CORPUS: None, "collection.parquet": b"PAR1"},
+        ["{uri}/corpus.jsonl: is missing; collection.parquet is there: convert it"],
+    ),
+    "qrels beside the folder": (
+        {TRAIN: None, "qrels/dev.tsv": None, "qrels/test.tsv": None, "qrels.tsv": GOOD[TRAIN]},
+        [
+            "{uri}/qrels.tsv: is not in the folder qrels; "
+            "move it to qrels/test.tsv, or to qrels/all.tsv to have it split"
+        ],
+    ),
+    "a run for qrels": (
+        {TRAIN: b"q1 Q0 p1 1 12.5 bm25\n"},
+        ["{uri}/qrels/train.tsv:1: is a run (the hits of a system) and holds no grades; put the human judgements here"],
+    ),
+    "a split twice": (
+        {"qrels/train.txt": GOOD[TRAIN]},
+        ["{uri}/qrels/train.tsv: stands beside qrels/train.txt; move one of the two away"],
     ),
     "UTF-16": (
         {QUERIES: GOOD[QUERIES].decode().encode("utf-16")},
         ["{uri}/queries.jsonl: is UTF-16; convert it with iconv -f utf-16 -t utf-8"],
     ),
     "wrong header": (
-        {TRAIN: b"qid\tdocid\trel\nq1\tp1\t1\n"},
+        {TRAIN: b"asked\tanswered\thow well\nq1\tp1\t1\n"},
         [
-            '{uri}/qrels/train.tsv:1: the header is "qid\\tdocid\\trel"; make it query-id, corpus-id, score with tabs between'
+            '{uri}/qrels/train.tsv:1: the header is "asked\\tanswered\\thow well"; '
+            "make it query-id, corpus-id, score with tabs between"
         ],
     ),
-    "no header": (
-        {TRAIN: b"q1\tp1\t1\n"},
-        ['{uri}/qrels/train.tsv:1: the header is "q1\\tp1\\t1"; make it query-id, corpus-id, score with tabs between'],
+    "no grades": (
+        {TRAIN: b"q1\tp1\n"},
+        ['{uri}/qrels/train.tsv:1: the header is "q1\\tp1"; make it query-id, corpus-id, score with tabs between'],
     ),
     "qrels of no split": (
         {"qrels/valid.tsv": HEADER},
@@ -231,7 +320,8 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | None], list[str]]] = {
     "empty corpus": (
         {CORPUS: b"", "qrels/train.tsv": None, "qrels/dev.tsv": None, "qrels/test.tsv": None},
         [
-            '{uri}/corpus.jsonl: holds no passage that can be used; write one {"_id": ..., "title": ..., "text": ...} a line'
+            "{uri}/corpus.jsonl: holds no passage that can be used; "
+            'write one {"_id": ..., "title": ..., "text": ...} a line'
         ],
     ),
     "empty queries": (
@@ -241,7 +331,8 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | None], list[str]]] = {
     "nothing good in the corpus": (
         {CORPUS: b"{}\n", "qrels/train.tsv": None, "qrels/dev.tsv": None, "qrels/test.tsv": None},
         [
-            '{uri}/corpus.jsonl: holds no passage that can be used; write one {"_id": ..., "title": ..., "text": ...} a line',
+            "{uri}/corpus.jsonl: holds no passage that can be used; "
+            'write one {"_id": ..., "title": ..., "text": ...} a line',
             '{uri}/corpus.jsonl:1: no "_id"; give the line an "_id", a string',
             "bad lines: 1 (1 x missing id)",
         ],
@@ -254,7 +345,7 @@ BAD_FILES: dict[str, tuple[dict[str, bytes | None], list[str]]] = {
         {QUERIES: None, TRAIN: b""},
         [
             "{uri}/queries.jsonl: is missing; write it, one JSON object a line",
-            '{uri}/qrels/train.tsv:1: the header is ""; make it query-id, corpus-id, score with tabs between',
+            "{uri}/qrels/train.tsv: is empty; write its rows, or delete it",
         ],
     ),
 }
@@ -284,7 +375,7 @@ def test_a_bad_line_is_refused_by_file_and_line(tmp_path: Path, bad: BadLine) ->
         f"{collection}: this collection cannot be used; nothing was written",
         f"{collection}/{bad.message}",
         f"bad lines: 1 (1 x {bad.kind})",
-        "mend the lines, or leave them out with --on-problem skip",
+        MENDING,
     ]
 
 
@@ -333,16 +424,16 @@ def test_a_file_in_the_place_of_a_collection_is_named(tmp_path: Path) -> None:
 
 
 def test_one_message_names_the_first_problems_and_counts_all_by_kind(tmp_path: Path) -> None:
-    bad_corpus = GOOD[CORPUS] + b"\n" * 5 + b"[]\n"
+    bad_corpus = GOOD[CORPUS] + b"{}\n" * 5 + b"[]\n"
     collection = write_files(tmp_path / "collection", {CORPUS: bad_corpus, QUERIES: GOOD[QUERIES] + b'{"_id": "q4"}\n'})
     assert refusal(tmp_path, collection, max_reported=3).splitlines() == [
         f"{collection}: this collection cannot be used; nothing was written",
         f'{collection}/queries.jsonl:4: no "text"; give the line a "text", a string',
-        f"{collection}/corpus.jsonl:4: the line is empty; delete it",
-        f"{collection}/corpus.jsonl:5: the line is empty; delete it",
+        f'{collection}/corpus.jsonl:4: no "_id"; give the line an "_id", a string',
+        f'{collection}/corpus.jsonl:5: no "_id"; give the line an "_id", a string',
         "... and 4 more lines",
-        "bad lines: 7 (5 x empty line, 1 x missing text, 1 x not an object)",
-        "mend the lines, or leave them out with --on-problem skip",
+        "bad lines: 7 (5 x missing id, 1 x missing text, 1 x not an object)",
+        MENDING,
     ]
 
 

@@ -1,4 +1,4 @@
-"""Good collections become datasets, with the counts their makers state; killed or refused, nothing half-written stands there."""
+"""Good collections become datasets, with the counts their makers state; a killed job leaves nothing half-written."""
 
 import json
 import os
@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from components.prepare.beir import CORPUS_NAME
-from components.prepare.collection import check_corpus, find_layout, find_repeated
+from components.prepare.collection import check_corpus, find_repeated
 from components.prepare.config import PrepareConfig
+from components.prepare.files import TextFile
 from components.prepare.job import prepare
+from components.prepare.layout import find_layout
 from components.prepare.problems import Problems
 from components.prepare.splits import hash_split
 from components.shared.dataset import SPLITS, Dataset
@@ -99,7 +101,7 @@ def test_a_real_collection_has_the_counts_its_source_states(
 def test_edge_cases_of_real_collections_are_kept_as_they_are(real_datasets: Callable[[str], Path]) -> None:
     sessions = list(Dataset(real_datasets("trec-session")).iter_passages())
     # Counted with grep in the file: 33 without title, 87 without text; never both.
-    assert (sum(not each.title for each in sessions), sum(not each.text for each in sessions)) == (33, 87)
+    assert (sum(not passage.title for passage in sessions), sum(not passage.text for passage in sessions)) == (33, 87)
     climate = Dataset(real_datasets("climate-fever-sent")).qrels("test")
     assert sum(grade == 0 for grades in climate.values() for grade in grades.values()) == 1035 - 513
     squad = Dataset(real_datasets("squad-mini"))
@@ -112,15 +114,18 @@ def test_unjudged_queries_train_where_only_test_is_judged(real_datasets: Callabl
     assert dataset.qrels("train") == {}
 
 
-def test_the_qrels_file_that_names_a_query_is_its_split(tiny_collection: Path, tmp_path: Path) -> None:
+def test_the_qrels_file_that_names_a_query_is_its_split_and_others_train(tiny_collection: Path, tmp_path: Path) -> None:
     with (tiny_collection / "queries.jsonl").open("a") as file:
         file.write('{"_id": "nobody-judged", "text": "what else"}\n')
     write_qrels(
         tiny_collection / "qrels" / "all.tsv", "no-such-query\tno-such-passage\tx"
     )  # ignored beside split files
     dataset = prepared(tiny_collection, tmp_path / "dataset")
-    assert {split: len(dataset.queries(split)) for split in (*SPLITS, "")} == {"train": 12, "dev": 6, "test": 6, "": 1}
-    for split in SPLITS:
+    assert {split: len(dataset.queries(split)) for split in (*SPLITS, "")} == {"train": 13, "dev": 6, "test": 6, "": 0}
+    assert [query.query_id for query in dataset.queries("train")][12:] == ["nobody-judged"]
+    metrics = read_manifest(str(tmp_path / "dataset")).metrics
+    assert (metrics["num_train_queries"], metrics["num_judged_train_queries"]) == (13, 12)
+    for split in SPLITS[1:]:
         assert [query.query_id for query in dataset.queries(split)] == list(dataset.qrels(split))
 
 
@@ -141,7 +146,8 @@ def test_qrels_that_are_not_split_are_split_by_the_hash_of_the_query(
     write_qrels(without_qrels / "qrels" / name, "q1\tp0\t1", "q24\tp1\t1", "q15\tp2\t1")
     dataset = prepared(without_qrels, tmp_path / "dataset")
     assert [dataset.qrels(split) for split in SPLITS] == [{"q1": {"p0": 1}}, {"q24": {"p1": 1}}, {"q15": {"p2": 1}}]
-    assert len(dataset.queries("")) == 37
+    # The 37 queries without a row train too, but the LLM has to annotate them.
+    assert len(dataset.queries("train")) == 38
 
 
 def test_grades_below_zero_become_zero_and_repeated_rows_one_both_counted(without_qrels: Path, tmp_path: Path) -> None:
@@ -163,7 +169,10 @@ def test_harmless_variety_is_accepted(without_qrels: Path, tmp_path: Path) -> No
     rows = [
         b'{"text": "windows line end", "_id": "a", "metadata": {"url": "x"}}\r\n',
         b'{"_id": 12, "title": null, "text": "integer id"}\n',
-        '{"_id": "\u00e9\u4e2d", "title": "t", "text": "tab\\t, form feed\\f, line separator\u2028 and U+0085\u0085"}\n'.encode(),
+        (
+            '{"_id": "\u00e9\u4e2d", "title": "t", '
+            '"text": "tab\\t, form feed\\f, line separator\u2028 and U+0085\u0085"}\n'
+        ).encode(),
         b'{"_id": "last", "text": "no line end"}',
     ]
     (without_qrels / "corpus.jsonl").write_bytes(b"".join(rows))
@@ -199,7 +208,11 @@ def test_equal_hashes_of_different_ids_are_no_duplicates(tmp_path: Path) -> None
     offsets = np.cumsum([0, *map(len, lines)])[:-1]
     # All six ids given the same hash: the ids themselves decide. Line 4 has no passage here, so it is not looked at.
     offsets[3] = -1
-    assert find_repeated(path, np.zeros(6, dtype=np.int64), offsets) == {3: ("a", 1), 5: ("b", 2), 6: ("a", 1)}
+    assert find_repeated(TextFile(path, CORPUS_NAME), np.zeros(6, dtype=np.int64), offsets) == {
+        3: ("a", 1),
+        5: ("b", 2),
+        6: ("a", 1),
+    }
 
 
 def test_checking_a_corpus_takes_bytes_not_passages(tmp_path: Path) -> None:

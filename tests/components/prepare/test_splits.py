@@ -29,8 +29,8 @@ def test_without_qrels_every_query_is_split_by_its_hash() -> None:
     assert assign_splits(query_ids, {}) == {query_id: hash_split(query_id) for query_id in query_ids}
 
 
-def test_with_train_qrels_a_query_without_qrels_has_no_split() -> None:
-    assert assign_splits(["a", "b", "c"], {"a": "train", "b": "test"}) == {"a": "train", "b": "test", "c": ""}
+def test_with_train_qrels_a_query_without_qrels_trains_for_the_llm() -> None:
+    assert assign_splits(["a", "b", "c"], {"a": "train", "b": "test"}) == {"a": "train", "b": "test", "c": "train"}
 
 
 def test_without_train_qrels_a_query_without_qrels_trains() -> None:

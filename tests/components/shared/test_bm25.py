@@ -9,8 +9,9 @@ import pytest
 import Stemmer
 
 from components.shared import bm25 as bm25_module
-from components.shared.bm25 import BM25, K1, B
+from components.shared.bm25 import BM25, K1, B, warn_without_hit
 from components.shared.dataset import Dataset, DatasetWriter
+from components.shared.language.terms import Terms
 from components.shared.records import Hit, Passage
 
 
@@ -101,8 +102,8 @@ def test_blocks_on_the_disk_score_as_bm25s_does_in_memory(tmp_path: Path, monkey
         expected = reference.get_scores(
             bm25s.tokenize([query], stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)[0]
         )
-        found = {hit.passage_id: hit.score for hit in ours.search([query], 100)[0]}
-        assert found == {f"p{row:03d}": score for row, score in enumerate(expected.tolist()) if score > 0}
+        scores = {hit.passage_id: hit.score for hit in ours.search([query], 100)[0]}
+        assert scores == {f"p{row:03d}": score for row, score in enumerate(expected.tolist()) if score > 0}
 
 
 def test_a_killed_build_counts_no_block_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,11 +112,11 @@ def test_a_killed_build_counts_no_block_twice(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("components.shared.bm25._BLOCK_PASSAGES", 8)
     real, starts = bm25_module._count_block, []
 
-    def dies_in_the_second_block(dataset: Dataset, start: int, stop: int, path: Path) -> None:
+    def dies_in_the_second_block(dataset: Dataset, terms: Terms, start: int, stop: int, path: Path) -> None:
         starts.append(start)
         if len(starts) == 2:
             raise SystemExit(143)
-        real(dataset, start, stop, path)
+        real(dataset, terms, start, stop, path)
 
     monkeypatch.setattr("components.shared.bm25._count_block", dies_in_the_second_block)
     with pytest.raises(SystemExit):
@@ -143,3 +144,27 @@ def test_a_temporary_index_is_removed(tmp_path: Path, monkeypatch: pytest.Monkey
     del index
     gc.collect()
     assert not list(tmp_path.glob("bm25-*"))
+
+
+@pytest.mark.parametrize(("num_without_hit", "num_queries", "warned"), [(0, 0, 0), (1, 20, 0), (2, 20, 1), (5, 5, 1)])
+def test_more_than_one_query_in_twenty_without_a_hit_is_a_warning(
+    num_without_hit: int, num_queries: int, warned: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    warn_without_hit(num_without_hit, num_queries, language="de")
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == warned
+    assert all('"language":"de"' in line and "set prepare.language" in line for line in lines)
+
+
+def test_another_language_is_another_index(tmp_path: Path) -> None:
+    for language in ("en", "de"):
+        (tmp_path / language).mkdir()
+        writer = DatasetWriter(tmp_path / language, language=language)
+        writer.add_passage(Passage("p", "", "die Stra\u00dfe"))
+        writer.finish([], [])
+    found = {
+        language: BM25(Dataset(tmp_path / language), cache=tmp_path / "cache", digest="same").search(["die"], 1)
+        for language in ("en", "de")
+    }
+    # A word of English, a stop word of German.
+    assert [len(hits) for hits in (found["en"][0], found["de"][0])] == [1, 0]

@@ -144,3 +144,14 @@ def test_a_query_by_its_id_is_the_one_in_the_list_and_loads_no_other(tmp_path: P
         dataset.query("q50")
     # Listing them all for each one made a job over all queries quadratic.
     assert dataset._queries is None
+
+
+def test_the_language_comes_back_and_is_empty_where_nobody_said_it(tmp_path: Path) -> None:
+    for language in ("de", ""):
+        folder = tmp_path / f"language-{language}"
+        folder.mkdir()
+        writer = DatasetWriter(folder, language=language)
+        writer.add_passage(Passage("p", "", "text"))
+        writer.finish([], [])
+        assert Dataset(folder).language == language
+        assert list(Dataset(folder).iter_passages()) == [Passage("p", "", "text")]

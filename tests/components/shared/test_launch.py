@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,20 @@ import pytest
 
 from components.shared.launch import parse_flags, write_executor_output
 from components.shared.manifest import read_manifest
+from components.shared.roles import INPUT, OUTPUT, SETTING, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    annotations_uri: str
-    output_uri: str
-    num_shards: int = 1
-    loss_temperature: float = 1.0
-    query_prefix: str = ""
-    curriculum: str = ""
+    annotations_uri: str = field(metadata=INPUT)
+    output_uri: str = field(metadata=OUTPUT)
+    num_shards: int = field(default=1, metadata=SETTING)
+    loss_temperature: float = field(default=1.0, metadata=SETTING)
+    query_prefix: str = field(default="", metadata=SETTING)
+    curriculum: str = field(default="", metadata=SETTING)
+
+    def __post_init__(self) -> None:
+        refuse(self, *(["num_shards -7: a test refuses it"] if self.num_shards == -7 else []))
 
 
 _PLACES = ["--annotations-uri=a", "--output-uri=o"]
@@ -105,11 +109,13 @@ import errno, sys, time
 from dataclasses import dataclass
 from components.shared.launch import TransientError, launch
 from components.shared.manifest import BusyError, artifact_writer
+from dataclasses import field
+from components.shared.roles import OUTPUT, SETTING
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    output_uri: str
-    seed: int = 42
+    output_uri: str = field(metadata=OUTPUT)
+    seed: int = field(default=42, metadata=SETTING)
 
 def job(config):
     with artifact_writer("index", config) as artifact:

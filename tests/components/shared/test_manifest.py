@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -23,16 +23,19 @@ from components.shared.manifest import (
     open_artifact,
     read_manifest,
 )
+from components.shared.roles import FLOW, INPUT, OPERATION, OUTPUT, PLACE, SETTING
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    output_uri: str
-    dataset_uri: str = ""
-    annotations_uri: str = ""
-    base_uri: str = ""
-    journal_uri: str = ""
-    seed: int = 42
+    output_uri: str = field(metadata=OUTPUT)
+    dataset_uri: str = field(default="", metadata=INPUT)
+    annotations_uri: str = field(default="", metadata=INPUT)
+    checkpoint_uri: str = field(default="", metadata=INPUT)
+    journal_uri: str = field(default="", metadata=PLACE)
+    seed: int = field(default=42, metadata=SETTING)
+    held_rows: int = field(default=0, metadata=OPERATION)
+    shard: int = field(default=0, metadata=FLOW)
 
 
 def _identity(config: _Config) -> str:
@@ -56,8 +59,9 @@ def config(tmp_path: Path) -> _Config:
 def test_a_finished_artifact_says_what_it_is(config: _Config) -> None:
     folder = _make(config)
     said = read_manifest(config.output_uri)
-    assert (said.component, said.schema_version, said.metrics) == ("index", 1, {"recall": 0.5})
+    assert (said.component, said.schema_version, said.metrics) == ("index", 2, {"recall": 0.5})
     assert said.config == dataclasses.asdict(config)
+    assert said.settings == {"seed": 42, "shard": 0}
     assert said.identity == _identity(config)
     assert said.versions["numpy"]
     assert said.files == {"vectors/0.bin": {"bytes": 2, "sha256": hashlib.sha256(b"12").hexdigest()}}
@@ -113,8 +117,8 @@ def test_a_harmed_file_is_named_with_the_remedy(config: _Config, harm: object, s
         (None, "no finished artifact here"),
         (b"{", "not JSON"),
         (b"[]", "schema version None"),
-        (b'{"schema_version": 99}', "schema version 99, this version reads 1"),
-        (b'{"schema_version": 1, "component": "index"}', "missing or unknown"),
+        (b'{"schema_version": 99}', "schema version 99, this version reads 2"),
+        (b'{"schema_version": 2, "component": "index"}', "missing or unknown"),
     ],
 )
 def test_a_manifest_that_does_not_hold_is_refused(config: _Config, content: bytes | None, said: str) -> None:
@@ -138,13 +142,22 @@ def test_an_identity_follows_content_and_settings_and_ignores_places(config: _Co
     assert of(dataset_uri=str(tmp_path / "b")) == same
     assert of(output_uri=str(tmp_path / "elsewhere")) == same
     assert of(journal_uri=str(tmp_path / "journal")) == same
-    others = [of(dataset_uri=str(tmp_path / "c")), of(seed=43), of(base_uri="hub/model"), of(dataset_uri="")]
-    assert len({same, *others}) == 5
+    assert of(held_rows=8) == same
+    others = [
+        of(dataset_uri=str(tmp_path / "c")),
+        of(seed=43),
+        of(checkpoint_uri="hub/model"),
+        of(dataset_uri=""),
+        of(shard=1),
+    ]
+    assert len({same, *others}) == 6
 
 
-def test_an_identity_follows_the_code_of_the_room_and_of_shared(config: _Config) -> None:
-    assert manifest.code_digest("index") != manifest.code_digest("mine")
-    assert compute_identity("index", config, {}) != compute_identity("mine", config, {})
+def test_an_artifact_of_an_earlier_schema_is_made_again_and_not_called_damaged(config: _Config) -> None:
+    path = _make(config) / "manifest.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps({**said, "schema_version": 1}))
+    assert not is_finished(config.output_uri, _identity(config))
 
 
 def test_an_input_artifact_counts_by_its_content_not_by_when_it_was_made(config: _Config, tmp_path: Path) -> None:
@@ -196,12 +209,15 @@ def test_a_new_version_replaces_the_old_one_whole(config: _Config) -> None:
 _WRITER = """
 import sys, time
 from pathlib import Path
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from components.shared.manifest import artifact_writer
+
+from dataclasses import field
+from components.shared.roles import OUTPUT
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    output_uri: str
+    output_uri: str = field(metadata=OUTPUT)
 
 with artifact_writer("index", Config(output_uri=sys.argv[1])) as artifact:
     for number in range(20):

@@ -55,7 +55,7 @@ def config(inputs: Path, **settings: object) -> TrainConfig:
     places = {
         "dataset_uri": str(inputs / "dataset"),
         "annotations_uri": f"{inputs / 'annotations-0'},{inputs / 'annotations-1'}",
-        "base_uri": str(inputs / "base"),
+        "checkpoint_uri": str(inputs / "base"),
         "output_uri": str(inputs / "checkpoint"),
     }
     chosen = {

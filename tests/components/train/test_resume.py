@@ -1,5 +1,6 @@
 """Killed, preempted, out of disk: a training ends with the bytes of one that nobody disturbed."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -104,3 +105,25 @@ def test_a_state_that_finds_no_room_leaves_the_last_one_whole(inputs: Path) -> N
 def test_what_is_no_state_is_named(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"gs://b/state\.pt: no training state .* delete it to train from the start"):
         unpack_state(content, "gs://b/state.pt")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_at_the_same_step_with_fewer_rows_held(
+    inputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = config(inputs, output_uri=str(inputs / "smaller"))
+    _run_until(first, _LATE_IN_FIRST)
+    train(dataclasses.replace(first, held_rows=4))
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    (resumed,) = [event for event in events if event["event"] == "resuming training"]
+    # A state is written every second step.
+    assert resumed["step"] in (_LATE_IN_FIRST - 2, _LATE_IN_FIRST - 1, _LATE_IN_FIRST, _LATE_IN_FIRST + 1)
+    steps = [step for step, loss, _ in _lines(first.output_uri) if loss is not None]
+    assert steps == list(range(1, 33))
+    # The same gradients but for the order of sums: the same steps to a few digits.
+    whole = config(inputs, output_uri=str(inputs / "undisturbed"))
+    train(whole)
+    losses = [
+        [loss for _, loss, _ in _lines(folder) if loss is not None] for folder in (first.output_uri, whole.output_uri)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -97,7 +97,7 @@ def endpoint_uri(llm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """vLLM's OpenAI server on a free port of this machine, with the same weights."""
     import httpx
 
-    from components.annotate.engines.engine import loading
+    from components.annotate.engines.loading import loading
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.annotate.engines.engine import FinishReason
-from components.annotate.judging.parsing import Parsed, parse_ranking, parse_selection, strip_thinking
+from components.annotate.judging.parsing import Parsed, parse_ranking, parse_selection
+from components.annotate.judging.reading.surface import strip_thinking
 
 _NUM_PASSAGES = 5
 

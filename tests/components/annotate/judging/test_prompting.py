@@ -122,7 +122,7 @@ def test_a_template_changes_only_with_its_version(name: str) -> None:
 def test_the_packaged_model_sees_no_special_token_in_untrusted_text() -> None:
     from transformers import AutoTokenizer
 
-    from components.annotate.engines.engine import loading
+    from components.annotate.engines.loading import loading
     from pipelines.packaged import find_llm
 
     with loading(str(find_llm())) as folder:

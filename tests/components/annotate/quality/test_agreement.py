@@ -155,3 +155,12 @@ def test_change_between_runs_is_tested_by_query() -> None:
     assert paired_p_value(before, before + generator.integers(0, 2, 200)) < 1e-6
     p_values = [paired_p_value(generator.normal(size=60), generator.normal(size=60)) for _ in range(400)]
     assert np.mean([p < 0.05 for p in p_values]) < 0.09
+
+
+def test_change_between_runs_has_the_p_value_of_the_paired_t_test() -> None:
+    # Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.4641 with 2 degrees of freedom, whose distribution function is
+    # 1/2 + t / (2 sqrt(2 + t^2)) = 0.962910: two-sided 0.074180.
+    assert paired_p_value(np.array([1.0, 1, 1]), np.array([2.0, 3, 4])) == pytest.approx(0.074180, abs=1e-6)
+    # All of ten changed by the same amount: 2 * (1/2)^10.
+    assert paired_p_value(np.zeros(10), np.ones(10)) == pytest.approx(2 / 1024)
+    assert paired_p_value(np.array([1.0]), np.array([2.0])) == 1.0

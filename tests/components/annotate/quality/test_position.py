@@ -1,10 +1,12 @@
 """Position bias: a planted one is flagged, an unbiased annotator is not, at the level that the test states."""
 
+import math
+
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
-from components.annotate.quality.position import LEVEL, PositionReport, Positions, chi_squared_p_value
+from components.annotate.quality.position import LEVEL, PositionReport, Positions
 
 _RUNS = 400
 
@@ -89,7 +91,11 @@ def test_too_few_prompts_prove_nothing() -> None:
     assert position_report([(3, [0, 1, 2]), (3, [])] * 50).biased is None
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 3, 8, 15, 30, 31])
-def test_chi_squared_agrees_with_scipy(freedom: int) -> None:
-    for statistic in (0.1, 1.0, 5.0, 40.0, 200.0):
-        assert chi_squared_p_value(statistic, freedom) == pytest.approx(stats.chi2.sf(statistic, freedom), rel=1e-9)
+def test_the_p_values_are_those_of_the_normal_and_the_chi_squared_distribution() -> None:
+    its = _annotate(1, weights=np.linspace(1.3, 1.0, 8))
+    assert its.trend_p_value == pytest.approx(math.erfc(abs(its.trend_z) / math.sqrt(2)), rel=1e-9)
+    # An integral of the density instead of its distribution function.
+    assert its.places_freedom == 7
+    tail, _ = integrate.quad(lambda x: stats.chi2.pdf(x, 7), its.places_statistic, np.inf)
+    assert its.places_p_value == pytest.approx(tail, rel=1e-6)
+    assert its.p_value == pytest.approx(min(1.0, 2 * min(its.trend_p_value, its.places_p_value)))

@@ -226,5 +226,5 @@ def test_a_planted_bias_and_much_quarantine_are_said_on_top(tmp_path: Path) -> N
     failed = [Quarantined(f"f{n}", POOL, "utility_selection", "m", "unparseable", "", "") for n in range(10)]
     write_page(tmp_path / "quality.html", quality([Annotator("x", first_only, quarantined=failed)], []), title="x")
     page = (tmp_path / "quality.html").read_text()
-    assert "relevance_selection depends on the place in the prompt (some places are preferred" in page
+    assert "relevance_selection depends on the position in the prompt (some positions are preferred" in page
     assert "10 of 50 queries (20%) have no labels" in page

@@ -1,0 +1,124 @@
+"""Whether two encoders are compared like for like: same reading of texts, same kind of vectors, same kind of index.
+
+Also how many texts they do not read to their end, which says what their maximum lengths cost.
+
+A trained encoder that reads 140 tokens of a passage beats its base that reads 64 without having learned anything. What
+training may change is not compared: weights, dimension, and the search parameters that an index was tuned to.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from components.shared.dataset import Dataset
+from components.shared.encoder import TOKENIZER_NAME, Encoder
+from components.shared.index import IndexSettings
+from components.shared.records import Query
+
+# Of encoder.json: `dimension` follows from the weights, `pad_token_id` from the tokenizer, and `graphs` are variants of
+# which the one in use is compared.
+_MAY_DIFFER = {"dimension", "pad_token_id"}
+_LOWER_CASE = "lower_case"
+# Enough for a share with a standard error of at most 1.1 percentage points; tokenizing them takes a second.
+_SAMPLED_PASSAGES = 2_000
+# Texts tokenized at once: very long ones would take much memory together.
+_BLOCK_TEXTS = 64
+
+
+def properties(encoder: Encoder, folder: Path, index: IndexSettings) -> dict[str, Any]:
+    """What decides, besides the weights, which vectors an encoder and its index hold and find.
+
+    Args:
+        encoder: Loaded from the folder.
+        folder: Holds the tokenizer.
+        index: Of the passages' vectors.
+    """
+    settings = orjson.loads(encoder.settings.contract())
+    return {
+        **{name: value for name, value in settings.items() if name not in _MAY_DIFFER},
+        _LOWER_CASE: settings.get(_LOWER_CASE, lower_cases(folder / TOKENIZER_NAME)),
+        "query_graph": encoder.variant,
+        "passage_graph": index.variant,
+        "vector_dtype": index.vector_dtype,
+        "index_factory": index.factory,
+    }
+
+
+def lower_cases(tokenizer: Path) -> bool:
+    """Whether a tokenizer.json turns texts into lower case before it splits them."""
+    return _lower_cases(orjson.loads(tokenizer.read_bytes()).get("normalizer"))
+
+
+def _lower_cases(normalizer: object) -> bool:
+    if not isinstance(normalizer, dict):
+        return False
+    if normalizer.get("type") == "Sequence":
+        return any(_lower_cases(part) for part in normalizer.get("normalizers", []))
+    return normalizer.get("type") == "Lowercase" or bool(normalizer.get("lowercase"))
+
+
+def find_differences(base: dict[str, Any], trained: dict[str, Any]) -> list[str]:
+    """Every property in which the two differ, as `passage_tokens 64 against 140`: the base encoder's value first."""
+    names = [*base, *(name for name in trained if name not in base)]
+    return [
+        f"{name} {_shown(base.get(name))} against {_shown(trained.get(name))}"
+        for name in names
+        if base.get(name) != trained.get(name)
+    ]
+
+
+def check(differences: list[str], *, allowed: bool) -> None:
+    """Refuses a comparison that is not like for like, unless it was asked for.
+
+    Raises:
+        ValueError: Naming every difference.
+    """
+    if differences and not allowed:
+        raise ValueError(
+            f"base encoder and trained encoder are not like for like: {'; '.join(differences)}. What they are worth "
+            "cannot be told apart from these settings: export and index both with the same ones, or set "
+            "--allow-unlike yes, and the report says in its first line how they differ"
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "not set"
+    return repr(value) if isinstance(value, str) and not value.isidentifier() else f"{value}"
+
+
+def measure_cuts(encoder: Encoder, dataset: Dataset, queries: Sequence[Query], *, seed: int) -> dict[str, Any]:
+    """Shares of the queries (all of them) and of the passages (a sample drawn by the seed) that are cut.
+
+    A text counts as cut where the tokenizer makes more tokens of it, prefix and special tokens included, than the
+    encoder reads. Of a very long text the tokenizer sees only a beginning, but always one of more tokens than that.
+    """
+    num_sampled = min(_SAMPLED_PASSAGES, dataset.num_passages)
+    rows = sorted(random.Random(seed).sample(range(dataset.num_passages), num_sampled))
+    passages = [dataset.passage_at(row).full_text for row in rows]
+    query_tokens, passage_tokens = encoder.settings.query_tokens, encoder.settings.passage_tokens
+    return {
+        "query_tokens": query_tokens,
+        "num_queries": len(queries),
+        "queries": _share([query.text for query in queries], encoder.tokenize_queries, query_tokens),
+        "passage_tokens": passage_tokens,
+        "num_passages": num_sampled,
+        "passages": _share(passages, encoder.tokenize_passages, passage_tokens),
+    }
+
+
+def _share(texts: Sequence[str], tokenize: Callable[..., list[list[int]]], limit: int) -> float:
+    num_cut = sum(length > limit for length in _lengths(texts, tokenize))
+    return num_cut / len(texts) if texts else 0.0
+
+
+def _lengths(texts: Sequence[str], tokenize: Callable[..., list[list[int]]]) -> Iterator[int]:
+    for start in range(0, len(texts), _BLOCK_TEXTS):
+        yield from map(len, tokenize(texts[start : start + _BLOCK_TEXTS], truncate=False))

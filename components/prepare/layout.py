@@ -1,0 +1,141 @@
+"""Which files a collection has, and what form each has, before a line is read.
+
+A file may be compressed (corpus.jsonl.gz). Qrels are named for their split, or there is one file that is not split.
+What people often have in the place of a file, such as the queries.tsv of MS MARCO, is named with a way to convert it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.prepare.beir import CORPUS_NAME, QUERIES_NAME, UNLABELED_NAME
+from components.prepare.files import COMPRESSED_SUFFIXES, TextFile, check_encoding, check_json_lines, find_file
+from components.prepare.problems import Fault, Problems
+from components.prepare.qrels import QrelsLayout, read_layout
+from components.shared import storage
+from components.shared.dataset import SPLITS
+from components.shared.manifest import open_artifact
+
+QRELS_FOLDER = "qrels"
+_UNSPLIT_NAME = "all"
+_QRELS_SUFFIXES = (".tsv", ".txt", ".csv", ".qrels", ".qrel", ".trec")
+# What people have instead of a file of this layout.
+_INSTEAD = {
+    CORPUS_NAME: ("corpus", "collection", "documents", "docs", "passages"),
+    QUERIES_NAME: ("queries", "topics", "questions"),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a collection; `qrels` gives of each file its split, '' where its queries are split by hash."""
+
+    folder: Path
+    corpus: TextFile
+    queries: tuple[TextFile, ...]
+    qrels: tuple[tuple[TextFile, QrelsLayout, str], ...]
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def count_blank_lines(self) -> int:
+        """Blank lines of all files in their last reading."""
+        return sum(file.num_blank for file in (self.corpus, *self.queries, *(file for file, _, _ in self.qrels)))
+
+
+def find_layout(collection_uri: str, problems: Problems) -> Layout:
+    """The files of a collection, each with the form it must have before a line is read.
+
+    Raises:
+        ValueError: Where the collection is not a folder, is an artifact that was changed, or lacks a file.
+    """
+    if not storage.exists(collection_uri):
+        raise ValueError(
+            f"{collection_uri}: nothing here; name a folder with {CORPUS_NAME}, {QUERIES_NAME} and, if there is one, "
+            "qrels/"
+        )
+    is_artifact = storage.exists(f"{collection_uri.rstrip('/')}/{storage.MANIFEST_NAME}")
+    folder = open_artifact(collection_uri) if is_artifact else storage.fetch(collection_uri)
+    if not folder.is_dir():
+        raise ValueError(f"{collection_uri}: is a file; name the folder that holds {CORPUS_NAME} and {QUERIES_NAME}")
+    corpus, queries = (_find_lines(folder, name, problems) for name in (CORPUS_NAME, QUERIES_NAME))
+    unlabeled = find_file(folder, UNLABELED_NAME, problems)
+    if unlabeled and check_encoding(unlabeled, problems):
+        check_json_lines(unlabeled, problems)
+    qrels = tuple(_find_qrels(folder, problems))
+    problems.refuse_files()
+    assert corpus is not None
+    assert queries is not None
+    return Layout(folder, corpus, (queries, unlabeled) if unlabeled else (queries,), qrels)
+
+
+def _find_lines(folder: Path, name: str, problems: Problems) -> TextFile | None:
+    file = find_file(folder, name, problems)
+    if file is None:
+        problems.add_file(name, "is missing", _hint(folder, name))
+    elif check_encoding(file, problems):
+        check_json_lines(file, problems)
+    return file
+
+
+def _hint(folder: Path, name: str) -> str:
+    """What to do where a file is missing: convert what stands in its place."""
+    names = sorted(path.name for path in folder.iterdir() if path.name.split(".", 1)[0] in _INSTEAD[name])
+    others = [other for other in names if other != UNLABELED_NAME]
+    if not others:
+        return "write it, one JSON object a line"
+    if others[0].endswith(".tsv"):
+        script = 'split("\\t") | {_id: .[0], text: .[1]}'
+        return f"{others[0]} is there: convert it, for example with jq -Rc '{script}' {others[0]} > {name}"
+    return f"{others[0]} is there: convert it"
+
+
+def _find_qrels(folder: Path, problems: Problems) -> Iterator[tuple[TextFile, QrelsLayout, str]]:
+    for name, split in _qrels_names(folder, problems).items():
+        file = TextFile(folder / name, name)
+        if not check_encoding(file, problems):
+            continue
+        first = next(file.lines(), None)
+        if first is None:
+            problems.add_file(name, "is empty", "write its rows, or delete it")
+            continue
+        columns = read_layout(first[2])
+        if isinstance(columns, Fault):
+            problems.add_file(f"{name}:{first[0]}", columns.problem, columns.remedy)
+        else:
+            yield file, columns, split
+
+
+def _qrels_names(folder: Path, problems: Problems) -> Mapping[str, str]:
+    """The split of each qrels file, '' for none.
+
+    Held-out files come first: where a query stands in two splits and bad lines are skipped, it stays held out.
+    """
+    paths = sorted((folder / QRELS_FOLDER).glob("[!.]*"))
+    if not paths:
+        for path in sorted(path for path in folder.glob("qrels*") if path.is_file()):
+            remedy = f"move it to {QRELS_FOLDER}/test.tsv, or to {QRELS_FOLDER}/all.tsv to have it split"
+            problems.add_file(path.name, f"is not in the folder {QRELS_FOLDER}", remedy)
+        return {}
+    by_stem: dict[str, list[str]] = {}
+    for path in paths:
+        by_stem.setdefault(_stem(path.name), []).append(f"{QRELS_FOLDER}/{path.name}")
+    for names in by_stem.values():
+        if len(names) > 1:
+            problems.add_file(names[0], f"stands beside {names[1]}", "move one of the two away")
+    given = {by_stem[split][0]: split for split in reversed(SPLITS) if split in by_stem}
+    others = [stem for stem in by_stem if stem not in (*SPLITS, _UNSPLIT_NAME)]
+    if not given and len(by_stem) == 1 and (others == [] or "." not in others[0]):
+        return {names[0]: "" for names in by_stem.values()}
+    for stem in others:
+        remedy = "rename it to train.tsv, dev.tsv, test.tsv or all.tsv (not split), or move it away"
+        problems.add_file(by_stem[stem][0], "is not the name of a split", remedy)
+    return given
+
+
+def _stem(name: str) -> str:
+    """The name without what says that it is compressed and a table."""
+    for suffixes in (COMPRESSED_SUFFIXES, _QRELS_SUFFIXES):
+        name = next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix)), name)
+    return name

@@ -1,0 +1,278 @@
+"""THE table: which task runs which component, which settings it reads, and where each of its inputs comes from.
+
+The runners (local.py, kubeflow.py) read this table and know no task by name; where a task runs is resources.py. What a
+field of a config is (an input, a setting, ...) is declared in the component's config.py and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field
+from typing import Any
+
+from components.annotate.config import AnnotateConfig
+from components.evaluate.config import EvaluateConfig
+from components.export.config import ExportConfig
+from components.index.config import IndexConfig
+from components.mine.config import MineConfig
+from components.prepare.config import PrepareConfig
+from components.shared.dual_encoder import DualEncoderConfig
+from components.shared.roles import Role, role_of
+from components.train.config import TrainConfig
+
+Settings = dict[str, dict[str, Any]]
+
+
+def _always(_: Settings) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One row: a task of the flow.
+
+    Attributes:
+        name: What a person reads; unique.
+        config: Config class of the component that runs.
+        sections: Sections of the parameter file that fill the config; a field belongs to the first whose class
+            declares it.
+        makes: Name of the artifact: its folder in a work folder, the output of the Kubeflow task.
+        inputs: Config field -> names of the tasks that can make it; the first one that takes part in the run does.
+        fixed: Config field -> value that only the flow decides.
+        takes: Where not empty, the only settings that this task reads; all others keep their defaults.
+        places: Config field -> durable folder of a local work folder that shards and runs share.
+        shards: Setting that says into how many tasks this row is split; each gets its number as `shard`.
+        when: Whether the task takes part in a run with these settings.
+        watched: Inputs whose content may change under one address, so that a cache must know their digest.
+    """
+
+    name: str
+    config: type[Any]
+    sections: tuple[str, ...]
+    makes: str
+    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    takes: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+    shards: str = ""
+    when: Callable[[Settings], bool] = _always
+    watched: tuple[str, ...] = ()
+
+    @property
+    def component(self) -> str:
+        """The room whose job runs."""
+        return str(self.config.__module__.split(".")[1])
+
+
+# A section's class says which settings it may hold; `miner` is the encoder of the first round's dense negatives, where
+# it is not the base.
+SECTIONS: dict[str, type[Any]] = {
+    "prepare": PrepareConfig,
+    "encoder": DualEncoderConfig,
+    "miner": DualEncoderConfig,
+    "mine": MineConfig,
+    "annotate": AnnotateConfig,
+    "train": TrainConfig,
+    "export": ExportConfig,
+    "index": IndexConfig,
+    "evaluate": EvaluateConfig,
+}
+
+_ENCODING = ("variant", "shard_passages", "batch_tokens", "vector_dtype", "num_threads", "num_shards")
+
+
+def _has_miner(settings: Settings) -> bool:
+    return bool(settings["miner"]["checkpoint_uri"])
+
+
+def _is_split(settings: Settings) -> bool:
+    return bool(settings["index"]["num_shards"] > 1)
+
+
+def _exported_and_indexed(
+    label: str, section: str, prefix: str, checkpoint: tuple[str, ...], when: Callable[[Settings], bool] = _always
+) -> tuple[Task, ...]:
+    """The rows that make an encoder and its index; between them the corpus is encoded in shards where that is asked."""
+    suffix = f" ({label})" if label else ""
+    export, encode = f"export{suffix}", f"encode{suffix}"
+    corpus = {"dataset_uri": ("prepare",), "encoder_uri": (export,)}
+    return (
+        Task(
+            name=export,
+            config=ExportConfig,
+            sections=(section, "export"),
+            makes=f"{prefix}encoder",
+            inputs={"dataset_uri": ("prepare",), **({"checkpoint_uri": checkpoint} if checkpoint else {})},
+            when=when,
+        ),
+        Task(
+            name=encode,
+            config=IndexConfig,
+            sections=("index",),
+            makes=f"{prefix}vectors",
+            inputs=corpus,
+            fixed={"product": "vectors"},
+            takes=_ENCODING,
+            shards="index.num_shards",
+            when=lambda settings: when(settings) and _is_split(settings),
+        ),
+        Task(
+            name=f"index{suffix}",
+            config=IndexConfig,
+            sections=("index",),
+            makes=f"{prefix}index",
+            inputs={**corpus, "vectors_uri": (encode,)},
+            # An earlier index serves only where the encoder is the same in every run: that of the base model.
+            fixed={"product": "index", "num_shards": 1, **({} if label == "base" else {"previous_uri": ""})},
+            when=when,
+        ),
+    )
+
+
+FLOW: tuple[Task, ...] = (
+    Task(name="prepare", config=PrepareConfig, sections=("prepare",), makes="dataset", watched=("collection_uri",)),
+    *_exported_and_indexed("base", "encoder", "base-", ()),
+    *_exported_and_indexed("miner", "miner", "miner-", (), _has_miner),
+    Task(
+        name="mine",
+        config=MineConfig,
+        sections=("mine",),
+        makes="pools",
+        inputs={
+            "dataset_uri": ("prepare",),
+            "encoder_uri": ("export (miner)", "export (base)"),
+            "index_uri": ("index (miner)", "index (base)"),
+        },
+    ),
+    Task(
+        name="annotate",
+        config=AnnotateConfig,
+        sections=("annotate",),
+        makes="annotations",
+        inputs={"dataset_uri": ("prepare",), "pools_uri": ("mine",)},
+        places={"journal_uri": "journal"},
+        shards="annotate.num_shards",
+    ),
+    Task(
+        name="train",
+        config=TrainConfig,
+        sections=("encoder", "train"),
+        makes="checkpoint",
+        inputs={"dataset_uri": ("prepare",), "annotations_uri": ("annotate",)},
+    ),
+    *_exported_and_indexed("", "encoder", "", ("train",)),
+    Task(
+        name="evaluate",
+        config=EvaluateConfig,
+        sections=("evaluate",),
+        makes="evaluation",
+        inputs={
+            "dataset_uri": ("prepare",),
+            "base_encoder_uri": ("export (base)",),
+            "base_index_uri": ("index (base)",),
+            "encoder_uri": ("export",),
+            "index_uri": ("index",),
+            "annotations_uri": ("annotate",),
+        },
+    ),
+)
+
+# What differs from run to run of one compiled pipeline, as `section.setting`; everything else is a constant of it.
+PARAMETERS = (
+    "prepare.collection_uri",
+    "encoder.checkpoint_uri",
+    "mine.num_queries",
+    "annotate.llm_uri",
+    "annotate.endpoint_uri",
+    "annotate.journal_uri",
+    "train.state_uri",
+    "train.curriculum",
+    "evaluate.split",
+)
+
+
+def taking_part(settings: Settings) -> list[Task]:
+    """The tasks of a run with these settings, in an order in which every input is made before it is read."""
+    return [task for task in FLOW if task.when(settings)]
+
+
+def sources(task: Task, settings: Settings) -> dict[str, Task]:
+    """Config field -> the task that makes it in a run with these settings; a field that no task makes is left out."""
+    present = {other.name: other for other in taking_part(settings)}
+    makers = {
+        name: next((present[maker] for maker in made if maker in present), None) for name, made in task.inputs.items()
+    }
+    return {name: maker for name, maker in makers.items() if maker is not None}
+
+
+def num_shards(task: Task, settings: Settings) -> int:
+    """Number of tasks that a row is split into."""
+    if not task.shards:
+        return 1
+    section, name = task.shards.split(".")
+    return int(settings[section][name])
+
+
+def edges(settings: Settings) -> set[tuple[str, str, str]]:
+    """The graph of a run: (task that makes, config field, task that reads)."""
+    return {
+        (maker.name, name, task.name)
+        for task in taking_part(settings)
+        for name, maker in sources(task, settings).items()
+    }
+
+
+def owners(task: Task) -> dict[str, str]:
+    """Config field -> section of the parameter file that fills it, for every field that a person may set."""
+    open_fields: dict[str, str] = {}
+    for each_field in dataclasses.fields(task.config):
+        name, role = each_field.name, role_of(each_field)
+        by_flow = role in (Role.OUTPUT, Role.FLOW) or name in task.inputs or name in task.fixed
+        if not by_flow and (not task.takes or name in task.takes):
+            open_fields[name] = _owner(name, task.sections)
+    return open_fields
+
+
+def _owner(name: str, sections: tuple[str, ...]) -> str:
+    return next(
+        section for section in sections if name in {known.name for known in dataclasses.fields(SECTIONS[section])}
+    )
+
+
+def defaults() -> Settings:
+    """Every section with every setting that a person may set; one without a default is empty."""
+    filled: Settings = {section: {} for section in SECTIONS}
+    for section, config in SECTIONS.items():
+        rows = [owners(task) for task in FLOW if section in task.sections]
+        for declared in dataclasses.fields(config):
+            if any(row.get(declared.name) == section for row in rows):
+                filled[section][declared.name] = "" if declared.default is MISSING else declared.default
+    return filled
+
+
+def required(settings: Settings) -> Iterator[str]:
+    """`section.setting` of everything that a run with these settings needs and that has no default."""
+    for task in taking_part(settings):
+        for name, section in owners(task).items():
+            declared = task.config.__dataclass_fields__[name]
+            if declared.default is MISSING:
+                yield f"{section}.{name}"
+
+
+def make_config(task: Task, settings: Settings, *, inputs: Mapping[str, str], output_uri: str, shard: int = 0) -> Any:  # noqa: ANN401 the config class of the row
+    """The config of one task.
+
+    Args:
+        task: The row.
+        settings: Complete settings.
+        inputs: Addresses of what other tasks make, by config field; several are separated by commas.
+        output_uri: Where its artifact goes.
+        shard: Its number, where the row is split.
+
+    Raises:
+        ValueError: One line for every value that cannot work; each begins with the field's name.
+    """
+    chosen = {name: settings[section][name] for name, section in owners(task).items()}
+    sharded = {"shard": shard} if task.shards else {}
+    return task.config(**{**chosen, **task.fixed, **inputs, **sharded, "output_uri": output_uri})

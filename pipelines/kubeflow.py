@@ -1,0 +1,271 @@
+"""The flow as a Kubeflow pipeline: every task of flow.py is a container component that is generated from its config.
+
+Those settings that differ from run to run (flow.PARAMETERS) are parameters of the pipeline, with the file's values as
+defaults; all others become constants of the tasks when it is compiled, as do the number of shards and the resources,
+which KFP cannot take from a parameter. So a run shows a page of parameters that a person can read, and another setting
+is another compile, which takes a second. KFP reads a component's inputs from `inspect.signature`, so a signature that
+is made here does as well as a written one.
+"""
+
+# No `from __future__ import annotations`: KFP reads the types of a component from the signature itself.
+import ast
+import dataclasses
+import functools
+import inspect
+import os
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from kfp import compiler, dsl
+
+from components.shared.launch import FROM_EXECUTOR_INPUT
+from components.shared.roles import SECTIONS_VARIABLE, sections_value
+from components.shared.storage import content_digest
+from pipelines import flow
+from pipelines.flow import Settings, Task
+from pipelines.resources import place, profile_of
+from pipelines.settings import SettingsError, missing, only_here
+
+# What KFP's pages call an artifact of that name; every other is an Artifact.
+_ARTIFACT_TYPES = {"dataset": dsl.Dataset, "encoder": dsl.Model, "checkpoint": dsl.Model}
+# Artifacts that a run as a whole leaves: all that serve needs, and how good it is.
+_OUTPUTS = ("dataset", "encoder", "index", "evaluation")
+_WORD = re.compile(r"[^a-z0-9]+")
+
+
+def image(component: str) -> str:
+    """The image reference of a component: REGISTRY/<component>:TAG, or IMAGE_<COMPONENT> (to pin a digest).
+
+    The default tag is the version of this project. Kubeflow's cache knows an image by this text, so a tag that moves
+    gives stale hits.
+    """
+    if whole := os.environ.get(f"IMAGE_{component.upper()}"):
+        return whole
+    registry = os.environ.get("REGISTRY", "retriever").rstrip("/")
+    tag = os.environ.get("TAG") or metadata.version("retriever-pipeline")
+    return f"{registry}/{component}:{tag}"
+
+
+def component_name(task: Task) -> str:
+    """The name of a task's component, as KFP wants it: small letters, digits and hyphens."""
+    return _WORD.sub("-", task.name).strip("-")
+
+
+def make_component(task: Task, settings: Settings) -> Any:  # noqa: ANN401 KFP ships no types
+    """The container component of a row: artifacts, then every setting with its default and its field's sentence."""
+    sources = flow.sources(task, settings)
+    arguments = [*_artifacts(task, sources, settings), *_parameters(task)]
+    signature = inspect.Signature(arguments, return_annotation=dsl.ContainerSpec)
+
+    def container(*given: object, **named: object) -> dsl.ContainerSpec:
+        bound = signature.bind(*given, **named)
+        bound.apply_defaults()
+        return _container(task, sources, settings, bound.arguments)
+
+    # What KFP reads of a function.
+    container.__signature__ = signature  # type: ignore[attr-defined]
+    container.__annotations__ = {argument.name: argument.annotation for argument in arguments}
+    container.__name__ = component_name(task).replace("-", "_")
+    container.__doc__ = _docstring(task, [argument.name for argument in arguments])
+    return dsl.container_component(container)
+
+
+def build(settings: Settings, profile: str) -> Any:  # noqa: ANN401 KFP ships no types
+    """The pipeline of complete settings on the machines of a profile.
+
+    Raises:
+        ValueError: Where there is no such profile.
+    """
+    machines = profile_of(profile)
+    tasks = flow.taking_part(settings)
+    components = {task.name: make_component(task, settings) for task in tasks}
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
+        for name, kind, default in _pipeline_parameters(settings)
+    ]
+    outcome = NamedTuple("Outcome", [(name, _artifact_type(name)) for name in _OUTPUTS])  # type: ignore[misc]
+    signature = inspect.Signature(parameters, return_annotation=outcome)
+
+    def retriever(*values: object, **named: object) -> Any:  # noqa: ANN401 a tuple of KFP channels
+        given = signature.bind(*values, **named).arguments
+        made: dict[str, _Made] = {}
+        for task in tasks:
+            make = functools.partial(_make_task, task, components[task.name], settings, given, made)
+            placed = machines[task.component]
+            if flow.num_shards(task, settings) == 1:
+                made[task.name] = _Made(place(make(), placed).output, is_split=False)
+                continue
+            with dsl.ParallelFor(items=list(range(flow.num_shards(task, settings)))) as shard:
+                made[task.name] = _Made(place(make(shard=shard), placed).output, is_split=True)
+        by_artifact = {task.makes: made[task.name].output for task in tasks}
+        return outcome(**{name: by_artifact[name] for name in _OUTPUTS})
+
+    retriever.__signature__ = signature  # type: ignore[attr-defined]
+    retriever.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return dsl.pipeline(name="retriever", description="From a corpus to a measured dense retriever.")(retriever)
+
+
+def compile_to(path: Path, settings: Settings, profile: str) -> None:
+    """Writes the compiled pipeline (and the Kubernetes settings of its tasks) as YAML.
+
+    Raises:
+        SettingsError: Naming every address that only this machine can resolve.
+        ValueError: Where there is no such profile.
+    """
+    if problems := only_here(settings):
+        raise SettingsError(problems)
+    compiler.Compiler().compile(build(settings, profile), str(path))
+
+
+def arguments(settings: Settings) -> dict[str, Any]:
+    """The arguments of a run: the parameters' values, and the digests of what a cache knows by name only.
+
+    Raises:
+        SettingsError: Naming every setting that a run needs and that is empty.
+    """
+    if problems := missing(settings):
+        raise SettingsError(problems)
+    chosen = {name: default for name, _, default in _pipeline_parameters(settings)}
+    for task in flow.taking_part(settings):
+        for name in task.watched:
+            section = flow.owners(task)[name]
+            chosen[f"{section}_{_digest_name(name)}"] = content_digest(settings[section][name])
+    return chosen
+
+
+class _Made(NamedTuple):
+    """What a task makes; `is_split` where it is one output a shard."""
+
+    output: Any
+    is_split: bool
+
+
+def _make_task(
+    task: Task,
+    component: Any,  # noqa: ANN401 KFP ships no types
+    settings: Settings,
+    given: Mapping[str, object],
+    made: Mapping[str, _Made],
+    **shard: object,
+) -> Any:  # noqa: ANN401 KFP ships no types
+    chosen: dict[str, object] = {}
+    for name, section in flow.owners(task).items():
+        chosen[name] = given.get(f"{section}_{name}", settings[section][name])
+    for name in task.watched:
+        chosen[_digest_name(name)] = given[f"{flow.owners(task)[name]}_{_digest_name(name)}"]
+    for name, maker in flow.sources(task, settings).items():
+        source = made[maker.name]
+        # Collected anew for each reader: the compiler changes the object it has seen.
+        chosen[_artifact_name(name)] = dsl.Collected(source.output) if source.is_split else source.output
+    sections = sections_value(flow.owners(task), task.sections[-1])
+    made_task = component(**chosen, **shard)
+    return made_task.set_display_name(task.name).set_env_variable(SECTIONS_VARIABLE, sections)
+
+
+def _artifacts(task: Task, sources: Mapping[str, Task], settings: Settings) -> Iterator[inspect.Parameter]:
+    for name, maker in sources.items():
+        kind = _artifact_type(_noun(maker.makes))
+        is_split = flow.num_shards(maker, settings) > 1
+        yield _argument(_artifact_name(name), dsl.Input[list[kind]] if is_split else dsl.Input[kind])  # type: ignore[valid-type]
+    yield _argument(_noun(task.makes), dsl.Output[_artifact_type(_noun(task.makes))])
+
+
+def _parameters(task: Task) -> Iterator[inspect.Parameter]:
+    names, types = flow.owners(task), get_type_hints(task.config)
+    shown = [*names, *(["shard"] if task.shards else [])]
+    for declared in dataclasses.fields(task.config):
+        if declared.name in shown:
+            default = "" if declared.default is MISSING else declared.default
+            yield _argument(declared.name, _kfp_type(types[declared.name]), default)
+    for name in task.watched:
+        yield _argument(_digest_name(name), str, "")
+
+
+def _argument(name: str, annotation: object, default: object = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation, default=default)
+
+
+def _container(
+    task: Task, sources: Mapping[str, Task], settings: Settings, bound: Mapping[str, Any]
+) -> dsl.ContainerSpec:
+    flags: dict[str, object] = {}
+    for name, maker in sources.items():
+        # KFP has no placeholder for the paths of a list that its local runner renders too; the launcher of the job
+        # reads this word as "all paths of this input in the executor input".
+        is_split = flow.num_shards(maker, settings) > 1
+        flags[name] = FROM_EXECUTOR_INPUT if is_split else bound[_artifact_name(name)].path
+    flags |= {parameter.name: bound[parameter.name] for parameter in _parameters(task)}
+    flags |= {**task.fixed, "output_uri": bound[_noun(task.makes)].path}
+    for name in task.watched:
+        # Only part of the cache key.
+        del flags[_digest_name(name)]
+    return dsl.ContainerSpec(
+        image=image(task.component),
+        command=["python", "-m", f"components.{task.component}"],
+        # With `=`, because a value may be empty or begin with a dash (a prefix, a YAML list); KFP puts the executor
+        # input in place of `{{$}}`.
+        args=[*(f"--{name.replace('_', '-')}={value}" for name, value in flags.items()), "--executor-input", "{{$}}"],
+    )
+
+
+def _pipeline_parameters(settings: Settings) -> Iterator[tuple[str, type, object]]:
+    """Name, type and default of each parameter of the pipeline."""
+    for parameter in flow.PARAMETERS:
+        section, name = parameter.split(".")
+        kind = _kfp_type(get_type_hints(flow.SECTIONS[section])[name])
+        yield f"{section}_{name}", kind, settings[section][name]
+    for task in flow.taking_part(settings):
+        for name in task.watched:
+            yield f"{flow.owners(task)[name]}_{_digest_name(name)}", str, ""
+
+
+def _kfp_type(wanted: Any) -> type:  # noqa: ANN401 a type, or a Literal
+    if get_origin(wanted) is Literal:
+        return type(get_args(wanted)[0])
+    assert wanted in (str, int, float), f"a config field of type {wanted} has no counterpart in KFP"
+    return wanted  # type: ignore[no-any-return]
+
+
+def _artifact_type(noun: str) -> Any:  # noqa: ANN401 KFP ships no types
+    return _ARTIFACT_TYPES.get(noun, dsl.Artifact)
+
+
+def _noun(makes: str) -> str:
+    """What an artifact is, without what tells it from another of its kind: base-encoder -> encoder."""
+    return makes.rpartition("-")[2]
+
+
+def _artifact_name(field_name: str) -> str:
+    return field_name.removesuffix("_uri")
+
+
+def _digest_name(field_name: str) -> str:
+    return f"{_artifact_name(field_name)}_digest"
+
+
+def _docstring(task: Task, names: list[str]) -> str:
+    sentences = field_sentences(task.config)
+    lines = [(task.config.__doc__ or "").splitlines()[0], "", "Args:"]
+    for name in names:
+        if sentence := sentences.get(name) or sentences.get(f"{name}_uri"):
+            lines.append(f"    {name}: {sentence}")
+    return "\n".join(lines)
+
+
+def field_sentences(config: type[Any]) -> dict[str, str]:
+    """Config field -> the sentence below it in its source; fields of the classes it builds on included."""
+    sentences: dict[str, str] = {}
+    for cls in reversed(config.__mro__[:-1]):
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        assert isinstance(definition, ast.ClassDef)
+        for statement, below in zip(definition.body, definition.body[1:], strict=False):
+            if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
+                continue
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                sentences[statement.target.id] = " ".join(str(below.value.value).split())
+    return sentences

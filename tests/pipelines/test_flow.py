@@ -1,0 +1,244 @@
+"""The table is the flow: every runner makes its graph, one section feeds both encoders, growing it is cheap."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.shared.dual_encoder import DualEncoderConfig
+from components.shared.roles import Role, role_of
+from pipelines import flow
+from pipelines.local import plan
+from pipelines.settings import complete
+
+_GIVEN = {
+    "prepare": {"collection_uri": "/c"},
+    "encoder": {"checkpoint_uri": "base"},
+    "annotate": {"llm_uri": "llm", "num_shards": 3},
+}
+_WITH_MINER = {**_GIVEN, "miner": {"checkpoint_uri": "retriever"}, "index": {"num_shards": 2}}
+_ROOT = Path(__file__).parents[2]
+every_flow = pytest.mark.parametrize("values", [_GIVEN, _WITH_MINER], ids=["plain", "miner and shards"])
+
+
+@every_flow
+def test_every_input_is_made_before_it_is_read(values: dict[str, dict[str, object]]) -> None:
+    settings = complete(values)
+    order = [task.name for task in flow.taking_part(settings)]
+    assert all(order.index(maker) < order.index(reader) for maker, _, reader in flow.edges(settings))
+
+
+@every_flow
+def test_a_local_run_has_the_graph_of_the_table(values: dict[str, dict[str, object]]) -> None:
+    settings = complete(values)
+    steps = plan(settings, Path("w"))
+    makers = {step.config.output_uri: step.name.split(" ")[0] for step in steps}
+    titles = {step.config.output_uri: step.name for step in steps}
+    found = set()
+    for step in steps:
+        for field in dataclasses.fields(step.config):
+            if role_of(field) is Role.INPUT:
+                for uri in str(getattr(step.config, field.name)).split(","):
+                    if uri in makers:
+                        found.add((_row(titles[uri]), field.name, _row(step.name)))
+    assert found == flow.edges(settings)
+
+
+def _row(step_name: str) -> str:
+    """The row of a step: its name without the number of the shard."""
+    return step_name.rpartition(" ")[0] if step_name[-1].isdigit() else step_name
+
+
+@every_flow
+def test_every_input_of_every_task_is_made_or_given_or_left_out_knowingly(values: dict[str, dict[str, object]]) -> None:
+    for step in plan(complete(values), Path("w")):
+        for field in dataclasses.fields(step.config):
+            if role_of(field) is Role.INPUT and field.default is dataclasses.MISSING:
+                assert getattr(step.config, field.name), (step.name, field.name)
+
+
+_CHANGED = {
+    "checkpoint_uri": "another",
+    "pooling": "cls",
+    "normalise": "no",
+    "query_prefix": "query: ",
+    "passage_prefix": "passage: ",
+    "query_tokens": 48,
+    "passage_tokens": 77,
+    "trust_remote_code": "yes",
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(DualEncoderConfig)])
+def test_a_setting_of_the_encoder_section_reaches_base_and_trained_encoder_alike(name: str) -> None:
+    value = _CHANGED[name]
+    settings = complete({**_GIVEN, "encoder": {"checkpoint_uri": "base", name: value}})
+    configs = {step.name: step.config for step in plan(settings, Path("w"))}
+    assert getattr(configs["export (base)"], name) == value
+    assert getattr(configs["train"], name) == value
+    # The trained encoder is exported from what train wrote, which holds that value.
+    assert getattr(configs["export"], name) == (value if name != "checkpoint_uri" else "w/checkpoint")
+
+
+def test_the_first_round_may_mine_with_another_encoder() -> None:
+    configs = {step.name: step.config for step in plan(complete(_WITH_MINER), Path("w"))}
+    assert configs["mine"].encoder_uri == "w/miner-encoder"
+    assert configs["evaluate"].base_encoder_uri == "w/base-encoder"
+    plain = {step.name: step.config for step in plan(complete(_GIVEN), Path("w"))}
+    assert plain["mine"].encoder_uri == "w/base-encoder"
+    assert "export (miner)" not in plain
+
+
+def test_an_earlier_index_is_used_for_the_encoder_that_stays_the_same_only() -> None:
+    settings = complete({**_WITH_MINER, "index": {"previous_uri": "/earlier/base-index"}})
+    previous = {
+        step.name: step.config.previous_uri for step in plan(settings, Path("w")) if step.name.startswith("index")
+    }
+    assert previous == {"index (base)": "/earlier/base-index", "index (miner)": "", "index": ""}
+
+
+_ROOM = {
+    "__init__.py": '"""echo: dataset -> a copy of its number of passages."""\n',
+    "config.py": """
+\"\"\"Settings of echo.\"\"\"
+
+from dataclasses import dataclass, field
+
+from components.shared.roles import INPUT, OUTPUT, SETTING, at_least, refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class EchoConfig:
+    \"\"\"Dataset -> its size, repeated.\"\"\"
+
+    dataset_uri: str = field(metadata=INPUT)
+    \"\"\"Dataset that prepare wrote.\"\"\"
+    output_uri: str = field(metadata=OUTPUT)
+    \"\"\"Folder that the echo is written to.\"\"\"
+    num_times: int = field(default=2, metadata=SETTING | at_least(1))
+    \"\"\"Number of repetitions.\"\"\"
+
+    def __post_init__(self) -> None:
+        \"\"\"Refuses values that cannot work.\"\"\"
+        refuse(self)
+""",
+    "job.py": """
+\"\"\"The recipe of echo.\"\"\"
+
+from components.echo.config import EchoConfig
+from components.shared.dataset import Dataset
+from components.shared.manifest import artifact_writer, open_artifact
+
+
+def echo(config: EchoConfig) -> None:
+    \"\"\"Writes the number of passages.\"\"\"
+    dataset = Dataset(open_artifact(config.dataset_uri))
+    with artifact_writer("echo", config) as artifact:
+        (artifact.path / "echo.txt").write_text(f"{dataset.num_passages}\\n" * config.num_times)
+""",
+    "__main__.py": """
+from components.echo.config import EchoConfig
+from components.echo.job import echo
+from components.shared.launch import launch
+
+if __name__ == "__main__":
+    launch("echo", EchoConfig, echo)
+""",
+}
+_SETTING = """\
+    voice: str = field(default="low", metadata=SETTING)
+    \"\"\"How it sounds.\"\"\"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project that may be changed."""
+    for name in ("components", "pipelines"):
+        shutil.copytree(_ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{path} no longer holds {old!r}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def _python(project: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+_COMPILE = """
+from pathlib import Path
+from pipelines import kubeflow
+from pipelines.settings import complete
+values = {"encoder": {"checkpoint_uri": "b"}, "annotate": {"llm_uri": "l"}}
+kubeflow.compile_to(Path("pipeline.yaml"), complete(values), "laptop")
+"""
+
+
+@pytest.mark.slow
+def test_a_new_setting_is_one_line_in_one_file(project: Path) -> None:
+    # The field and its sentence, in the config of its room; flags, help, parameter file, identity and KFP follow.
+    _edit(project / "components" / "mine" / "config.py", "    cache_uri: str", f"{_SETTING}    cache_uri: str")
+    assert "--voice" in _python(project, "-m", "components.mine", "--help")
+    read = "from pipelines.settings import complete; print(complete({'mine': {'voice': 'high'}})['mine']['voice'])"
+    assert _python(project, "-c", read).strip() == "high"
+    _python(project, "-c", _COMPILE)
+    assert "--voice={{$.inputs.parameters['voice']}}" in (project / "pipeline.yaml").read_text()
+    identity = (
+        "from components.mine.config import MineConfig; from components.shared.identity import settings;"
+        "print(settings(MineConfig(dataset_uri='', encoder_uri='', index_uri='', output_uri=''))['voice'])"
+    )
+    assert _python(project, "-c", identity).strip() == "low"
+
+
+@pytest.mark.slow
+def test_a_new_component_is_its_room_a_row_its_resources_and_its_section(project: Path, tiny_collection: Path) -> None:
+    (project / "components" / "echo").mkdir()
+    for name, text in _ROOM.items():
+        (project / "components" / "echo" / name).write_text(text.lstrip())
+    table = project / "pipelines" / "flow.py"
+    _edit(
+        table,
+        "from components.evaluate.config",
+        "from components.echo.config import EchoConfig\nfrom components.evaluate.config",
+    )
+    _edit(table, '    "train": TrainConfig,\n', '    "echo": EchoConfig,\n    "train": TrainConfig,\n')
+    row = (
+        'Task(name="echo", config=EchoConfig, sections=("echo",), makes="echo", inputs={"dataset_uri": ("prepare",)}),'
+    )
+    _edit(table, '    Task(\n        name="mine"', f'    {row}\n    Task(\n        name="mine"')
+    _edit(
+        project / "pipelines" / "resources.py",
+        '        "prepare": _SMALL,',
+        '        "prepare": _SMALL,\n        "echo": _SMALL,',
+    )
+    _python(project, "-c", _COMPILE)
+    assert "retriever/echo:" in (project / "pipeline.yaml").read_text()
+    run = (
+        "from pathlib import Path; from pipelines.local import plan, run_steps; from pipelines.settings import "
+        "complete;"
+        "values = {'encoder': {'checkpoint_uri': 'b'}, 'annotate': {'llm_uri': 'l'},"
+        f" 'prepare': {{'collection_uri': {str(tiny_collection)!r}}}, 'echo': {{'num_times': 3}}}};"
+        "steps = plan(complete(values), Path('work'));"
+        "run_steps([step for step in steps if step.name in ('prepare', 'echo')])"
+    )
+    _python(project, "-c", run)
+    assert (project / "work" / "echo" / "echo.txt").read_text() == "30\n" * 3

@@ -1,0 +1,338 @@
+"""The compiled pipeline is one that a cluster accepts, and parameter files mean what they say."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+
+from components.shared.launch import parse_flags
+from pipelines import flow, kubeflow
+from pipelines.kubeflow import arguments, component_name, field_sentences, image, make_component
+from pipelines.resources import PROFILES
+from pipelines.settings import SettingsError, complete
+
+_GIVEN: dict[str, dict[str, Any]] = {
+    "prepare": {"collection_uri": "/collection"},
+    "encoder": {"checkpoint_uri": "base"},
+    "annotate": {"llm_uri": "llm", "num_shards": 3},
+}
+
+
+def compile_to(path: Path, values: dict[str, dict[str, Any]], profile: str) -> None:
+    kubeflow.compile_to(path, complete(values), profile)
+
+
+@pytest.fixture(scope="module", params=sorted(PROFILES))
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PipelineSpec:
+    """The pipeline as a protobuf: parsing is a check of the schema."""
+    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    compile_to(path, _GIVEN, request.param)
+    specification, *_ = yaml.safe_load_all(path.read_text())
+    return json_format.ParseDict(specification, PipelineSpec())
+
+
+def _dags(pipeline: PipelineSpec) -> Iterator[tuple[Any, Any]]:
+    """Every graph of tasks, with the inputs that it declares."""
+    yield pipeline.root.dag, pipeline.root.input_definitions
+    for component in pipeline.components.values():
+        if component.HasField("dag"):
+            yield component.dag, component.input_definitions
+
+
+def _dangling(pipeline: PipelineSpec) -> list[str]:
+    """Inputs of tasks that nothing fills, and outputs that nothing makes."""
+    found = []
+    for dag, declared in _dags(pipeline):
+        for name, task in dag.tasks.items():
+            iterated = {task.parameter_iterator.item_input, task.artifact_iterator.item_input}
+            wanted = pipeline.components[task.component_ref.name].input_definitions
+            for kind in ("parameters", "artifacts"):
+                given = getattr(task.inputs, kind)
+                missing = (
+                    {key for key, its in getattr(wanted, kind).items() if not its.is_optional} - set(given) - iterated
+                )
+                found += [f"{name}.{key} is not given" for key in missing]
+                found += [f"{name}.{key} is not declared" for key in set(given) - set(getattr(wanted, kind))]
+                for key, source in given.items():
+                    found += _unmet(pipeline, dag, declared, f"{name}.{key}", kind, source)
+    return found
+
+
+def _unmet(pipeline: PipelineSpec, dag: Any, declared: Any, where: str, kind: str, source: Any) -> list[str]:
+    singular = kind.removesuffix("s")
+    which = source.WhichOneof("kind")
+    if which == f"component_input_{singular}":
+        name = getattr(source, which)
+        return [] if name in getattr(declared, kind) else [f"{where} reads {name}, which its graph does not declare"]
+    if which == f"task_output_{singular}":
+        output = getattr(source, which)
+        made = pipeline.components[dag.tasks[output.producer_task].component_ref.name].output_definitions
+        key = getattr(output, f"output_{singular}_key")
+        return (
+            [] if key in getattr(made, kind) else [f"{where} reads {key}, which {output.producer_task} does not make"]
+        )
+    return [] if which == "runtime_value" else [f"{where} has no source"]
+
+
+def test_the_compiled_pipeline_has_no_dangling_inputs(compiled: PipelineSpec) -> None:
+    assert len(list(_dags(compiled))) == 2
+    assert _dangling(compiled) == []
+
+
+def test_a_dangling_input_would_be_seen(compiled: PipelineSpec) -> None:
+    pipeline = PipelineSpec()
+    pipeline.CopyFrom(compiled)
+    task = pipeline.root.dag.tasks["mine"]
+    task.inputs.parameters["num_queries"].component_input_parameter = "nobody"
+    task.inputs.artifacts["dataset"].task_output_artifact.output_artifact_key = "nothing"
+    assert len(_dangling(pipeline)) == 2
+
+
+def test_every_task_has_image_command_output_and_resources(compiled: PipelineSpec) -> None:
+    executors = json_format.MessageToDict(compiled.deployment_spec)["executors"]
+    assert len(executors) == 9
+    for executor in executors.values():
+        container = executor["container"]
+        assert container["image"]
+        assert container["command"][:2] == ["python", "-m"]
+        assert {"cpuLimit", "memoryLimit", "cpuRequest", "memoryRequest"} & set(container["resources"])
+    for component in compiled.components.values():
+        outputs = component.output_definitions
+        assert outputs.artifacts or outputs.parameters
+        assert "Output" not in outputs.artifacts
+
+
+def test_resources_hold_no_placeholder(compiled: PipelineSpec) -> None:
+    executors = json_format.MessageToDict(compiled.deployment_spec)["executors"]
+    assert not any("{{" in json.dumps(executor["container"]["resources"]) for executor in executors.values())
+
+
+def test_every_task_is_cached_and_tried_again(compiled: PipelineSpec) -> None:
+    tasks = [
+        task for dag, _ in _dags(compiled) for task in dag.tasks.values() if not task.HasField("parameter_iterator")
+    ]
+    assert len(tasks) == 9
+    assert all(task.caching_options.enable_cache and task.retry_policy.max_retry_count >= 1 for task in tasks)
+
+
+def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path) -> None:
+    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-gpu")
+    specification, kubernetes = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    executors = specification["deploymentSpec"]["executors"]
+    with_gpu = {name for name, each in executors.items() if "accelerator" in each["container"]["resources"]}
+    assert with_gpu == {"exec-annotate", "exec-train", "exec-index", "exec-index-base"}
+    its = kubernetes["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name in with_gpu:
+        assert its[name]["nodeSelector"]["labels"] == {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+        assert its[name]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        assert its[name]["emptyDirMounts"][0] | {"sizeLimit": ""} == {
+            "medium": "Memory",
+            "mountPath": "/dev/shm",
+            "sizeLimit": "",
+            "volumeName": "shared-memory",
+        }
+        assert its[name]["podMetadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+
+
+def test_only_training_takes_several_gpus_of_one_pod(tmp_path: Path) -> None:
+    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-multi-gpu")
+    specification, _ = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    resources = {
+        name: each["container"]["resources"] for name, each in specification["deploymentSpec"]["executors"].items()
+    }
+    counts = {name: int(its["accelerator"]["resourceCount"]) for name, its in resources.items() if "accelerator" in its}
+    assert counts == {"exec-annotate": 1, "exec-train": 4, "exec-index": 1, "exec-index-base": 1}
+
+
+def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no profile 'cray'; known are laptop, gke-gpu, gke-multi-gpu"):
+        compile_to(tmp_path / "pipeline.yaml", _GIVEN, "cray")
+
+
+def test_shards_are_dealt_to_as_many_tasks(compiled: PipelineSpec) -> None:
+    (loop,) = (task for task in compiled.root.dag.tasks.values() if task.HasField("parameter_iterator"))
+    assert json.loads(loop.parameter_iterator.items.raw) == [0, 1, 2]
+    (annotate,) = compiled.components[loop.component_ref.name].dag.tasks.values()
+    assert annotate.inputs.parameters["num_shards"].runtime_value.constant.number_value == 3
+
+
+def test_settings_that_are_no_parameter_become_constants(tmp_path: Path) -> None:
+    compile_to(
+        tmp_path / "pipeline.yaml",
+        {**_GIVEN, "encoder": {"checkpoint_uri": "base", "query_prefix": "query: "}, "train": {"seed": 7}},
+        "laptop",
+    )
+    specification = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())
+    given = specification["root"]["dag"]["tasks"]["train"]["inputs"]["parameters"]
+    assert given["query_prefix"] == {"runtimeValue": {"constant": "query: "}}
+    assert given["seed"] == {"runtimeValue": {"constant": 7}}
+    assert given["curriculum"] == {"componentInputParameter": "train_curriculum"}
+
+
+def test_arguments_are_the_parameters_of_the_compiled_pipeline(tmp_path: Path, tiny_collection: Path) -> None:
+    stages = [{"name": "llm", "labels": "llm"}]
+    values = {**_GIVEN, "prepare": {"collection_uri": str(tiny_collection)}, "train": {"curriculum": stages}}
+    compile_to(tmp_path / "pipeline.yaml", values, "laptop")
+    declared = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())["root"]["inputDefinitions"]["parameters"]
+    given = arguments(complete(values))
+    assert set(given) == set(declared)
+    assert json.loads(given["train_curriculum"]) == stages
+    assert all(
+        declared[name]["defaultValue"] == value for name, value in given.items() if name != "prepare_collection_digest"
+    )
+
+
+def test_a_changed_collection_is_another_cache_key(tiny_collection: Path) -> None:
+    values = {**_GIVEN, "prepare": {"collection_uri": str(tiny_collection)}}
+    before = arguments(complete(values))["prepare_collection_digest"]
+    assert arguments(complete(values))["prepare_collection_digest"] == before
+    with (tiny_collection / "queries.jsonl").open("a") as file:
+        file.write('{"_id": "another", "text": "what else"}\n')
+    assert arguments(complete(values))["prepare_collection_digest"] != before
+
+
+def test_a_run_that_lacks_an_address_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match=r"annotate\.llm_uri is not set; a run needs it"):
+        arguments(complete({**_GIVEN, "annotate": {}}))
+
+
+def test_what_only_this_machine_can_resolve_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    values = {**_GIVEN, "encoder": {"checkpoint_uri": "packaged:all-MiniLM-L6-v2"}, "train": {"loss_temperature": 0.05}}
+    with pytest.raises(SettingsError, match=r"encoder\.checkpoint_uri packaged:.*name a model on the hub"):
+        compile_to(tmp_path / "pipeline.yaml", values, "laptop")
+    assert not (tmp_path / "pipeline.yaml").exists()
+
+
+_FLOWS = {
+    "plain": {},
+    "sharded": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "index": {"num_shards": 2}},
+    "miner": {"miner": {"checkpoint_uri": "retriever"}},
+}
+
+
+def _compiled_edges(pipeline: PipelineSpec, settings: flow.Settings) -> set[tuple[str, str, str]]:
+    """(task that makes, config field, task that reads), read from the compiled graph; loops are looked through."""
+    titles = {component_name(task): task.name for task in flow.taking_part(settings)}
+    edges: set[tuple[str, str, str]] = set()
+
+    def walk(dag: Any, outer: dict[str, str]) -> None:
+        for task in dag.tasks.values():
+            inner = {name: _maker(source, dag, outer, pipeline) for name, source in task.inputs.artifacts.items()}
+            component = pipeline.components[task.component_ref.name]
+            if component.HasField("dag"):
+                walk(component.dag, inner)
+            else:
+                title = titles[task.component_ref.name.removeprefix("comp-")]
+                edges.update((titles[maker], f"{name}_uri", title) for name, maker in inner.items())
+
+    walk(pipeline.root.dag, {})
+    return edges
+
+
+def _maker(source: Any, dag: Any, outer: dict[str, str], pipeline: PipelineSpec) -> str:
+    if source.WhichOneof("kind") == "component_input_artifact":
+        return outer[source.component_input_artifact]
+    producer = dag.tasks[source.task_output_artifact.producer_task]
+    component = pipeline.components[producer.component_ref.name]
+    if component.HasField("dag"):
+        # A loop: the one task in it made the output.
+        (inner,) = component.dag.tasks.values()
+        return str(inner.component_ref.name.removeprefix("comp-"))
+    return str(producer.component_ref.name.removeprefix("comp-"))
+
+
+@pytest.mark.parametrize("name", _FLOWS)
+def test_the_compiled_graph_is_that_of_the_table(name: str, tmp_path: Path) -> None:
+    settings = complete({**_GIVEN, "annotate": {"llm_uri": "llm"}, **_FLOWS[name]})
+    kubeflow.compile_to(tmp_path / "pipeline.yaml", settings, "laptop")
+    specification = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
+    pipeline = json_format.ParseDict(specification, PipelineSpec())
+    assert _compiled_edges(pipeline, settings) == flow.edges(settings)
+
+
+_EVERYTHING = complete({**_GIVEN, **_FLOWS["sharded"], **_FLOWS["miner"]})
+every_task = pytest.mark.parametrize("task", flow.taking_part(_EVERYTHING), ids=lambda task: task.name)
+_FLAG = re.compile(r"--([a-z0-9-]+)=(.*)", re.DOTALL)
+_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}")
+_ARTIFACT = re.compile(r"\{\{\$\.(inputs|outputs)\.artifacts\['(\w+)'\]\.path\}\}")
+
+
+def _flags(component: Any) -> dict[str, str]:
+    """Config field -> value as the compiled command has it."""
+    given = component.component_spec.implementation.container.args
+    assert given[-2:] == ["--executor-input", "{{$}}"]
+    matches = [_FLAG.fullmatch(argument) for argument in given[:-2]]
+    return {match.group(1).replace("-", "_"): match.group(2) for match in matches if match}
+
+
+@every_task
+def test_a_generated_component_has_the_names_types_defaults_and_sentences_of_its_config(task: flow.Task) -> None:
+    component = make_component(task, _EVERYTHING)
+    declared = {field.name: field for field in dataclasses.fields(task.config)}
+    types, sentences = get_type_hints(task.config), field_sentences(task.config)
+    parameters = {
+        name: given for name, given in component.component_spec.inputs.items() if not given.type.startswith("system.")
+    }
+    cache_keys = {f"{name.removesuffix('_uri')}_digest" for name in task.watched}
+    wanted = {*flow.owners(task), *(["shard"] if task.shards else [])}
+    assert set(parameters) - cache_keys == wanted
+    for name in wanted:
+        kfp_type = {int: "Integer", float: "Float"}.get(types[name], "String")
+        default = "" if declared[name].default is dataclasses.MISSING else declared[name].default
+        assert (parameters[name].type, parameters[name].default) == (kfp_type, default)
+        assert parameters[name].description == sentences[name]
+
+
+@every_task
+def test_the_rendered_command_makes_the_config_that_a_local_run_makes(task: flow.Task) -> None:
+    component = make_component(task, _EVERYTHING)
+    inputs = component.component_spec.inputs
+    paths = {name: {"artifacts": [{"uri": f"/in/{name}-{shard}"} for shard in range(2)]} for name in inputs}
+
+    def render(value: str) -> str:
+        if match := _PARAMETER.fullmatch(value):
+            default = inputs[match.group(1)].default
+            # The cluster writes whole doubles without a point, a loop's item may have one: both must do.
+            return f"{default:.1f}" if isinstance(default, int) else str(default)
+        return _ARTIFACT.sub(r"/\1/\2", value)
+
+    given = [f"--{name.replace('_', '-')}={render(value)}" for name, value in _flags(component).items()]
+    parsed = parse_flags(task.component, task.config, given, {"inputs": {"artifacts": paths}})
+    made = {name: getattr(parsed, name) for name in flow.sources(task, _EVERYTHING)}
+    assert all(uri.startswith("/in") for uri in made.values())
+    defaults = {section: dict(chosen) for section, chosen in flow.defaults().items()}
+    expected = flow.make_config(task, defaults, inputs=made, output_uri=parsed.output_uri)
+    assert parsed == expected
+
+
+@every_task
+def test_every_task_names_its_image_its_command_and_an_output_that_is_what_it_makes(task: flow.Task) -> None:
+    component = make_component(task, _EVERYTHING)
+    container = component.component_spec.implementation.container
+    assert container.image.split("/")[-1].startswith(f"{task.component}:")
+    assert container.command == ["python", "-m", f"components.{task.component}"]
+    (output,) = component.component_spec.outputs
+    assert output == task.makes.rpartition("-")[2]
+
+
+def test_an_image_reference_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY", "example.com/team/")
+    monkeypatch.setenv("TAG", "7")
+    assert image("train") == "example.com/team/train:7"
+    monkeypatch.setenv("IMAGE_TRAIN", "example.com/train@sha256:00")
+    assert image("train") == "example.com/train@sha256:00"
+    assert image("mine") == "example.com/team/mine:7"
+
+
+def test_a_job_in_a_container_knows_what_its_reader_can_type(compiled: PipelineSpec) -> None:
+    executors = json_format.MessageToDict(compiled.deployment_spec)["executors"]
+    environment = {entry["name"]: entry["value"] for entry in executors["exec-train"]["container"]["env"]}
+    sections = json.loads(environment["RETRIEVER_SECTIONS"])
+    assert (sections["passage_tokens"], sections[""]) == ("encoder", "train")
