@@ -231,11 +231,16 @@ class Release:
         start = time.monotonic()
         rankings = self._rankings(vectors, wanted)
         self._metrics.count_search(time.monotonic() - start)
-        self._check_scores(rankings)
+        self.check_scores(rankings)
         passage = self._passage if wanted.include_text else None
         return [[FoundPassage(hit, passage(hit.passage_id) if passage else None) for hit in hits] for hits in rankings]
 
-    def _check_scores(self, rankings: list[list[Hit]]) -> None:
+    def check_scores(self, rankings: Sequence[Sequence[Hit]]) -> None:
+        """Refuses scores that are not finite, which JSON would write as null.
+
+        Raises:
+            NotFiniteError: Naming the first such passage.
+        """
         broken = [hit.passage_id for hits in rankings for hit in hits if not math.isfinite(hit.score)]
         if broken:
             self._metrics.count_not_finite(len(broken))

@@ -45,7 +45,7 @@ class Server:
     """`python -m components.serve` on a free port."""
 
     def __init__(self, workdir: Path, *flags: str) -> None:
-        places = [f"--{name}-uri={workdir / name}" for name in ("encoder", "index", "dataset")]
+        artifacts = [f"--{name}-uri={workdir / name}" for name in ("encoder", "index", "dataset")]
         command = [
             sys.executable,
             "-m",
@@ -53,7 +53,7 @@ class Server:
             "--port=0",
             "--drain-seconds=0",
             "--no-access-log",
-            *places,
+            *artifacts,
             *flags,
         ]
         started = time.perf_counter()
@@ -138,7 +138,8 @@ def texts_of(workdir: Path) -> dict[str, list[str]]:
     # Cut to 45 to 80 words, some 60 to 130 tokens: other servers would cut longer ones elsewhere.
     generator = random.Random(0)
     passages = [
-        " ".join(each.full_text.split()[: generator.randint(45, 80)]) for each in dataset.iter_passages(0, NUM_PASSAGES)
+        " ".join(passage.full_text.split()[: generator.randint(45, 80)])
+        for passage in dataset.iter_passages(0, NUM_PASSAGES)
     ]
     queries = [query.text for query in dataset.queries()[:NUM_PASSAGES]]
     generator.shuffle(passages)
@@ -168,25 +169,24 @@ def compare(workdir: Path, server: Server, arguments: argparse.Namespace) -> Non
             cpu["server"].append((server.cpu_seconds() - before) / len(result["latencies"]["200"]))
             cpu["clients"].append(result["cpu_seconds"] / len(result["latencies"]["200"]))
             if arguments.against:
-                its_bodies = [
+                other_bodies = [
                     {"input": text, "model": arguments.against_model, "encoding_format": "base64"} for text in texts
                 ]
-                rates["other"].append(rate(load(arguments.against, arguments.against_path, its_bodies, **plan)))
+                rates["other"].append(rate(load(arguments.against, arguments.against_path, other_bodies, **plan)))
         tokens = sum(map(len, token_ids)) / len(token_ids)
         bare, ours = median(rates["bare"]), median(rates["server"])
         print(
-            f"{kind} (mean {tokens:.0f} tokens): bare {bare:.1f}/s, server at 64 clients {ours:.1f}/s, ratio "
-            f"{ours / bare:.3f}"
+            f"{kind} (mean {tokens:.0f} tokens): bare {bare:.1f}/s, server at 64 clients {ours:.1f}/s, "
+            f"ratio {ours / bare:.3f}"
         )
         # What two cores that nobody else uses would give: a busy neighbour takes time from both sides but no CPU.
-        each = {name: median(values) * 1000 for name, values in cpu.items()}
-        shares = ", ".join(f"{name} {value:.2f} ms" for name, value in each.items())
-        print(f"{kind}: CPU a text: {shares}; ratio {each['bare'] / (each['server'] + each['clients']):.3f}")
+        milliseconds = {name: median(values) * 1000 for name, values in cpu.items()}
+        shares = ", ".join(f"{name} {value:.2f} ms" for name, value in milliseconds.items())
+        ratio = milliseconds["bare"] / (milliseconds["server"] + milliseconds["clients"])
+        print(f"{kind}: CPU a text: {shares}; ratio {ratio:.3f}")
         if rates["other"]:
-            print(
-                f"{kind}: {arguments.against} {median(rates['other']):.1f}/s; this server "
-                f"{ours / median(rates['other']):.2f} x of it"
-            )
+            other = median(rates["other"])
+            print(f"{kind}: {arguments.against} {other:.1f}/s; this server {ours / other:.2f} x of it")
 
 
 def latencies(workdir: Path, server: Server, seconds: float) -> None:
@@ -206,7 +206,7 @@ def latencies(workdir: Path, server: Server, seconds: float) -> None:
                 settle_seconds=8.0 if num_clients > 64 else 3.0,
             )
             assert not result["failed"]
-            kinds = {status: len(each) for status, each in result["latencies"].items()}
+            kinds = {status: len(seconds_each) for status, seconds_each in result["latencies"].items()}
             print(f"{path} at {num_clients} clients: p50/p95/p99 {percentiles(result['latencies']['200'])} ms; {kinds}")
 
 
@@ -217,14 +217,13 @@ def overload(workdir: Path, server: Server, seconds: float) -> None:
     before = server.resident_mib()
     plan = {"clients": 1024, "seconds": seconds, "rate": 4 * capacity, "settle_seconds": 12.0}
     result = load(server.url, "/v1/embeddings", bodies, **plan)
-    kinds = {status: len(each) for status, each in result["latencies"].items()}
+    kinds = {status: len(seconds_each) for status, seconds_each in result["latencies"].items()}
     sent = int(seconds * plan["rate"])
     unanswered = sent - sum(kinds.values())
     print(
-        f"overload: 4 x {capacity:.1f}/s for {seconds:.0f} s: {kinds}, unanswered {unanswered}, broken connections "
-        f"{result['failed']}; "
-        f"accepted p50/p95/p99 {percentiles(result['latencies']['200'])} ms, refused "
-        f"{percentiles(result['latencies']['429'])} ms; "
+        f"overload: 4 x {capacity:.1f}/s for {seconds:.0f} s: {kinds}, unanswered {unanswered}, "
+        f"broken connections {result['failed']}; accepted p50/p95/p99 {percentiles(result['latencies']['200'])} ms, "
+        f"refused {percentiles(result['latencies']['429'])} ms; "
         f"resident {before:.0f} -> {server.resident_mib():.0f} MiB, peak {server.peak_mib():.0f} MiB"
     )
     assert set(kinds) <= {"200", "429", "503"}
@@ -232,7 +231,7 @@ def overload(workdir: Path, server: Server, seconds: float) -> None:
 
 
 def shapes(server: Server, num_shapes: int = 1000) -> None:
-    """Batches of ever other numbers and lengths: a runtime's memory arena would keep a block for each."""
+    """Batches of ever other numbers and lengths of texts; a runtime's memory arena would keep a block for each."""
     generator = random.Random(0)
     wanted = generator.sample([(texts, words) for texts in range(1, 12) for words in range(2, 102)], num_shapes)
 
@@ -259,12 +258,12 @@ def http_cpu(workdir: Path) -> None:
 
     texts = texts_of(workdir)["query"]
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        (place / "dataset").symlink_to((workdir / "dataset").resolve())
+        root = Path(folder)
+        (root / "dataset").symlink_to((workdir / "dataset").resolve())
         words = sorted({word for text in texts for word in text.lower().split()})
-        write_tiny_encoder(place / "encoder", 0, words, dimension=384, query_tokens=64, passage_tokens=64)
-        write_tiny_index(place / "index", dataset=place / "dataset", encoder=place / "encoder")
-        server = Server(place)
+        write_tiny_encoder(root / "encoder", 0, words, dimension=384, query_tokens=64, passage_tokens=64)
+        write_tiny_index(root / "index", dataset=root / "dataset", encoder=root / "encoder")
+        server = Server(root)
         bodies = {
             "/v1/embeddings": bodies_of(texts, "query"),
             "/search": [{"query": text, "truncate": True} for text in texts],
@@ -292,8 +291,8 @@ def memory_of_workers(workdir: Path) -> None:
     private = [sum(_smaps(int(pid), "Private_Clean", "Private_Dirty")) for pid in children]
     proportional = [sum(_smaps(int(pid), "Pss")) for pid in children]
     print(
-        f"two workers: private {' + '.join(f'{each:.0f}' for each in private)} MiB, proportional "
-        f"{' + '.join(f'{each:.0f}' for each in proportional)} MiB, supervisor {two.resident_mib():.0f} MiB resident"
+        f"two workers: private {' + '.join(f'{mib:.0f}' for mib in private)} MiB, proportional "
+        f"{' + '.join(f'{mib:.0f}' for mib in proportional)} MiB, supervisor {two.resident_mib():.0f} MiB resident"
     )
     two.close()
 

@@ -74,10 +74,12 @@ class Load:
     def _request(self, body: bytes) -> bytes:
         path, host = self._plan["path"], f"{self.host}:{self.port}"
         head = (
-            f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: "
-            f"{len(body)}\r\n\r\n"
+            f"POST {path} HTTP/1.1",
+            f"host: {host}",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
         )
-        return head.encode() + body
+        return "\r\n".join((*head, "", "")).encode() + body
 
     def free(self, connection: Connection) -> None:
         now = time.perf_counter()
@@ -118,7 +120,7 @@ class Load:
                 self.arrive()
         await asyncio.sleep(max(0.0, self._ends - time.perf_counter()))
         taken = time.perf_counter() - start
-        counted = {status: len(each) for status, each in self.latencies.items()}
+        counted = {status: len(seconds_each) for status, seconds_each in self.latencies.items()}
         # What is in flight at the end is waited for, so that nothing unanswered goes unnoticed, but not counted in the
         # rate.
         await asyncio.sleep(float(str(self._plan.get("settle_seconds", 1.0))))

@@ -6,13 +6,13 @@ says would do is read from the schema of that very field, so that message and Op
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Generic, NoReturn, TypeVar
 
 import msgspec
-import orjson
 from starlette.exceptions import HTTPException
 
 from components.serve.protocols.bodies import Limits
@@ -174,7 +174,7 @@ def _not_json(error: Exception) -> HTTPException:
 
 def shown(value: object) -> str:
     """A value as JSON, as much of it as a message bears."""
-    text = orjson.dumps(value, default=repr).decode()
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))  # orjson knows no integer beyond 64 bits
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
 
 

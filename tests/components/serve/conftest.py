@@ -2,12 +2,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.components.serve.served import InProcess, Sources, write_sources
+from tests.components.serve.served import PREFIXES, InProcess, Sources, write_sources
 
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
     return write_sources(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="session")
+def prefixed_sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    return write_sources(tmp_path_factory.mktemp("prefixed"), **PREFIXES)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,9 @@ PASSAGES = [
     for aspect in ("history", "measurement", "danger", "season", "craft")
 ]
 
+# With them a query and a passage of the same text have vectors of their own.
+PREFIXES = {"query_prefix": "asked ", "passage_prefix": "written "}
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -43,19 +46,20 @@ class Sources:
         )
 
     def flags(self) -> list[str]:
-        places = {"encoder-uri": self.encoder_uri, "index-uri": self.index_uri, "dataset-uri": self.dataset_uri}
-        return [f"--{name}={uri}" for name, uri in places.items()]
+        uris = {"encoder-uri": self.encoder_uri, "index-uri": self.index_uri, "dataset-uri": self.dataset_uri}
+        return [f"--{name}={uri}" for name, uri in uris.items()]
 
 
-def write_sources(folder: Path, *, seed: int = 0) -> Sources:
-    """Writes dataset, encoder and index, each with its manifest."""
+def write_sources(folder: Path, *, seed: int = 0, **settings: object) -> Sources:
+    """Writes dataset, encoder and index, each with its manifest; `settings` are the encoder's."""
     dataset, encoder, index = folder / "dataset", folder / "encoder", folder / "index"
     with artifact_writer("prepare", PrepareConfig(collection_uri="served", output_uri=str(dataset))) as artifact:
         writer = DatasetWriter(artifact.path)
         for passage in PASSAGES:
             writer.add_passage(passage)
         writer.finish([], [])
-    write_tiny_encoder(encoder, seed, words_of([passage.full_text for passage in PASSAGES]))
+    words = words_of([passage.full_text for passage in PASSAGES] + list(PREFIXES.values()))
+    write_tiny_encoder(encoder, seed, words, **settings)
     write_tiny_index(index, dataset=dataset, encoder=encoder)
     return Sources(str(encoder), str(index), str(dataset))
 

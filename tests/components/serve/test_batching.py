@@ -65,8 +65,8 @@ def test_each_caller_gets_its_own_vectors_in_its_order() -> None:
     async def scenario() -> None:
         batcher = make_batcher(Encoder(), num_sessions=3)
         calls = [[text(10 * call + n, 1 + (7 * n + call) % 13) for n in range(5)] for call in range(20)]
-        found = await asyncio.gather(*(batcher.encode(call) for call in calls))
-        for call, vectors in zip(calls, found, strict=True):
+        encoded = await asyncio.gather(*(batcher.encode(call) for call in calls))
+        for call, vectors in zip(calls, encoded, strict=True):
             assert vectors.tolist() == [[ids[0], len(ids)] for ids in call]
         batcher.close()
 

@@ -30,7 +30,7 @@ def running(sources: Sources) -> Iterator[Process]:
 
 @contextlib.contextmanager
 def failing(*replies: tuple[int, dict[str, str], bytes] | None) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A server that gives these replies in turn (None: hangs up), the last one for ever; and the headers it was sent."""
+    """A server that gives these replies in turn (None: hangs up), the last one for ever; and what headers came."""
     seen: list[dict[str, str]] = []
 
     class Scripted(BaseHTTPRequestHandler):
@@ -77,7 +77,7 @@ def test_search_embeddings_and_readiness_are_the_servers(running: Process, sourc
         assert ranking.hits[0].text == "The danger of a glacier told in plain words."
         assert len(ranking.hits) == 3
         batch = client.search_batch(["danger of a glacier", "violin"], depth=3)
-        assert [(each.query, len(each.hits)) for each in batch] == [("danger of a glacier", 3), ("violin", 3)]
+        assert [(ranking.query, len(ranking.hits)) for ranking in batch] == [("danger of a glacier", 3), ("violin", 3)]
         assert batch[0].hits == ranking.hits
         bare = client.search("danger of a glacier", include_text=False, passage_ids=["bakery-craft"])
         assert [(hit.passage_id, hit.title) for hit in bare.hits] == [("bakery-craft", "")]

@@ -13,6 +13,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
+from components.serve.protocols.operations import OPERATIONS
 from tests.components.serve.served import InProcess, Process, Sources
 from tests.tiny_encoder import write_tiny_encoder, write_tiny_index
 
@@ -40,9 +41,13 @@ def test_four_times_overload_is_answered_200_or_429_and_the_accepted_wait_no_lon
         sources.dataset_uri,
     )
     write_tiny_index(tmp_path / "index", dataset=Path(sources.dataset_uri), encoder=tmp_path / "encoder")
-    places = Sources(slow.encoder_uri, str(tmp_path / "index"), sources.dataset_uri)
+    artifacts = Sources(slow.encoder_uri, str(tmp_path / "index"), sources.dataset_uri)
     server = Process(
-        *places.flags(), "--num-sessions=1", "--max-queue-seconds=0.5", "--max-queued-tokens=60000", "--no-access-log"
+        *artifacts.flags(),
+        "--num-sessions=1",
+        "--max-queue-seconds=0.5",
+        "--max-queued-tokens=60000",
+        "--no-access-log",
     )
     url = server.url
     text = " ".join(words[:400])
@@ -149,11 +154,11 @@ def test_a_thousand_clients_that_hang_up_leave_no_text_in_the_queue(sources: Sou
 )  # schemathesis draws with `random`
 def test_a_thousand_made_up_requests_are_answered_as_the_document_says(server: InProcess) -> None:
     schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
-    operations = [each.ok() for each in schema.get_all_operations()]
-    assert len(operations) == 13
+    operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(operations) == len(OPERATIONS)
     # Of an operation without parameters and body nothing can be made up wrongly, and there is one request only.
-    asked = [each for each in operations if "requestBody" in each.definition.raw or "{" in each.path]
-    assert len(asked) == 6
+    asked = [one for one in operations if "requestBody" in one.definition.raw or "{" in one.path]
+    assert len(asked) == 12
     share = -(-1500 // (2 * len(asked)))
     modes = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
     seen: Counter[int] = Counter()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -49,6 +50,11 @@ def served(sources: Sources) -> Iterator[str]:
     assert server.exit_code() == 0
 
 
+def waiting(browser: Chrome) -> WebDriverWait[Chrome]:
+    """Up to twenty seconds; an element that the page replaced between finding and reading it is looked for again."""
+    return WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException])
+
+
 def by_id(browser: Chrome, name: str) -> WebElement:
     return browser.find_element(By.ID, name)
 
@@ -60,7 +66,7 @@ def status(browser: Chrome) -> str:
         text = by_id(browser, "status").text
         return "" if text == "Searching ..." else text
 
-    return str(WebDriverWait(browser, 20).until(said))
+    return str(waiting(browser).until(said))
 
 
 def test_the_same_query_is_answered_alike_on_the_page_by_curl_and_by_the_client(
@@ -109,14 +115,10 @@ def test_the_address_keeps_the_query_and_the_way_back_works(browser: Chrome, ser
     assert status(browser).startswith("5 passages")
     by_id(browser, "query").clear()
     by_id(browser, "query").send_keys("beehive season" + Keys.ENTER)
-    WebDriverWait(browser, 20).until(
-        lambda _: browser.find_element(By.CSS_SELECTOR, "#hits code").text == "beehive-season"
-    )
+    waiting(browser).until(lambda _: browser.find_element(By.CSS_SELECTOR, "#hits code").text == "beehive-season")
     assert "q=beehive+season" in browser.current_url
     browser.back()
-    WebDriverWait(browser, 20).until(
-        lambda _: browser.find_element(By.CSS_SELECTOR, "#hits code").text == "violin-craft"
-    )
+    waiting(browser).until(lambda _: browser.find_element(By.CSS_SELECTOR, "#hits code").text == "violin-craft")
     assert by_id(browser, "query").get_property("value") == "violin craft"
 
 
@@ -155,7 +157,7 @@ def test_a_server_with_keys_asks_for_one_and_a_gone_server_is_told(
     field = by_id(browser, "key")
     assert field.is_displayed()
     field.send_keys(KEY + Keys.ENTER)
-    WebDriverWait(browser, 20).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#hits li"))
+    waiting(browser).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#hits li"))
     server.terminate()
     assert server.exit_code() == 0
     by_id(browser, "send").click()

@@ -22,8 +22,8 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 
 def point(pointer: Path, sources: Sources) -> None:
-    places = {"encoder_uri": sources.encoder_uri, "index_uri": sources.index_uri, "dataset_uri": sources.dataset_uri}
-    pointer.with_suffix(".new").write_text(json.dumps(places))
+    uris = {"encoder_uri": sources.encoder_uri, "index_uri": sources.index_uri, "dataset_uri": sources.dataset_uri}
+    pointer.with_suffix(".new").write_text(json.dumps(uris))
     os.replace(pointer.with_suffix(".new"), pointer)
 
 

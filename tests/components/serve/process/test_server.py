@@ -29,12 +29,12 @@ def test_curl_gets_search_embeddings_and_metrics(sources: Sources) -> None:
             capture_output=True,
         ).stdout
 
-    found = json.loads(curl("/search", "--json", '{"query": "danger of a glacier", "depth": 1}'))
+    ranking = json.loads(curl("/search", "--json", '{"query": "danger of a glacier", "depth": 1}'))
     embedded = json.loads(curl("/v1/embeddings", "-H", "Content-Type: application/json", "-d", '{"input": "glacier"}'))
     metrics = curl("/metrics").decode()
     server.terminate()
     assert server.exit_code() == 0
-    assert found["hits"][0]["passage_id"] == "glacier-danger"
+    assert ranking["hits"][0]["passage_id"] == "glacier-danger"
     assert len(embedded["data"][0]["embedding"]) == 32
     assert 'retriever_requests_total{path="/search",status="200"} 1.0' in metrics
 
@@ -179,7 +179,7 @@ def test_serving_imports_neither_torch_nor_kfp(sources: Sources) -> None:
         "print(' '.join(sorted({name.split('.')[0] for name in sys.modules})))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3]
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[4]
     )
     imported = done.stdout.split()
     assert "onnxruntime" in imported

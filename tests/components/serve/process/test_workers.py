@@ -28,9 +28,9 @@ def served_by(url: str) -> dict[str, float]:
     families = {family.name: family for family in text_string_to_metric_families(httpx.get(f"{url}/metrics").text)}
     samples = [sample for sample in families["retriever_requests"].samples if sample.name == "retriever_requests_total"]
     return {
-        each.labels["worker"]: each.value
-        for each in samples
-        if (each.labels["path"], each.labels["status"]) == ("/search", "200")
+        sample.labels["worker"]: sample.value
+        for sample in samples
+        if (sample.labels["path"], sample.labels["status"]) == ("/search", "200")
     }
 
 
