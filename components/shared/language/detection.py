@@ -38,11 +38,12 @@ _SPACED_WORD = regex.compile(r"[\p{L}\p{M}]+")
 class Detection:
     """The language of a collection, and the share of the evidence that each language has, largest first.
 
-    Without any evidence there are no shares.
+    `evidence` is its sum, in function words; without any there are no shares.
     """
 
     language: str
     shares: dict[str, float] = field(default_factory=dict)
+    evidence: float = 0.0
 
 
 def detect_language(texts: Iterable[str]) -> Detection:
@@ -61,7 +62,7 @@ def detect_language(texts: Iterable[str]) -> Detection:
         return Detection("en" if num_words and num_latin == num_words else OTHER)
     shares = {code: round(won[code] / total, 4) for code in sorted(won, key=lambda code: (-won[code], code))}
     first = next(iter(shares))
-    return Detection(first if shares[first] >= _SMALLEST_SHARE else OTHER, shares)
+    return Detection(first if shares[first] >= _SMALLEST_SHARE else OTHER, shares, total)
 
 
 def _won(votes: list[dict[str, float]]) -> dict[str, float]:

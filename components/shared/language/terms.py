@@ -25,6 +25,7 @@ class Terms:
         known = language_of(language)
         self._language = known.code
         self._stop_words = {normalise(word, language=known.code) for word in known.function_words}
+        self._stem_letters = known.stem_letters
         self._stemmer = Stemmer.Stemmer(known.stemmer) if known.stemmer else None
 
     def of(self, texts: Sequence[str]) -> list[list[str]]:
@@ -48,6 +49,9 @@ class Terms:
         return [[terms[word] for word in row] for row in rows], list(names)
 
     def _stems(self, found: list[str]) -> list[str]:
+        if self._stem_letters:
+            # A word with a digit is a number or a code, and means all of itself.
+            return [word if any(map(str.isdigit, word)) else word[: self._stem_letters] for word in found]
         if self._stemmer is None:
             return found
         # A stemmer that takes all of a word away leaves nothing to search for.

@@ -82,6 +82,10 @@ def test_stop_words_are_those_of_the_language() -> None:
     assert Terms("other").of(["the and die und"]) == [["the", "and", "die", "und"]]
 
 
+def test_words_without_a_stemmer_are_their_first_five_letters_and_numbers_whole() -> None:
+    assert Terms("sk").of(["knihovna knihovne x1234567"]) == [["kniho", "kniho", "x1234567"]]
+
+
 def test_an_unknown_code_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"language 'xx': not a known code; write auto .* de .* other"):
         Terms("xx")
