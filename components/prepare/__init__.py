@@ -1,6 +1,6 @@
 """prepare: raw collection in BEIR layout -> dataset.
 
-Reads: corpus.jsonl, queries.jsonl, qrels/*.tsv (`python -m components.prepare.docs` writes such a collection from
-docstrings). Writes: dataset (memory-mapped Arrow). Needs: pyarrow; no model, no GPU. Guarantees: every bad line is
-named with file and line, or counted where the user said skip; nothing half-written.
+Reads: corpus.jsonl, queries.jsonl, qrels/*.tsv, plain or compressed (`python -m components.prepare.docs` writes such a
+collection from docstrings). Writes: dataset (memory-mapped Arrow) with its language. Needs: pyarrow, regex; no model,
+no GPU. Guarantees: every bad line is named with file and line, or counted where the user said skip; nothing half-written.
 """

@@ -21,6 +21,9 @@ from components.shared.language.table import AUTO, OTHER, require_language
 from components.shared.manifest import artifact_writer
 from components.shared.records import Query
 
+# Fewer function words than this in all queries together say too little of their language for a warning.
+_ENOUGH_EVIDENCE = 10
+
 
 def prepare(config: PrepareConfig) -> None:
     """Makes a dataset of a collection in BEIR layout.
@@ -91,7 +94,7 @@ def _log_language(language: str, detection: Detection, queries: Iterable[Query],
     elif asked not in (AUTO, OTHER) and detection.language not in (language, OTHER) and detection.shares:
         log.warning("the passages look like another language than prepare.language", shares=detection.shares)
     asking = detect_language(query.text for query in islice(queries, SAMPLE_TEXTS))
-    if asking.shares and asking.language not in (language, OTHER):
+    if asking.evidence >= _ENOUGH_EVIDENCE and asking.language not in (language, OTHER):
         log.warning(
             "the queries are in another language than the passages: BM25 will find little",
             queries=asking.language,

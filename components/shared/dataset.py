@@ -163,7 +163,7 @@ class Dataset:
                 row["query_id"]: (Query(row["query_id"], row["text"], tuple(row["answers"])), row["split"])
                 for row in rows
             }
-        return [query for query, its_own in self._queries.values() if split is None or its_own == split]
+        return [query for query, query_split in self._queries.values() if split in (None, query_split)]
 
     def query(self, query_id: str) -> Query:
         """The query of an id, read from the memory map: memory holds 16 bytes a query of the collection.

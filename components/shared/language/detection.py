@@ -38,11 +38,12 @@ _SPACED_WORD = regex.compile(r"[\p{L}\p{M}]+")
 class Detection:
     """The language of a collection, and the share of the evidence that each language has, largest first.
 
-    Without any evidence there are no shares.
+    `evidence` is its sum, in function words; without any there are no shares.
     """
 
     language: str
     shares: dict[str, float] = field(default_factory=dict)
+    evidence: float = 0.0
 
 
 def detect_language(texts: Iterable[str]) -> Detection:
@@ -51,17 +52,17 @@ def detect_language(texts: Iterable[str]) -> Detection:
     num_words = num_latin = 0
     for text in texts:
         normalised = normalise(text[:SAMPLE_CHARACTERS])
-        found = _SPACED_WORD.findall(normalised)
-        votes.append(_vote(normalised, found))
-        num_words += len(found)
-        num_latin += sum(word[0] < _END_OF_LATIN for word in found)
+        spaced = _SPACED_WORD.findall(normalised)
+        votes.append(_vote(normalised, spaced))
+        num_words += len(spaced)
+        num_latin += sum(word[0] < _END_OF_LATIN for word in spaced)
     won = _won(votes)
     total = sum(won.values())
     if not total or total < _SMALLEST_EVIDENCE * num_words:
         return Detection("en" if num_words and num_latin == num_words else OTHER)
     shares = {code: round(won[code] / total, 4) for code in sorted(won, key=lambda code: (-won[code], code))}
     first = next(iter(shares))
-    return Detection(first if shares[first] >= _SMALLEST_SHARE else OTHER, shares)
+    return Detection(first if shares[first] >= _SMALLEST_SHARE else OTHER, shares, total)
 
 
 def _won(votes: list[dict[str, float]]) -> dict[str, float]:
@@ -78,15 +79,15 @@ def _won(votes: list[dict[str, float]]) -> dict[str, float]:
     return dict(won)
 
 
-def _vote(text: str, found: list[str]) -> dict[str, float]:
-    """The evidence of one normalised text, whose words were found, for each language."""
+def _vote(text: str, spaced: list[str]) -> dict[str, float]:
+    """The evidence of one normalised text for each language; `spaced` are its words."""
     by_word, by_letter, by_script = _evidence()
     vote: defaultdict[str, float] = defaultdict(float)
-    for word in found:
+    for word in spaced:
         for code in (codes := by_word.get(word, ())):
             vote[code] += 1 / len(codes)
     if not text.isascii():
-        for word in found:
+        for word in spaced:
             for letter in by_letter.keys() & set(word):
                 for code in by_letter[letter]:
                     vote[code] += _LETTER_VOTE / len(by_letter[letter])

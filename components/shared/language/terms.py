@@ -25,6 +25,7 @@ class Terms:
         known = language_of(language)
         self._language = known.code
         self._stop_words = {normalise(word, language=known.code) for word in known.function_words}
+        self._stem_letters = known.stem_letters
         self._stemmer = Stemmer.Stemmer(known.stemmer) if known.stemmer else None
 
     def of(self, texts: Sequence[str]) -> list[list[str]]:
@@ -34,21 +35,24 @@ class Terms:
 
     def numbered(self, texts: Sequence[str]) -> tuple[list[list[int]], list[str]]:
         """The terms of each text as positions in the list of all their terms, and that list."""
-        found: dict[str, int] = {}
+        vocabulary: dict[str, int] = {}
         rows = [
             [
-                found.setdefault(word, len(found))
+                vocabulary.setdefault(word, len(vocabulary))
                 for word in words(text, language=self._language)
                 if word not in self._stop_words
             ]
             for text in texts
         ]
         names: dict[str, int] = {}
-        terms = [names.setdefault(stem, len(names)) for stem in self._stems(list(found))]
+        terms = [names.setdefault(stem, len(names)) for stem in self._stems(list(vocabulary))]
         return [[terms[word] for word in row] for row in rows], list(names)
 
-    def _stems(self, found: list[str]) -> list[str]:
+    def _stems(self, unstemmed: list[str]) -> list[str]:
+        if self._stem_letters:
+            # A word with a digit is a number or a code, and means all of itself.
+            return [word if any(map(str.isdigit, word)) else word[: self._stem_letters] for word in unstemmed]
         if self._stemmer is None:
-            return found
+            return unstemmed
         # A stemmer that takes all of a word away leaves nothing to search for.
-        return [stem or word for stem, word in zip(self._stemmer.stemWords(found), found, strict=True)]
+        return [stem or word for stem, word in zip(self._stemmer.stemWords(unstemmed), unstemmed, strict=True)]

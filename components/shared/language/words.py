@@ -103,13 +103,13 @@ def words(text: str, *, language: str = "") -> list[str]:
     if not _PAIRED_CHARACTER.search(text):
         spaced: list[str] = _WORD.findall(text)
         return spaced
-    found: list[str] = []
+    mixed: list[str] = []
     for run, word in _PIECE.findall(text):
         if word:
-            found.append(word)
+            mixed.append(word)
         else:
-            found.extend(_characters_and_pairs(run))
-    return found
+            mixed.extend(_characters_and_pairs(run))
+    return mixed
 
 
 def first_words(text: str, num_words: int) -> str:

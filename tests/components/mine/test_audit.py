@@ -58,9 +58,9 @@ def audit(tmp_path: Path, pools: list[Pool], *, num_suspected: int = 0, **settin
 
 
 def test_clean_pools_pass(tmp_path: Path) -> None:
-    found = audit(tmp_path, clean_pools())
-    assert found.violations == []
-    assert {check.name: check.share for check in found.checks} == {
+    result = audit(tmp_path, clean_pools())
+    assert result.violations == []
+    assert {check.name: check.share for check in result.checks} == {
         "missing": 0,
         "empty": 0,
         "duplicate": 0,
@@ -82,9 +82,9 @@ PLANTED: dict[str, Callable[[list[Pool]], list[Pool]]] = {
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_violation_fails_under_its_name(tmp_path: Path, name: str) -> None:
-    found = audit(tmp_path, PLANTED[name](clean_pools()))
-    assert [check.name for check in found.violations if check.name == name] == [name]
-    assert all(check.name in (name, "duplicate") for check in found.violations), "no other check is set off by it"
+    result = audit(tmp_path, PLANTED[name](clean_pools()))
+    assert [check.name for check in result.violations if check.name == name] == [name]
+    assert all(check.name in (name, "duplicate") for check in result.violations), "no other check is set off by it"
 
 
 def test_too_many_suspected_false_negatives_fail(tmp_path: Path) -> None:

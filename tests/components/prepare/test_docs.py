@@ -247,7 +247,7 @@ def test_a_package_that_is_not_installed_is_named(package: Path, tmp_path: Path)
 
 
 def test_a_part_of_a_package_is_read_under_its_full_name(package: Path) -> None:
-    names = [each.name for each in read_objects(find_modules("bakery.oven", [str(package)]))]
+    names = [documented.name for documented in read_objects(find_modules("bakery.oven", [str(package)]))]
     assert names == ["bakery.oven.heat", "bakery.oven.cool", "bakery.oven.Oven", "bakery.oven.Oven.clean"]
 
 
@@ -255,7 +255,7 @@ def test_the_standard_library_is_read_without_importing_it() -> None:
     modules = dict(find_modules("stdlib"))
     assert {"json.decoder", "asyncio.tasks", "textwrap"} <= set(modules)
     assert not any(name.startswith(("test", "idlelib", "_")) for name in modules)
-    assert "textwrap.wrap" in {each.name for each in read_objects([("textwrap", modules["textwrap"])])}
+    assert "textwrap.wrap" in {documented.name for documented in read_objects([("textwrap", modules["textwrap"])])}
 
 
 def test_the_command_collects_and_does_nothing_the_second_time(package: Path, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from components.shared.dataset import SPLITS, Dataset
 from components.shared.manifest import read_manifest
 
 CORPUS = b"".join(b'{"_id": "p%d", "text": "the text of passage %d"}\n' % (number, number) for number in range(30))
-QUERIES = b"".join(b'{"_id": "q%d", "text": "what is text %d"}\n' % (number, number) for number in range(30))
+QUERIES = b"".join(
+    b'{"_id": "q%d", "text": "what is the text of passage %d"}\n' % (number, number) for number in range(30)
+)
 ROWS = [(f"q{number}", f"p{number}", str(1 + number % 2)) for number in range(30)]
 GRADES = {query: {passage: int(grade)} for query, passage, grade in ROWS}
 

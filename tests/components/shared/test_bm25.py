@@ -162,9 +162,9 @@ def test_another_language_is_another_index(tmp_path: Path) -> None:
         writer = DatasetWriter(tmp_path / language, language=language)
         writer.add_passage(Passage("p", "", "die Stra\u00dfe"))
         writer.finish([], [])
-    found = {
+    hits = {
         language: BM25(Dataset(tmp_path / language), cache=tmp_path / "cache", digest="same").search(["die"], 1)
         for language in ("en", "de")
     }
     # A word of English, a stop word of German.
-    assert [len(hits) for hits in (found["en"][0], found["de"][0])] == [1, 0]
+    assert [len(hits[language][0]) for language in ("en", "de")] == [1, 0]

@@ -59,7 +59,7 @@ def test_queries_come_back_in_order_with_their_answers_and_splits(
     dataset = write(tmp_path_factory.mktemp("dataset"), [], queries)
     assert dataset.queries() == [query for query, _ in queries]
     for split in (*SPLITS, ""):
-        assert dataset.queries(split) == [query for query, its in queries if its == split]
+        assert dataset.queries(split) == [query for query, query_split in queries if query_split == split]
     assert [dataset.query(query.query_id) for query, _ in queries] == [query for query, _ in queries]
 
 

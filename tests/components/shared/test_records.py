@@ -66,7 +66,7 @@ def test_what_is_written_is_read_back(
     path = tmp_path_factory.getbasetemp() / "records.jsonl"
     values = dict(row[1])
     if "exchanges" in values:
-        values["exchanges"] = tuple(Exchange(**each) for each in values["exchanges"])
+        values["exchanges"] = tuple(Exchange(**exchange) for exchange in values["exchanges"])
     record = row[0](**values)
     assert write_records(path, [record, record]) == 2
     assert list(read_records(path, row[0])) == [record, record]

@@ -97,6 +97,13 @@ def test_the_cached_layout_shares_all_turns_but_the_last() -> None:
     assert len({turns[-1] for turns in asked}) == 4
 
 
+def test_a_passage_is_cut_by_words_and_without_spaces_by_two_characters_a_word() -> None:
+    assert prompting.cut("one  two\nthree four", num_words=3) == "one two three"
+    tea, warm = "\u7eff\u8336\u9700\u8981\u70ed\u6c34\uff0c", "\u6c34\u6e29"
+    assert prompting.cut(tea + warm, num_words=3) == tea
+    assert prompting.cut("\u8336" * 5_000, num_words=100) == "\u8336" * 200
+
+
 # A text that changes makes other labels: raise the number in its first line, and write its new digest here.
 VERSIONS = {
     "paper/answer": "paper.1@a0a2e499f5ae",
