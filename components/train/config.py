@@ -80,7 +80,11 @@ class TrainConfig:
     dev_queries: int = 100
     """Dev queries measured (seeded draw)."""
     dev_passages: int = 1000
-    """Passages they search: dev positives, annotated pools, then a seeded draw."""
+    """Passages they search: those judged for them, those that BM25 ranks first for them, then a seeded draw."""
+    dev_human_share: float = -1.0
+    """Share of the human-labelled dev queries whose labels may choose the best weights, from 0 to 1. Negative: the
+    largest human_share of the curriculum's stages, so that a run with a fifth of the human labels knows a fifth of
+    these too, and a run with none chooses by the LLM's labels or keeps its last weights."""
     checkpoint_steps: int = 50
     """Steps between two states that a killed job resumes from; one is also written after each evaluation."""
     tensorboard: Literal["no", "yes"] = "no"

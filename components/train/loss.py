@@ -2,7 +2,8 @@
 
 All take the score of every query against every passage of the batch, and two masks: which passages are the query's
 positives, and which may stand in its denominator. A row without positives gives no loss and no gradient. Only
-`kl_replug` learns from a distribution instead of a set.
+`kl_replug` learns from a distribution instead of a set. What a loss needs is a field of its record in `LOSSES`; nothing
+outside this file compares a loss with a name.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class Targets:
     def to(self, device: torch.device) -> Targets:
         """The same on a device."""
         return Targets(self.is_positive.to(device), self.is_candidate.to(device), self.utilities.to(device))
+
+
+BatchLoss = Callable[[Scores, Targets, float, float], Float[Tensor, ""]]
 
 
 def disj_infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float) -> Float[Tensor, ""]:
@@ -113,23 +117,45 @@ def kl_replug(
     return losses.sum() / kept.sum().clamp(min=1)
 
 
-LOSSES: dict[str, Loss] = {
-    "disj_infonce": disj_infonce,
-    "conj_infonce": conj_infonce,
-    "infonce": infonce,
-    "lsepair": lsepair,
+@dataclass(frozen=True, kw_only=True)
+class LossRecord:
+    """What a loss is and needs.
+
+    `of_batch` takes scores, targets, loss temperature and utility temperature. `needs_utilities`: it learns from the
+    LLM's score of each passage of the pool, which human labels do not give. `one_positive`: the batch has to draw one
+    positive a query.
+    """
+
+    of_batch: BatchLoss
+    needs_utilities: bool = False
+    one_positive: bool = False
+
+
+def _of_sets(loss: Loss) -> BatchLoss:
+    return lambda scores, targets, loss_temperature, _: loss(
+        scores, targets.is_positive, targets.is_candidate, loss_temperature
+    )
+
+
+LOSSES: dict[str, LossRecord] = {
+    "disj_infonce": LossRecord(of_batch=_of_sets(disj_infonce)),
+    "conj_infonce": LossRecord(of_batch=_of_sets(conj_infonce)),
+    "infonce": LossRecord(of_batch=_of_sets(infonce), one_positive=True),
+    "lsepair": LossRecord(of_batch=_of_sets(lsepair)),
+    "kl_replug": LossRecord(
+        of_batch=lambda scores, targets, loss_temperature, utility_temperature: kl_replug(
+            scores, targets.utilities, loss_temperature, utility_temperature
+        ),
+        needs_utilities=True,
+    ),
 }
-KL_REPLUG = "kl_replug"
-LOSS_NAMES = (*LOSSES, KL_REPLUG)
 
 
 def batch_loss(
     name: str, scores: Scores, targets: Targets, *, loss_temperature: float, utility_temperature: float
 ) -> Float[Tensor, ""]:
     """The loss of a stage on a batch's scores."""
-    if name == KL_REPLUG:
-        return kl_replug(scores, targets.utilities, loss_temperature, utility_temperature)
-    return LOSSES[name](scores, targets.is_positive, targets.is_candidate, loss_temperature)
+    return LOSSES[name].of_batch(scores, targets, loss_temperature, utility_temperature)
 
 
 def _logits(
