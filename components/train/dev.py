@@ -18,7 +18,7 @@ from components.train.distractors import hardest_passages
 from components.train.groups import share_of
 
 _CUTOFF = 10
-# Of the room beside the judged passages; the rest is a random draw, so that an encoder that fails otherwise is seen too.
+# Of the room beside the judged passages; the rest is a random draw, so that other failures of an encoder are seen too.
 _HARD_SHARE = 0.75
 
 

@@ -45,7 +45,7 @@ def accumulate_gradients(
     processes: Processes,
     step: int,
 ) -> tuple[float, int]:
-    """Adds the gradients of the whole step, over all processes, to the model's; returns the loss and the number of tokens.
+    """Adds the gradients of the whole step, over all processes, to the model's; returns loss and number of tokens.
 
     Of each process's texts `config.held_rows` keep their activations from the first pass (0: all); the others are
     encoded without, and once more for their gradients, one slice at a time.
@@ -92,7 +92,7 @@ def step_slices(
 
 
 def _num_held(slices: Sequence[Slice], held_rows: int) -> int:
-    """Slices, from the first, whose activations stay: queries and the longest passages, which cost most to make again."""
+    """Slices, from the first, whose activations stay: queries and the longest passages, which cost most."""
     if held_rows == 0:
         return len(slices)
     number = total = 0

@@ -1,4 +1,4 @@
-"""The model that is trained: the base, with adapters (LoRA) and gradient checkpointing where the config wants them."""
+"""The model that is trained: the base, with adapters (LoRA) and gradient checkpointing where they are wanted."""
 
 from __future__ import annotations
 

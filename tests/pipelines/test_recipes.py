@@ -1,4 +1,4 @@
-"""The paper's recipes as parameter files: each differs from the others in what the paper varies, and in nothing else."""
+"""The paper's recipes as parameter files: they differ in what the paper varies, and in nothing else."""
 
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,7 @@ _DIFFERENCES: dict[str, dict[str, Any]] = {
 
 
 # What all recipes share. Source: [ufa] (arXiv 2504.05220), sections 3 and 4: pools of 31 shown in two windows, passages
-# cut at 300 words, the top tenth of a ranking, what is relevant and not useful a negative; groups of 16, scores that are
-# inner products divided by 1, AdamW.
+# cut at 300 words, the top tenth of a ranking; groups of 16, and inner products divided by 1.
 _PAPER: dict[str, Any] = {
     "mine.num_bm25": 15,
     "mine.num_dense": 15,

@@ -36,7 +36,7 @@ def test_training_learns_and_records_every_step(inputs: Path) -> None:
     untrained = next(line["dev_ndcg_10"] for line in lines(inputs / "checkpoint") if line["step"] == 0)
     assert metrics["best_dev_ndcg_10"] > untrained
     assert metrics["num_groups"] == {"llm": 30, "human": 15}
-    # Half of the 30 train queries and of the 10 dev queries; the LLM calls the same passages positive, so none is masked.
+    # Half of the 30 train queries and of the 10 dev queries; the LLM has the same positives, so none is masked.
     assert metrics["human_labels"] == {
         "share": 0.5,
         "positives": {"llm": 0, "human": 15},
@@ -55,7 +55,8 @@ def test_the_same_seed_gives_the_same_weights(inputs: Path) -> None:
 
 
 def test_the_best_weights_are_kept_not_the_last(inputs: Path) -> None:
-    spoil = "[{name: good, labels: llm, epochs: 3, learning_rate: 3.0e-3}, {name: spoil, labels: llm, epochs: 2, learning_rate: 0.5}]"
+    good = "{name: good, labels: llm, epochs: 3, learning_rate: 3.0e-3}"
+    spoil = f"[{good}, {{name: spoil, labels: llm, epochs: 2, learning_rate: 0.5}}]"
     train(config(inputs, curriculum=spoil, dev_human_share=1.0))
     measured = {line["step"]: line["dev_ndcg_10"] for line in lines(inputs / "checkpoint") if "dev_ndcg_10" in line}
     metrics = read_manifest(str(inputs / "checkpoint")).metrics
@@ -80,7 +81,8 @@ def test_adapters_end_in_an_ordinary_model(inputs: Path) -> None:
 
 @pytest.mark.parametrize("loss", ["lsepair", "conj_infonce", "infonce"])
 def test_every_loss_trains_a_mixed_stage(inputs: Path, loss: str) -> None:
-    stage = f"[{{name: mixed, labels: mixed, human_share: 0.5, loss: {loss}, ignore: negative, epochs: 3, learning_rate: 3.0e-3}}]"
+    labels = "labels: mixed, human_share: 0.5, ignore: negative"
+    stage = f"[{{name: mixed, {labels}, loss: {loss}, epochs: 3, learning_rate: 3.0e-3}}]"
     train(config(inputs, curriculum=stage))
     steps = [line["loss"] for line in lines(inputs / "checkpoint") if "loss" in line]
     # 30 groups of the LLM and 15 of people, 4 a step.
