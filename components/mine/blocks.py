@@ -1,7 +1,4 @@
-"""A block of queries -> their pools.
-
-Here are both searches, the scores that filter and audit need, and the texts by which passages are the same.
-"""
+"""A block of queries -> their pools: both searches, the scores for filter and audit, and what makes passages the same."""
 
 from __future__ import annotations
 

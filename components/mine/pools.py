@@ -66,8 +66,14 @@ def make_pool(
         islice(filter(filtered, (hit.passage_id for hit in dense if hit.passage_id not in lexical)), config.num_dense)
     )
     in_dense = {hit.passage_id for hit in dense}
-    retrieved = {hit.passage_id for hit in bm25} | in_dense
-    human = [p for p in _distinct(positives, text_of) if config.human_positive == "include" or p in retrieved]
+    human = _distinct(positives, text_of)
+    if config.human_positive == "as_retrieved":
+        known = set(map(text_of, positives))
+        retrieved = _within(bm25, lexical, config.num_bm25, known, text_of)
+        # What BM25 found takes no dense place.
+        others = [hit for hit in dense if hit.passage_id not in lexical and text_of(hit.passage_id) not in retrieved]
+        retrieved |= _within(others, semantic, config.num_dense, known, text_of)
+        human = [passage_id for passage_id in human if text_of(passage_id) in retrieved]
     members = [(p, "bm25+dense" if p in in_dense else "bm25") for p in lexical]
     members += [(p, "dense") for p in semantic] + [(p, "human") for p in human]
     # Of its own seed, so that a pool does not depend on which other queries were drawn.
@@ -77,6 +83,33 @@ def make_pool(
     scored = [scores[p] for p in lexical + semantic if p in scores] if filtered.best > 0 else []
     num_suspected = sum(score > config.suspected_margin * filtered.best for score in scored)
     return Mined(pool, filtered.dropped, len(scored), num_suspected, bool(bm25))
+
+
+def _within(
+    hits: Sequence[Hit],
+    negatives: Collection[str],
+    num_places: int,
+    known: Collection[str],
+    text_of: Callable[[str], str],
+) -> set[str]:
+    """Texts of the positives that would have a place if they stood in line with the hard negatives of a ranking.
+
+    Only so deep does a pool look: a positive at rank 90 was not retrieved for a pool of the best 15, however many hits
+    were looked at to fill it.
+    """
+    taken = set(negatives)
+    retrieved: set[str] = set()
+    num_taken = 0
+    for hit in hits:
+        if num_taken >= num_places:
+            break
+        text = text_of(hit.passage_id)
+        if text in known:
+            num_taken += text not in retrieved
+            retrieved.add(text)
+        elif hit.passage_id in taken:
+            num_taken += 1
+    return retrieved
 
 
 def best_positive(positives: Collection[str], scores: Mapping[str, float]) -> float:

@@ -74,7 +74,12 @@ class TrainConfig(DualEncoderConfig):
     dev_queries: int = field(default=100, metadata=SETTING | at_least(0))
     """Number of dev queries measured (seeded draw)."""
     dev_passages: int = field(default=1000, metadata=SETTING | at_least(1))
-    """Number of passages that the dev queries search."""
+    """Number of passages that the dev queries search: those judged for them, those that BM25 ranks first for them, then
+    a seeded draw."""
+    dev_human_share: float = field(default=-1.0, metadata=SETTING | at_most(1))
+    """Share of the human-labelled dev queries whose labels may choose the best weights, from 0 to 1. A negative value
+    takes the largest human_share of the curriculum's stages, so that a run with a fifth of the human labels knows a
+    fifth of these too, and a run with none chooses by the LLM's labels or keeps its last weights."""
     checkpoint_steps: int = field(default=50, metadata=OPERATION | at_least(1))
     """Number of steps between two states that a killed job resumes from; one is also written after each evaluation."""
     tensorboard: Literal["no", "yes"] = field(default="no", metadata=OPERATION)

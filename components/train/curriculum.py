@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 import yaml
 
-LossName = Literal["disj_infonce", "conj_infonce", "infonce", "lsepair", "kl_replug"]
+from components.train.loss_records import LOSSES, LossRecord
+
 Labels = Literal["llm", "human", "mixed"]
 IgnoreBand = Literal["mask", "negative"]
 PositiveStrategy = Literal["one", "avg", "all"]
@@ -18,12 +22,16 @@ class Stage:
     """One curriculum stage.
 
     `labels`: mixed interleaves the LLM's groups with the human share's, in one random order.
-    `human_share` (human and mixed labels) takes that share of the labelled queries, nested: 0.2 is part of 0.5.
-    `positives`: one a query and epoch, rotating; as many as the average group has; or all that leave room for a
-    negative.
+    `human_share` (human and mixed labels) takes that share of the labelled queries, nested: 0.2 is part of 0.5. The
+    largest share of all stages is all that a run knows of the human labels, also in the denominators of LLM stages and
+    in the choice of the best weights.
+    `positives`: one a query and epoch, rotating, with all other places of the group for negatives; as many as the
+    average group has; or all that leave room for a negative.
     `ignore`: what the LLM found relevant but not useful is kept out of the denominator (mask), or a negative as in the
     paper.
-    `utility_temperature` divides the LLM's scores before the softmax (loss kl_replug only).
+    `utility_temperature` divides the LLM's scores before the softmax (losses that learn from its scores only).
+
+    Source: [ufa] section 4 for the strategies and the two-stage curriculum.
     """
 
     name: str
@@ -36,21 +44,63 @@ class Stage:
     ignore: IgnoreBand = "mask"
     utility_temperature: float = 1.0
 
+    @property
+    def uses_llm(self) -> bool:
+        """Whether the stage learns from the LLM's labels."""
+        return self.labels in ("llm", "mixed")
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+    @property
+    def uses_human(self) -> bool:
+        """Whether the stage learns from human labels."""
+        return self.labels in ("human", "mixed")
+
+    @property
+    def loss_record(self) -> LossRecord:
+        """What the stage's loss is and needs."""
+        return LOSSES[self.loss]
+
+
+def known_human_share(stages: Sequence[Stage]) -> float:
+    """Share of the human-labelled queries whose labels a run may know: its stages' largest, 0 where none uses any."""
+    return max((stage.human_share for stage in stages if stage.uses_human), default=0.0)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Which numbers a field may be, and how that is said."""
+
+    low: float
+    high: float
+    takes_low: bool
+    is_whole: bool
+    words: str
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is one of them."""
+        is_above = value >= self.low if self.takes_low else value > self.low
+        return math.isfinite(value) and is_above and value <= self.high and (not self.is_whole or value == int(value))
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
     "labels": get_args(Labels),
-    "loss": get_args(LossName),
+    "loss": tuple(LOSSES),
     "positives": get_args(PositiveStrategy),
     "ignore": get_args(IgnoreBand),
 }
-_NUMBERS = ("epochs", "learning_rate", "human_share", "utility_temperature")
+_RANGES: Mapping[str, _Range] = {
+    "epochs": _Range(1.0, math.inf, True, True, "whole and at least 1"),
+    "learning_rate": _Range(0.0, math.inf, False, False, "above 0"),
+    "human_share": _Range(0.0, 1.0, False, False, "above 0 and at most 1"),
+    "utility_temperature": _Range(0.0, math.inf, False, False, "above 0"),
+}
+_DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Stage)}
 
 
 def parse_curriculum(text: str) -> list[Stage]:
     """Stages of a YAML (or JSON) list.
 
     Raises:
-        ValueError: Naming the stage, the field and what it may be.
+        ValueError: With one line for each problem of each stage: which stage, which field, what it is, what it may be.
     """
     try:
         rows = yaml.safe_load(text)
@@ -58,35 +108,86 @@ def parse_curriculum(text: str) -> list[Stage]:
         raise ValueError(f"curriculum: not YAML ({error}); give a list of stages") from error
     if not isinstance(rows, list) or not rows:
         raise ValueError("curriculum: no stages; give a list such as [{name: llm, labels: llm, epochs: 2}]")
-    return [_stage(row, number) for number, row in enumerate(rows, start=1)]
+    problems = [
+        f"curriculum stage {number}: {problem}"
+        for number, row in enumerate(rows, start=1)
+        for problem in _problems(row)
+    ]
+    if problems := problems + _repeated_names(rows):
+        raise ValueError("\n".join(problems))
+    return [_stage(row) for row in rows]
 
 
-def _stage(row: Any, number: int) -> Stage:  # noqa: ANN401
-    where = f"curriculum stage {number}"
-    names = {field.name for field in fields(Stage)}
+def _stage(row: Mapping[str, Any]) -> Stage:
+    numbers = {name: float(value) for name, value in row.items() if name in _RANGES}
+    if "epochs" in numbers:
+        numbers["epochs"] = int(numbers["epochs"])
+    return Stage(**{**row, **numbers})
+
+
+def _problems(row: Any) -> list[str]:  # noqa: ANN401
+    """Everything that is wrong with one stage."""
     if not isinstance(row, dict):
-        raise ValueError(f"{where}: {row!r} is not a mapping; give name, labels, and what differs from the defaults")
-    if unknown := set(row) - names:
-        raise ValueError(f"{where}: unknown fields {sorted(unknown)}; known are {sorted(names)}")
-    if missing := {"name", "labels"} - set(row):
-        raise ValueError(f"{where}: {sorted(missing)} missing")
+        return [f"{row!r} is not a mapping; give name, labels, and what differs from the defaults"]
+    problems = [
+        f"unknown field {str(name)!r}{_nearest(str(name), _DEFAULTS)}; known are {', '.join(_DEFAULTS)}"
+        for name in row
+        if name not in _DEFAULTS
+    ]
+    problems += [f"{name} is missing; give it" for name in ("name", "labels") if name not in row]
+    if "name" in row and (not isinstance(row["name"], str) or not row["name"].strip()):
+        problems.append(f"name {row['name']!r} is not a word; give the stage a name")
     for field, known in _CHOICES.items():
         if field in row and row[field] not in known:
-            raise ValueError(f"{where}: {field} {row[field]!r}; known are {', '.join(known)}")
-    numbers = {field: _number(where, field, row[field]) for field in _NUMBERS if field in row}
-    if (epochs := numbers.get("epochs", 1)) < 1 or epochs != int(epochs):
-        raise ValueError(f"{where}: epochs must be whole and at least 1")
-    stage = Stage(**{**row, **numbers, "epochs": int(epochs)})
-    if stage.learning_rate <= 0 or stage.utility_temperature <= 0 or not 0 < stage.human_share <= 1:
-        raise ValueError(
-            f"{where}: learning_rate and utility_temperature must be above 0, human_share above 0 and at most 1"
-        )
-    return stage
+            problems.append(f"{field} {row[field]!r}{_nearest(str(row[field]), known)}; known are {', '.join(known)}")
+    for field, allowed in _RANGES.items():
+        if field in row:
+            problems += _number_problems(field, row[field], allowed)
+    return problems or _misfits(_stage(row))
 
 
-def _number(where: str, field: str, value: Any) -> float:  # noqa: ANN401
-    # YAML reads 3e-5 (without a point) as text.
+def _number_problems(field: str, value: Any, allowed: _Range) -> list[str]:  # noqa: ANN401
+    # YAML reads 3e-5 (without a point) as text, and `yes` as a number that Python would take.
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {field} {value!r} is not a number") from error
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
+        return [f"{field} {value!r} is not a number; it must be {allowed.words}"]
+    return [] if allowed.holds(number) else [f"{field} {value!r} must be {allowed.words}"]
+
+
+def _misfits(stage: Stage) -> list[str]:
+    """Values that are right alone and cannot work together."""
+    problems = []
+    record = stage.loss_record
+    if record.needs_utilities and stage.uses_human:
+        losses = ", ".join(name for name, other in LOSSES.items() if not other.needs_utilities)
+        problems.append(
+            f"the loss {stage.loss} learns from the LLM's scores, which labels {stage.labels!r} do not have; "
+            f"use labels: llm, or one of the losses {losses}"
+        )
+    if not record.needs_utilities and stage.utility_temperature != _DEFAULTS["utility_temperature"]:
+        problems.append(f"utility_temperature has no effect on the loss {stage.loss}; leave it out")
+    if record.one_positive and stage.positives == "avg":
+        problems.append(f"the loss {stage.loss} takes one positive a query, not positives: avg; use positives: one")
+    if not stage.uses_human and stage.human_share != _DEFAULTS["human_share"]:
+        problems.append(
+            f"human_share has no effect on labels {stage.labels!r}; leave it out, or use labels: human or mixed"
+        )
+    return problems
+
+
+def _repeated_names(rows: Sequence[Any]) -> list[str]:
+    """The order of a stage's queries is drawn by its name, and its numbers are reported under it."""
+    names = [str(row["name"]) for row in rows if isinstance(row, dict) and "name" in row]
+    return [
+        f"curriculum: {names.count(name)} stages have the name {name!r}; give each its own"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+
+
+def _nearest(value: str, known: Collection[str]) -> str:
+    nearest = get_close_matches(value, list(known), n=1)
+    return f" (did you mean {nearest[0]}?)" if nearest else ""

@@ -16,7 +16,7 @@ from components.shared.dataset import Dataset
 from components.shared.hashing import content_key
 from components.train.curriculum import Stage
 from components.train.groups import TrainingGroup
-from components.train.loss import KL_REPLUG, Targets
+from components.train.loss import Targets
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def batches(
     allowed = _num_positives(groups, stage, group_size)
     for start in range(skip * batch_queries, len(order), batch_queries):
         chosen = [
-            _drawn(group, stage, allowed, group_size, epoch, seed) for group in order[start : start + batch_queries]
+            _drawn(group, dataset, stage, allowed, group_size, epoch, seed)
+            for group in order[start : start + batch_queries]
         ]
         yield _batch(chosen, dataset)
 
@@ -66,7 +67,7 @@ def num_batches(num_groups: int, batch_queries: int) -> int:
 
 
 def _num_positives(groups: Sequence[TrainingGroup], stage: Stage, group_size: int) -> int:
-    if stage.positives == "one" or stage.loss == "infonce":
+    if stage.positives == "one" or stage.loss_record.one_positive:
         return 1
     if stage.positives == "avg":
         average = sum(len(group.positives) for group in groups) / len(groups)
@@ -82,21 +83,43 @@ class _Drawn:
 
     @property
     def passage_ids(self) -> tuple[str, ...]:
-        """Its columns of the batch."""
+        """The passages that it brings into the batch, positives first."""
         return self.positives + self.others
 
 
-def _drawn(group: TrainingGroup, stage: Stage, allowed: int, group_size: int, epoch: int, seed: int) -> _Drawn:
-    # Positives rotate over the epochs from a seeded start, so that each has its turn; negatives are drawn afresh.
+def _drawn(
+    group: TrainingGroup, dataset: Dataset, stage: Stage, allowed: int, group_size: int, epoch: int, seed: int
+) -> _Drawn:
+    """The passages of a group in this epoch: positives in turn, and negatives drawn afresh.
+
+    With one positive (Pos-one) every other place of the group goes to a negative: of the pool first, and where its
+    negatives are fewer than the places, of the whole corpus. The positives that have not their turn are no negatives.
+
+    Source: [ufa] section 4 (Pos-one, Pos-avg, Pos-all); that the corpus fills the places is the authors' released code.
+    """
+    # Positives rotate over the epochs from a seeded start, so that each has its turn.
     start = int(content_key(seed, group.query_id)[:8], 16) + epoch * allowed
     count = min(allowed, len(group.positives))
     positives = tuple(group.positives[(start + turn) % len(group.positives)] for turn in range(count))
+    learns_utilities = stage.loss_record.needs_utilities
     # A distribution is learnt from the whole pool, the passages between useful and not included.
-    others = (
-        tuple(p for p in group.utilities if p not in positives) if stage.loss == KL_REPLUG else group.hard_negatives
-    )
-    random_others = random.Random(content_key(seed, epoch, group.query_id))
-    return _Drawn(group, positives, tuple(random_others.sample(others, min(max(0, group_size - count), len(others)))))
+    pool = tuple(p for p in group.utilities if p not in positives) if learns_utilities else group.hard_negatives
+    room = max(0, group_size - count)
+    draw = random.Random(content_key(seed, epoch, group.query_id))
+    others = draw.sample(pool, min(room, len(pool)))
+    if stage.positives == "one" and not learns_utilities:
+        others += _of_corpus(dataset, group, room - len(others), draw)
+    return _Drawn(group, positives, tuple(others))
+
+
+def _of_corpus(dataset: Dataset, group: TrainingGroup, count: int, draw: random.Random) -> list[str]:
+    """A seeded draw of passages that are neither in the group nor ignored by it; fewer where the corpus has no more."""
+    if count <= 0:
+        return []
+    known = {*group.positives, *group.hard_negatives, *group.ignored}
+    rows = draw.sample(range(dataset.num_passages), min(dataset.num_passages, count + len(known)))
+    passage_ids = (dataset.passage_id_at(row) for row in rows)
+    return [passage_id for passage_id in passage_ids if passage_id not in known][:count]
 
 
 def _batch(drawn: Sequence[_Drawn], dataset: Dataset) -> Batch:
@@ -110,19 +133,20 @@ def _batch(drawn: Sequence[_Drawn], dataset: Dataset) -> Batch:
     is_candidate = torch.ones_like(is_positive)
     utilities = torch.full(is_positive.shape, -torch.inf)
     known = _known_texts(queries, drawn, dataset)
-    for row, its in enumerate(drawn):
+    for row, one in enumerate(drawn):
         is_candidate[row, [columns[same] for same in known[_same_text(queries[row])] if same in columns]] = False
-        is_positive[row, [columns[text_of[passage_id]] for passage_id in its.positives]] = True
-        for passage_id in its.passage_ids:
-            utilities[row, columns[text_of[passage_id]]] = its.group.utilities.get(passage_id, -torch.inf)
+        is_positive[row, [columns[text_of[passage_id]] for passage_id in one.positives]] = True
+        for passage_id in one.passage_ids:
+            utilities[row, columns[text_of[passage_id]]] = one.group.utilities.get(passage_id, -torch.inf)
     return Batch(queries, list(passages.values()), Targets(is_positive, is_candidate | is_positive, utilities))
 
 
 def _known_texts(queries: Sequence[str], drawn: Sequence[_Drawn], dataset: Dataset) -> dict[str, set[str]]:
     """Query -> texts that are positive or ignored for it, over all groups of the batch that ask the same."""
     known: dict[str, set[str]] = {}
-    for query, its in zip(queries, drawn, strict=True):
-        texts = (_same_text(dataset.passage(p).full_text) for p in (*its.group.positives, *its.group.ignored))
+    for query, one in zip(queries, drawn, strict=True):
+        group = one.group
+        texts = (_same_text(dataset.passage(p).full_text) for p in (*group.positives, *group.ignored))
         known.setdefault(_same_text(query), set()).update(texts)
     return known
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,59 +14,83 @@ from components.shared.checkpoint import DualEncoder
 from components.shared.dataset import Dataset
 from components.shared.records import Annotation
 from components.train.config import TrainConfig
+from components.train.distractors import hardest_passages
+from components.train.groups import share_of
 
 _CUTOFF = 10
+# Of the room beside the judged passages; the rest is a random draw, so that other failures of an encoder are seen too.
+_HARD_SHARE = 0.75
 
 
 @dataclass(frozen=True)
 class DevSet:
-    """Queries, passages and grades to choose weights by; empty where nobody judged a dev query."""
+    """Queries, passages and grades to choose weights by; empty where there is no label to choose by.
+
+    `num_human_labels`: grades above 0 in it that people gave; 0 where the LLM's labels take their place.
+    """
 
     queries: dict[str, str]
     passages: dict[str, str]
     qrels: dict[str, dict[str, int]]
+    num_human_labels: int = 0
 
 
-def dev_set(dataset: Dataset, annotations: Mapping[str, Annotation], config: TrainConfig) -> DevSet:
-    """A seeded draw of judged dev queries; passages: their judged ones, then annotated pools, then a seeded draw.
+def dev_set(
+    dataset: Dataset, annotations: Mapping[str, Annotation], config: TrainConfig, *, human_share: float = 1.0
+) -> DevSet:
+    """A seeded draw of dev queries with a positive, and passages to tell it from.
 
-    Where no person judged a dev query, the LLM's labels of dev queries take their place.
+    The passages are those judged for the queries; the pools of these queries, where they were annotated; then those
+    that BM25 ranks first for them, up to three quarters of the room that is left; then a seeded draw of the corpus.
+
+    Args:
+        dataset: Queries, grades and passages.
+        annotations: The LLM's verdicts by query id, of all splits.
+        config: Sizes and seed.
+        human_share: Share of the judged dev queries whose labels may be known, nested as the human share of a stage;
+            where it leaves none, the LLM's labels of dev queries choose.
     """
-    qrels = {
-        query_id: grades
-        for query_id, grades in dataset.qrels("dev").items()
-        if any(grade > 0 for grade in grades.values())
-    }
+    judged = share_of(dataset.positives("dev"), human_share, seed=config.seed)
+    qrels = {query_id: dataset.qrels("dev")[query_id] for query_id in judged}
     if not qrels:
         dev_ids = {query.query_id for query in dataset.queries("dev")}
         qrels = {
-            i: dict.fromkeys(a.with_label("positive"), 1)
-            for i, a in annotations.items()
-            if i in dev_ids and "positive" in a.labels
+            query_id: dict.fromkeys(annotation.with_label("positive"), 1)
+            for query_id, annotation in annotations.items()
+            if query_id in dev_ids and "positive" in annotation.labels
         }
-    random_draw = random.Random(config.seed)
-    chosen = sorted(random_draw.sample(sorted(qrels), min(config.dev_queries, len(qrels))))
+    draw = random.Random(config.seed)
+    chosen = sorted(draw.sample(sorted(qrels), min(config.dev_queries, len(qrels))))
+    if not chosen:
+        return DevSet({}, {}, {})
+    queries = {query_id: dataset.query(query_id).text for query_id in chosen}
     wanted = dict.fromkeys(p for query_id in chosen for p in qrels[query_id])
-    wanted.update(
-        dict.fromkeys(_fill(dataset, annotations.values(), random_draw, config.dev_passages - len(wanted), wanted))
-    )
-    passages = {p: dataset.passage(p).full_text for p in wanted} if chosen else {}
-    return DevSet({i: dataset.query(i).text for i in chosen}, passages, {i: qrels[i] for i in chosen})
+    pooled = [p for query_id in chosen if query_id in annotations for p in annotations[query_id].passage_ids]
+    wanted |= dict.fromkeys(_distractors(dataset, list(queries.values()), pooled, wanted, draw, config))
+    num_human = sum(grade > 0 for query_id in chosen if judged for grade in qrels[query_id].values())
+    return DevSet(queries, {p: dataset.passage(p).full_text for p in wanted}, {i: qrels[i] for i in chosen}, num_human)
 
 
-def _fill(
-    dataset: Dataset, annotations: Iterable[Annotation], draw: random.Random, room: int, known: Mapping[str, None]
+def _distractors(
+    dataset: Dataset,
+    queries: Sequence[str],
+    pooled: Sequence[str],
+    known: Mapping[str, None],
+    draw: random.Random,
+    config: TrainConfig,
 ) -> list[str]:
+    """Passages beside the judged ones, as many as the config's number leaves room for."""
+    room = min(config.dev_passages, dataset.num_passages) - len(known)
     if room <= 0:
         return []
-    pooled = [p for annotation in annotations for p in annotation.passage_ids if p not in known]
-    rows = draw.sample(range(dataset.num_passages), min(room, dataset.num_passages))
-    drawn = [
-        passage_id for passage_id in (dataset.passage_at(row).passage_id for row in rows) if passage_id not in known
-    ]
-    # Half of the room for hard passages at most: with nothing else the measure would depend on few queries' pools.
-    hard = list(dict.fromkeys(pooled))[: room // 2]
-    return list(dict.fromkeys([*hard, *drawn]))[:room]
+    num_hard = round(_HARD_SHARE * room)
+    # A query's judged passages are among its own hits, so a few more are looked for than there is room for.
+    depth = 10 + -(-2 * num_hard // len(queries))
+    hits = hardest_passages(dataset, queries, depth=depth, seed=config.seed)
+    hard = [p for p in dict.fromkeys([*pooled, *hits]) if p not in known][:num_hard]
+    rows = draw.sample(range(dataset.num_passages), min(room + len(known), dataset.num_passages))
+    drawn = (dataset.passage_id_at(row) for row in rows)
+    return list(dict.fromkeys([*hard, *(p for p in drawn if p not in known)]))[:room]
 
 
 @torch.inference_mode()
@@ -80,8 +104,8 @@ def measure_dev(model: DualEncoder, dev: DevSet) -> float:
     model.train(training)
     ids = list(dev.passages)
     gains = (
-        ndcg([ids[column] for column in its], dev.qrels[query_id])
-        for query_id, its in zip(dev.queries, columns, strict=True)
+        ndcg([ids[column] for column in ranked], dev.qrels[query_id])
+        for query_id, ranked in zip(dev.queries, columns, strict=True)
     )
     return sum(gains) / len(dev.queries)
 
@@ -92,8 +116,8 @@ def ndcg(ranked: Sequence[str], grades: Mapping[str, int]) -> float:
     Source: trec_eval's ndcg_cut; evaluate uses ir-measures, which this image does not hold.
     """
     best = sorted((grade for grade in grades.values() if grade > 0), reverse=True)[:_CUTOFF]
-    found = [max(0, grades.get(passage_id, 0)) for passage_id in ranked[:_CUTOFF]]
-    return _discounted(found) / _discounted(best)
+    ranked_gains = [max(0, grades.get(passage_id, 0)) for passage_id in ranked[:_CUTOFF]]
+    return _discounted(ranked_gains) / _discounted(best)
 
 
 def _discounted(gains: Sequence[int]) -> float:

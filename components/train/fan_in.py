@@ -33,9 +33,10 @@ def check_shards(uris: Sequence[str], *, max_quarantine_share: float) -> int:
     log.event("annotations", shards=len(uris), annotated=annotated, quarantined=quarantined)
     if share > max_quarantine_share:
         raise ValueError(
-            f"{', '.join(uris)}: {quarantined} of {annotated + quarantined} queries ({share:.1%}) are in quarantine, more than "
-            f"{max_quarantine_share:.1%}: what is left is no fair sample of the queries; read quarantine.jsonl, annotate with a model that "
-            "follows instructions or with --method query_likelihood, or raise --max-quarantine-share"
+            f"{', '.join(uris)}: {quarantined} of {annotated + quarantined} queries ({share:.1%}) are in quarantine, "
+            f"more than {max_quarantine_share:.1%}: what is left is no fair sample of the queries; "
+            "read quarantine.jsonl, annotate with a model that follows instructions or with --method query_likelihood, "
+            "or raise --max-quarantine-share"
         )
     return annotated
 
@@ -66,8 +67,8 @@ def _check_complete(manifests: dict[str, Manifest]) -> None:
 
 def _count(uri: str, manifest: Manifest) -> int:
     with (open_artifact(uri) / _ANNOTATIONS_NAME).open("rb") as file:
-        found = sum(1 for _ in file)
-    said = manifest.metrics.get("num_annotated", found)
-    if found != said:
-        raise ValueError(f"{uri}: {found} annotations, its manifest says {said}; annotate this shard again")
-    return found
+        num_lines = sum(1 for _ in file)
+    said = manifest.metrics.get("num_annotated", num_lines)
+    if num_lines != said:
+        raise ValueError(f"{uri}: {num_lines} annotations, its manifest says {said}; annotate this shard again")
+    return num_lines

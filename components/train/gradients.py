@@ -45,7 +45,7 @@ def accumulate_gradients(
     processes: Processes,
     step: int,
 ) -> tuple[float, int]:
-    """Adds the gradients of the whole step, over all processes, to the model's; returns the loss and the number of tokens.
+    """Adds the gradients of the whole step, over all processes, to the model's; returns loss and number of tokens.
 
     Of each process's texts `config.held_rows` keep their activations from the first pass (0: all); the others are
     encoded without, and once more for their gradients, one slice at a time.
@@ -56,10 +56,10 @@ def accumulate_gradients(
     held = _num_held(mine, config.held_rows)
     vectors = torch.zeros(len(queries) + len(passages), model.dimension, device=processes.device)
     graphs: list[Tensor | None] = []
-    for number, its in enumerate(mine):
+    for number, piece in enumerate(mine):
         with torch.set_grad_enabled(number < held):
-            encoded = _encode(model, its, config.precision)
-        vectors[its.rows] = encoded.detach()
+            encoded = _encode(model, piece, config.precision)
+        vectors[piece.rows] = encoded.detach()
         graphs.append(encoded if number < held else None)
     processes.sum_up(vectors)
     vectors.requires_grad_()
@@ -67,11 +67,11 @@ def accumulate_gradients(
     value = loss(vectors[: len(queries)] @ vectors[len(queries) :].T)
     torch.autograd.backward(value)
     assert vectors.grad is not None
-    for number, its in enumerate(mine):
+    for number, piece in enumerate(mine):
         # Out of the list before the backward pass, so that its activations are given back after it.
         graph, graphs[number] = graphs[number], None
         torch.autograd.backward(
-            _encode(model, its, config.precision) if graph is None else graph, vectors.grad[its.rows]
+            _encode(model, piece, config.precision) if graph is None else graph, vectors.grad[piece.rows]
         )
     _sum_gradients(model, processes)
     return float(value.detach()), sum(map(len, queries)) + sum(map(len, passages))
@@ -81,18 +81,18 @@ def step_slices(
     queries: Sequence[list[int]], passages: Sequence[list[int]], *, encode_rows: int, seed: int, step: int
 ) -> list[Slice]:
     """Queries, then passages, longest first in slices of `encode_rows`: half the time of one padded batch on a CPU."""
-    found: list[Slice] = []
+    slices: list[Slice] = []
     for first_row, token_ids in ((0, queries), (len(queries), passages)):
         order = sorted(range(len(token_ids)), key=lambda row, its=token_ids: -len(its[row]))  # type: ignore[misc]
         for start in range(0, len(order), encode_rows):
             rows = order[start : start + encode_rows]
-            dropout = int(content_key(seed, "dropout", step, len(found))[:15], 16)
-            found.append(Slice([first_row + row for row in rows], [token_ids[row] for row in rows], dropout))
-    return found
+            dropout = int(content_key(seed, "dropout", step, len(slices))[:15], 16)
+            slices.append(Slice([first_row + row for row in rows], [token_ids[row] for row in rows], dropout))
+    return slices
 
 
 def _num_held(slices: Sequence[Slice], held_rows: int) -> int:
-    """Slices, from the first, whose activations stay; those of queries and of the longest passages, which cost most to make again."""
+    """Slices, from the first, whose activations stay: queries and the longest passages, which cost most."""
     if held_rows == 0:
         return len(slices)
     number = total = 0
@@ -101,9 +101,9 @@ def _num_held(slices: Sequence[Slice], held_rows: int) -> int:
     return number
 
 
-def _encode(model: DualEncoder, its: Slice, precision: str) -> Float[Tensor, "text dimension"]:
-    torch.manual_seed(its.seed)
-    ids, mask = model.pad(its.token_ids)
+def _encode(model: DualEncoder, piece: Slice, precision: str) -> Float[Tensor, "text dimension"]:
+    torch.manual_seed(piece.seed)
+    ids, mask = model.pad(piece.token_ids)
     with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         vectors: Tensor = model(ids, mask)
     return vectors.float()
@@ -123,7 +123,7 @@ def _sum_gradients(model: DualEncoder, processes: Processes) -> None:
             continue
         parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         block.append(parameter.grad)
-        if sum(each.numel() for each in block) >= _BLOCK_NUMBERS:
+        if sum(gradient.numel() for gradient in block) >= _BLOCK_NUMBERS:
             _sum_block(block, processes)
             block = []
     if block:
@@ -131,7 +131,8 @@ def _sum_gradients(model: DualEncoder, processes: Processes) -> None:
 
 
 def _sum_block(block: Sequence[Tensor], processes: Processes) -> None:
-    flat = torch.cat([each.flatten() for each in block])
+    flat = torch.cat([gradient.flatten() for gradient in block])
     processes.sum_up(flat)
-    for each, summed in zip(block, torch.split(flat, [each.numel() for each in block]), strict=True):
-        each.copy_(summed.view_as(each))
+    sums = torch.split(flat, [gradient.numel() for gradient in block])
+    for gradient, summed in zip(block, sums, strict=True):
+        gradient.copy_(summed.view_as(gradient))

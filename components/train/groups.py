@@ -1,27 +1,29 @@
 """Annotations and human qrels -> training groups: whose positives, whose negatives, and what is neither.
 
 What one source calls positive is no negative of the other's group, unless the config says that a stage sees its own
-labels only.
+labels only. Of the human labels a run knows its human share and nothing else.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from components.shared.hashing import content_key
 from components.shared.records import Annotation
 from components.train.curriculum import Stage
-from components.train.loss import KL_REPLUG
+from components.train.loss_records import LOSSES
+
+Positives = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class TrainingGroup:
     """One query, its positives, its hard negatives; `ignored` are passages that are neither.
 
-    `utilities`: the LLM's score of each passage of the pool, where its method gives one; what KL learns from.
+    `utilities`: the LLM's log-likelihood for each passage of the pool, where its method gives one; what KL learns from.
+    `num_human_positives` and `num_human_masks` count the human labels among `positives` and among `ignored`.
     """
 
     query_id: str
@@ -29,61 +31,74 @@ class TrainingGroup:
     hard_negatives: tuple[str, ...]
     ignored: frozenset[str] = frozenset()
     utilities: Mapping[str, float] = field(default_factory=dict)
+    num_human_positives: int = field(default=0, compare=False)
+    num_human_masks: int = field(default=0, compare=False)
+
+
+def share_of(positives: Positives, share: float, *, seed: int) -> dict[str, Sequence[str]]:
+    """A share of the human-labelled queries, at least one where there are any and the share is above 0.
+
+    Queries are ordered by a seeded hash and the first ones taken, so a smaller share is part of a larger one.
+    """
+    ordered = sorted(positives, key=lambda query_id: content_key(seed, "human share", query_id))
+    count = max(1, round(share * len(ordered))) if share > 0 else 0
+    return {query_id: positives[query_id] for query_id in ordered[:count]}
 
 
 def stage_groups(
     stage: Stage,
-    positives: Mapping[str, Sequence[str]],
+    positives: Positives,
     annotations: Mapping[str, Annotation],
     *,
     seed: int,
+    known_share: float = 1.0,
     own_labels_only: bool = False,
 ) -> list[TrainingGroup]:
     """The groups that a stage learns from; a mixed stage has the LLM's and the human share's side by side.
 
     Args:
         stage: Says whose labels, and what becomes of passages that are relevant but not useful.
-        positives: Human positives by query id, train split.
+        positives: Human positives by query id, train split, all of them.
         annotations: The LLM's verdicts by query id.
         seed: Of the human share.
+        known_share: Share of the human labels that the run knows, also in the denominators of the LLM's groups.
         own_labels_only: True: labels of the other source are unknown to the stage.
 
     Raises:
         ValueError: Where the stage learns from utilities that the annotations do not have.
     """
     groups: list[TrainingGroup] = []
-    if stage.labels in ("llm", "mixed"):
-        groups += llm_groups(stage, annotations, {} if own_labels_only and stage.labels == "llm" else positives)
-    if stage.labels in ("human", "mixed"):
-        groups += human_groups(
-            stage, positives, annotations, seed=seed, own_labels_only=own_labels_only and stage.labels == "human"
-        )
-    if stage.loss == KL_REPLUG:
+    is_alone = own_labels_only and not (stage.uses_llm and stage.uses_human)
+    if stage.uses_llm:
+        groups += llm_groups(stage, annotations, {} if is_alone else share_of(positives, known_share, seed=seed))
+    if stage.uses_human:
+        groups += human_groups(stage, positives, annotations, seed=seed, own_labels_only=is_alone)
+    if stage.loss_record.needs_utilities:
         groups = [group for group in groups if group.utilities]
         if not groups and annotations:
+            losses = ", ".join(name for name, record in LOSSES.items() if not record.needs_utilities)
             raise ValueError(
-                f"stage {stage.name!r}: the loss {KL_REPLUG} needs the LLM's scores, which these annotations lack; "
-                "annotate with the method answer_likelihood or query_likelihood"
+                f"stage {stage.name!r}: the loss {stage.loss} needs the LLM's scores, which these annotations lack; "
+                "annotate with one of the methods replug, answer_likelihood and query_likelihood, "
+                f"or use one of the losses {losses}"
             )
     return groups
 
 
-def llm_groups(
-    stage: Stage, annotations: Mapping[str, Annotation], human_positives: Mapping[str, Sequence[str]]
-) -> list[TrainingGroup]:
-    """A group for each annotated query that the LLM found a positive for (with KL, that it gave scores)."""
+def llm_groups(stage: Stage, annotations: Mapping[str, Annotation], human_positives: Positives) -> list[TrainingGroup]:
+    """A group for each annotated query with a positive of the LLM, or with its scores where the loss learns from these."""
     groups = []
     for annotation in annotations.values():
         useful = annotation.with_label("positive")
         known = frozenset(human_positives.get(annotation.query_id, ())) - set(useful)
-        if useful or (stage.loss == KL_REPLUG and annotation.scores):
-            groups.append(_group(stage, annotation, useful, known))
+        if useful or (stage.loss_record.needs_utilities and annotation.scores):
+            groups.append(_group(stage, annotation, useful, known, num_human_masks=len(known)))
     return groups
 
 
 def human_groups(
     stage: Stage,
-    positives: Mapping[str, Sequence[str]],
+    positives: Positives,
     annotations: Mapping[str, Annotation],
     *,
     seed: int,
@@ -91,38 +106,63 @@ def human_groups(
 ) -> list[TrainingGroup]:
     """A group for each query of the human share; its hard negatives are the annotated ones that nobody called positive.
 
-    Queries are ordered by a seeded hash and the first ones taken, so a smaller share is part of a larger one. With
-    `own_labels_only` all of the pool that no person called positive is a hard negative, whatever the LLM said.
+    With `own_labels_only` all of the pool that no person called positive is a hard negative, whatever the LLM said.
     """
-    ordered = sorted(positives, key=lambda query_id: content_key(seed, "human share", query_id))
-    chosen = ordered[: max(1, round(stage.human_share * len(ordered)))] if ordered else []
     groups = []
-    for query_id in chosen:
-        annotation, human = annotations.get(query_id), tuple(positives[query_id])
+    for query_id, passage_ids in share_of(positives, stage.human_share, seed=seed).items():
+        annotation, human = annotations.get(query_id), tuple(passage_ids)
         if annotation is None:
-            groups.append(TrainingGroup(query_id, human, ()))
+            groups.append(TrainingGroup(query_id, human, (), num_human_positives=len(human)))
         elif own_labels_only:
             rest = tuple(passage_id for passage_id in annotation.passage_ids if passage_id not in set(human))
-            groups.append(TrainingGroup(query_id, human, rest))
+            groups.append(TrainingGroup(query_id, human, rest, num_human_positives=len(human)))
         else:
-            groups.append(_group(stage, annotation, human, frozenset(annotation.with_label("positive"))))
+            known = frozenset(annotation.with_label("positive"))
+            groups.append(_group(stage, annotation, human, known, num_human_positives=len(human)))
     return groups
 
 
-def _group(stage: Stage, annotation: Annotation, positives: tuple[str, ...], known: frozenset[str]) -> TrainingGroup:
+def _group(
+    stage: Stage,
+    annotation: Annotation,
+    positives: tuple[str, ...],
+    known: frozenset[str],
+    *,
+    num_human_positives: int = 0,
+    num_human_masks: int = 0,
+) -> TrainingGroup:
     """The annotated pool around the given positives; `known` are what another source calls positive."""
     taken = known | set(positives)
     labels = ("negative", "ignore") if stage.ignore == "negative" else ("negative",)
     pool = zip(annotation.passage_ids, annotation.labels, strict=True)
     negatives = tuple(passage_id for passage_id, label in pool if label in labels and passage_id not in taken)
     ignored = known | (set() if stage.ignore == "negative" else set(annotation.with_label("ignore")))
-    utilities = dict(zip(annotation.passage_ids, _utilities(annotation), strict=True)) if annotation.scores else {}
-    return TrainingGroup(annotation.query_id, positives, negatives, frozenset(ignored - set(positives)), utilities)
+    utilities = dict(zip(annotation.passage_ids, utilities_of(annotation), strict=True)) if annotation.scores else {}
+    return TrainingGroup(
+        annotation.query_id,
+        positives,
+        negatives,
+        frozenset(ignored - set(positives)),
+        utilities,
+        num_human_positives=num_human_positives,
+        num_human_masks=num_human_masks,
+    )
 
 
-def _utilities(annotation: Annotation) -> Sequence[float]:
-    """What the softmax is taken of: the annotator's own distribution where it has one (of a mean or a sum), else its scores."""
-    if not annotation.distribution:
-        return annotation.scores
-    smallest = sys.float_info.min
-    return [math.log(max(share, smallest)) for share in annotation.distribution]
+def utilities_of(annotation: Annotation) -> Sequence[float]:
+    """What the softmax over the pool is taken of: the sums of log-likelihoods, or their means a token, in nats.
+
+    The annotation's distribution tells which of them its annotator meant. It is itself no source: its shares are
+    rounded to six digits, so that every passage below a millionth would be the same.
+    """
+    candidates = [column for column in (annotation.score_sums, annotation.scores) if column]
+    if not annotation.distribution or not candidates:
+        return candidates[0] if candidates else ()
+    return min(candidates, key=lambda column: _distance(column, annotation.distribution))
+
+
+def _distance(scores: Sequence[float], distribution: Sequence[float]) -> float:
+    highest = max(scores)
+    weights = [math.exp(score - highest) for score in scores]
+    total = math.fsum(weights)
+    return max(abs(weight / total - share) for weight, share in zip(weights, distribution, strict=True))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import Any
 
 from components.shared import log, storage
 from components.shared.dataset import Dataset
-from components.shared.manifest import LOGS, artifact_writer, open_artifact
+from components.shared.manifest import LOGS, artifact_writer, open_artifact, read_manifest
 from components.shared.records import Annotation, read_records
 from components.train.config import TrainConfig
-from components.train.curriculum import Stage, parse_curriculum
+from components.train.curriculum import Stage, known_human_share, parse_curriculum
 from components.train.dev import DevSet, dev_set
 from components.train.fan_in import check_shards
-from components.train.groups import TrainingGroup, stage_groups
+from components.train.groups import TrainingGroup, share_of, stage_groups
 from components.train.model import base_model, merge_adapters
 from components.train.processes import Processes, joined_processes
 from components.train.trainer import Trainer
@@ -30,21 +31,68 @@ def train(config: TrainConfig) -> None:
         ValueError: Where the curriculum cannot be read, or no stage has a query to learn from.
     """
     stages = parse_curriculum(config.curriculum)
+    known_share = known_human_share(stages)
     dataset = Dataset(open_artifact(config.dataset_uri))
     check_shards(config.annotations_uri.split(","), max_quarantine_share=config.max_quarantine_share)
     annotations = read_annotations(config.annotations_uri)
     held_out = {query.query_id for split in ("dev", "test") for query in dataset.queries(split)}
-    staged = _staged(stages, dataset, {i: a for i, a in annotations.items() if i not in held_out}, config)
+    # Whoever is not held out trains, also where people judged other queries and not these.
+    trained_on = {query_id: annotation for query_id, annotation in annotations.items() if query_id not in held_out}
+    staged = _staged(stages, dataset, trained_on, config, known_share)
     with joined_processes() as processes:
         if processes.is_first:
-            _train_and_write(staged, dataset, dev_set(dataset, annotations, config), config, processes)
+            dev_share = known_share if config.dev_human_share < 0 else config.dev_human_share
+            dev = dev_set(dataset, annotations, config, human_share=dev_share)
+            used = human_labels_used(staged, dev, dataset, trained_on, config, known_share)
+            log.event("human labels", **used)
+            if not dev.queries:
+                log.warning("no label may choose the best weights: the last ones are kept", human_share=dev_share)
+            _train_and_write(staged, dataset, dev, config, processes, used)
         else:
             _help(staged, dataset, config, processes)
         # Nobody asks for the artifact before it is there.
         processes.wait_for_all()
 
 
-def _train_and_write(staged: Staged, dataset: Dataset, dev: DevSet, config: TrainConfig, processes: Processes) -> None:
+def human_labels_used(
+    staged: Staged,
+    dev: DevSet,
+    dataset: Dataset,
+    annotations: dict[str, Annotation],
+    config: TrainConfig,
+    known_share: float,
+) -> dict[str, Any]:
+    """How many human labels this run uses, and for what; a label counts once a stage.
+
+    `positives` and `masks`: by stage, those learnt from and those kept out of the denominators of the LLM's groups.
+    `dev`: those that choose the best weights. `calibration_queries`: queries whose labels the annotator's margins were
+    fitted to. `pooled_beyond_share`: positives of queries outside the share that stand in annotated pools, where the
+    LLM saw them; mine puts them there (human_positive) or found them itself.
+    """
+    positives = dataset.positives("train")
+    known = share_of(positives, known_share, seed=config.seed)
+    pooled = sum(
+        len(set(annotation.passage_ids).intersection(positives.get(query_id, ())))
+        for query_id, annotation in annotations.items()
+        if query_id not in known
+    )
+    calibrations = [
+        (read_manifest(uri).metrics.get("calibration") or {}).get("num_queries", 0)
+        for uri in config.annotations_uri.split(",")
+    ]
+    return {
+        "share": known_share,
+        "positives": {stage.name: sum(group.num_human_positives for group in groups) for stage, groups in staged},
+        "masks": {stage.name: sum(group.num_human_masks for group in groups) for stage, groups in staged},
+        "dev": dev.num_human_labels,
+        "calibration_queries": max(calibrations),
+        "pooled_beyond_share": pooled,
+    }
+
+
+def _train_and_write(
+    staged: Staged, dataset: Dataset, dev: DevSet, config: TrainConfig, processes: Processes, used: dict[str, Any]
+) -> None:
     with artifact_writer("train", config) as artifact:
         lines_path = artifact.path / LINES_NAME
         lines_path.parent.mkdir(exist_ok=True)
@@ -60,18 +108,19 @@ def _train_and_write(staged: Staged, dataset: Dataset, dev: DevSet, config: Trai
             trainer.run(staged)
         merge_adapters(model)
         model.save(artifact.path)
-        its = trainer.position
+        position = trainer.position
         artifact.metrics.update(
-            num_steps=its.step,
-            best_step=its.best_step,
+            num_steps=position.step,
+            best_step=position.best_step,
             masked_pairs=watch.masked_pairs,
             num_processes=processes.count,
+            human_labels=used,
             num_groups={stage.name: len(groups) for stage, groups in staged},
-            **({"best_dev_ndcg_10": its.best_ndcg} if math.isfinite(its.best_ndcg) else {}),
+            **({"best_dev_ndcg_10": position.best_ndcg} if math.isfinite(position.best_ndcg) else {}),
         )
-    if dev.queries and its.best_step == 0:
+    if dev.queries and position.best_step == 0:
         log.warning(
-            "training did not help on the dev queries: the untrained weights were kept", dev_ndcg_10=its.best_ndcg
+            "training did not help on the dev queries: the untrained weights were kept", dev_ndcg_10=position.best_ndcg
         )
 
 
@@ -97,24 +146,28 @@ def read_annotations(uris: str) -> dict[str, Annotation]:
     Raises:
         ValueError: Where two shards annotate the same query.
     """
-    found: dict[str, Annotation] = {}
+    by_query: dict[str, Annotation] = {}
     for uri in uris.split(","):
         for annotation in read_records(open_artifact(uri) / "annotations.jsonl", Annotation):
-            if annotation.query_id in found:
+            if annotation.query_id in by_query:
                 raise ValueError(
                     f"{uri}: query {annotation.query_id!r} is annotated in two shards; pass each shard once"
                 )
-            found[annotation.query_id] = annotation
-    return found
+            by_query[annotation.query_id] = annotation
+    return by_query
 
 
-def _staged(stages: list[Stage], dataset: Dataset, annotations: dict[str, Annotation], config: TrainConfig) -> Staged:
+def _staged(
+    stages: list[Stage], dataset: Dataset, annotations: dict[str, Annotation], config: TrainConfig, known_share: float
+) -> Staged:
     """Each stage with its groups; a stage without any is left out, loudly."""
     positives = dataset.positives("train")
     staged = []
     for stage in stages:
         own = config.denominators == "own_labels"
-        groups = stage_groups(stage, positives, annotations, seed=config.seed, own_labels_only=own)
+        groups = stage_groups(
+            stage, positives, annotations, seed=config.seed, known_share=known_share, own_labels_only=own
+        )
         if groups:
             staged.append((stage, groups))
             log.event("stage", name=stage.name, labels=stage.labels, queries=len(groups))
@@ -122,6 +175,7 @@ def _staged(stages: list[Stage], dataset: Dataset, annotations: dict[str, Annota
             log.warning("stage left out: no query has such labels", name=stage.name, labels=stage.labels)
     if not staged:
         raise ValueError(
-            f"{config.annotations_uri}: no stage of the curriculum has a query with a positive; annotate more, or add human qrels"
+            f"{config.annotations_uri}: no stage of the curriculum has a query with a positive; "
+            "annotate more, or add human qrels"
         )
     return staged

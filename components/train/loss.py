@@ -2,7 +2,7 @@
 
 All take the score of every query against every passage of the batch, and two masks: which passages are the query's
 positives, and which may stand in its denominator. A row without positives gives no loss and no gradient. Only
-`kl_replug` learns from a distribution instead of a set.
+`kl_replug` learns from a distribution instead of a set. What a loss needs is a field of its record (loss_records.py).
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ class Targets:
     def to(self, device: torch.device) -> Targets:
         """The same on a device."""
         return Targets(self.is_positive.to(device), self.is_candidate.to(device), self.utilities.to(device))
+
+
+BatchLoss = Callable[[Scores, Targets, float, float], Float[Tensor, ""]]
 
 
 def disj_infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float) -> Float[Tensor, ""]:
@@ -113,23 +116,33 @@ def kl_replug(
     return losses.sum() / kept.sum().clamp(min=1)
 
 
-LOSSES: dict[str, Loss] = {
-    "disj_infonce": disj_infonce,
-    "conj_infonce": conj_infonce,
-    "infonce": infonce,
-    "lsepair": lsepair,
+def _of_sets(loss: Loss) -> BatchLoss:
+    return lambda scores, targets, loss_temperature, _: loss(
+        scores, targets.is_positive, targets.is_candidate, loss_temperature
+    )
+
+
+def _of_utilities(
+    scores: Scores, targets: Targets, loss_temperature: float, utility_temperature: float
+) -> Float[Tensor, ""]:
+    return kl_replug(scores, targets.utilities, loss_temperature, utility_temperature)
+
+
+# By the names of loss_records.py.
+FUNCTIONS: dict[str, BatchLoss] = {
+    "disj_infonce": _of_sets(disj_infonce),
+    "conj_infonce": _of_sets(conj_infonce),
+    "infonce": _of_sets(infonce),
+    "lsepair": _of_sets(lsepair),
+    "kl_replug": _of_utilities,
 }
-KL_REPLUG = "kl_replug"
-LOSS_NAMES = (*LOSSES, KL_REPLUG)
 
 
 def batch_loss(
     name: str, scores: Scores, targets: Targets, *, loss_temperature: float, utility_temperature: float
 ) -> Float[Tensor, ""]:
     """The loss of a stage on a batch's scores."""
-    if name == KL_REPLUG:
-        return kl_replug(scores, targets.utilities, loss_temperature, utility_temperature)
-    return LOSSES[name](scores, targets.is_positive, targets.is_candidate, loss_temperature)
+    return FUNCTIONS[name](scores, targets, loss_temperature, utility_temperature)
 
 
 def _logits(

@@ -1,4 +1,4 @@
-"""The model that is trained: the base, with adapters (LoRA) and gradient checkpointing where the config wants them."""
+"""The model that is trained: the base, with adapters (LoRA) and gradient checkpointing where they are wanted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from components.shared import checkpoint
 from components.shared.manifest import model_source
 from components.train.config import TrainConfig
 
+# From here on no passage of a batch of a hundred can have half of the softmax, however well it fits.
+_HIGHEST_UNIT_TEMPERATURE = 0.5
+
 
 def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
     """The base model of a config, ready to train; equal in every process.
 
     Raises:
-        ValueError: Where it cannot be loaded, or LoRA is wanted and peft is not installed.
+        ValueError: Where it cannot be loaded, its scores are too close for the loss temperature, or LoRA is wanted
+            and peft is not installed.
     """
     model = checkpoint.load(
         model_source(config.checkpoint_uri),
@@ -28,6 +32,11 @@ def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
         attention="fused",
         trust_remote_code=config.trust_remote_code,
     )
+    if model.settings.normalise and config.loss_temperature >= _HIGHEST_UNIT_TEMPERATURE:
+        raise ValueError(
+            f"loss_temperature {config.loss_temperature}: {config.base_uri} has unit vectors, whose scores lie in "
+            "[-1, 1], so a softmax at this temperature is nearly flat and teaches nothing; use about 0.05"
+        )
     if config.gradient_checkpointing == "yes":
         _checkpoint_activations(model)
     if config.lora_rank:
@@ -36,7 +45,7 @@ def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
 
 
 def merge_adapters(model: checkpoint.DualEncoder) -> None:
-    """Adds trained adapters to the weights they adapt: the checkpoint is an ordinary model that no reader needs peft for."""
+    """Adds trained adapters to the weights they adapt: no reader of the checkpoint needs peft."""
     merge = getattr(model.transformer, "merge_and_unload", None)
     if merge is not None:
         model.transformer = merge()
@@ -59,10 +68,10 @@ def _add_adapters(model: checkpoint.DualEncoder, config: TrainConfig) -> None:
         raise ValueError("lora_rank needs peft; run `pip install 'retriever-pipeline[lora]'`") from error
     # Adapters start at random, and every process, and every resumed attempt, has to start at the same.
     torch.manual_seed(config.seed)
-    its = LoraConfig(
+    adapters = LoraConfig(
         r=config.lora_rank, lora_alpha=round(config.lora_scale * config.lora_rank), target_modules="all-linear"
     )
     with warnings.catch_warnings():
         # peft asks transformers for things by names that it deprecates.
         warnings.simplefilter("ignore", FutureWarning)
-        model.transformer = get_peft_model(model.transformer, its)
+        model.transformer = get_peft_model(model.transformer, adapters)

@@ -92,9 +92,9 @@ def unpack_state(content: bytes, uri: str) -> dict[str, Any]:
         ValueError: Where it is no state of ours; names it and the remedy.
     """
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        files = {name: found[name].numpy().tobytes() for name in ("best", "lines")}
-        return {**found, **files, "position": Position(**found["position"])}
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        files = {name: state[name].numpy().tobytes() for name in ("best", "lines")}
+        return {**state, **files, "position": Position(**state["position"])}
     except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"{uri}: no training state ({type(error).__name__}); delete it to train from the start"

@@ -1,10 +1,10 @@
-"""The training loop: stages in order, each with an optimiser of its own; states to resume from, the best weights kept."""
+"""The training loop: stages in order, each with its own optimiser; states to resume from, and the best weights kept."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ _NO_DECAY = ("bias", "norm.weight")
 
 
 class Trainer:
-    """Runs stages over their groups; keeps the best weights by dev nDCG@10 (the last ones where nothing can be measured).
+    """Runs stages over their groups; keeps the best weights by dev nDCG@10, or the last where nothing can be measured.
 
     Of several processes each has a trainer; the first one measures, writes states and has the best weights.
     """
@@ -72,7 +72,10 @@ class Trainer:
         self.position = Position()
 
     def run(self, stages: Sequence[tuple[Stage, list[TrainingGroup]]]) -> None:
-        """Trains all stages in order, from the saved state where there is one; leaves the best weights in the first process's model."""
+        """Trains all stages in order, from the saved state where there is one.
+
+        Leaves the best weights in the first process's model.
+        """
         saved = self._resume()
         if saved is None:
             self._evaluate("untrained")
@@ -82,10 +85,7 @@ class Trainer:
             if number >= self.position.stage:
                 self._run_stage(stage, groups, saved)
                 saved = None
-                its = self.position
-                self.position = Position(
-                    stage=number + 1, step=its.step, best_ndcg=its.best_ndcg, best_step=its.best_step
-                )
+                self.position = replace(self.position, stage=number + 1, epoch=0, batch=0)
         if self._best_path is not None and self._best_path.exists():
             read_weights(self._best_path, self._model)
 

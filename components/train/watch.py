@@ -1,4 +1,4 @@
-"""What a person sees of a running training: JSON lines that survive kill -9, Prometheus gauges, a bar, TensorBoard where wanted."""
+"""What a person sees of a running training: JSON lines that survive kill -9, Prometheus gauges, a bar, TensorBoard."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Watch:
 
     def close(self) -> None:
         """Ends bar and files."""
-        for each in (self._bar, self._lines, self._tensorboard):
-            if each is not None:
-                each.close()
+        for output in (self._bar, self._lines, self._tensorboard):
+            if output is not None:
+                output.close()
 
     def _write(self, step: int, names: dict[str, object], values: dict[str, float | int]) -> None:
         if self._lines is not None:

@@ -86,7 +86,7 @@ def _halved(
 def _asked(
     inquiry: Inquiry, template: str, shown: Sequence[Places], answer: str, rung: Rung, attempt: int
 ) -> Generator[list[Ask], list[list[Result]], list[Places | FailedError]]:
-    """Asks about several windows at once; a completion that cannot be read gives the error to raise at the last rung."""
+    """Asks about several windows at once; where a completion cannot be read, the error to raise on the last rung."""
     asks = [_ask(inquiry, template, places, answer, rung, attempt) for places in shown]
     outcomes: list[Places | FailedError] = []
     for ask, (completion,) in zip(asks, (yield asks), strict=True):

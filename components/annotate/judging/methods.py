@@ -1,4 +1,4 @@
-"""What each annotation method and each question to the LLM is able to do and needs: the one place that knows them by name.
+"""What each annotation method and each question to the LLM can do and needs: the one file that knows them by name.
 
 Everything else asks a record. `METHODS` are ways to label a pool; `QUESTIONS` are the templates that they ask.
 """

@@ -20,7 +20,7 @@ The prompts ask for `[2], [5]` or `None` (selection) and for `[3] > [1] > [2]` (
 - Prose is never a selection. A list counts where it is the whole answer, where it has a statement to itself behind a
   lead-in that ends in a colon or in `are` or `is` and that offers it (`The relevant passages are [2] and [5]`), or
   where the whole answer is `[2] and [5] are relevant`. A lead-in with a word that is not known here offers nothing
-  (reading/wording.py), so neither `Off topic: [1]` nor `[5] is a duplicate` nor a passage that is copied selects anything.
+  (reading/wording.py), so neither `Off topic: [1]` nor `[5] is a duplicate` nor a copied passage selects anything.
 - Everything offered must be the same list, and what is said after it must not take it back.
 - A bullet list of identifiers with reasons (`- [2]: names the cause`) is a list where every item has that form, no
   reason says that its passage is not wanted, and the lead-in, if any, offers it. Without a lead-in it must not count up
@@ -262,7 +262,7 @@ _Offered = list[tuple[tuple[tuple[str, ...], ...], int]]
 
 
 def _offered(statements: list[Statement], form: re.Pattern[str]) -> _Offered | str:
-    """Numbers of every list that is a statement, each with the position of its last line; or why one of them is none."""
+    """Numbers of every list that is a statement, with the position of its last line; or why one of them is none."""
     offered: _Offered = []
     is_open = False
     for position, statement in enumerate(statements):

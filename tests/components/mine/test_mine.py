@@ -52,6 +52,34 @@ def test_as_retrieved_leaves_out_a_positive_that_nobody_found() -> None:
     assert members(pool) == {"x": "human", "a": "bm25", "b": "dense"}
 
 
+@pytest.mark.parametrize(
+    ("bm25", "dense", "human"),
+    [
+        # Two places in each ranking.
+        ("xab", "cd", "x"),
+        ("axb", "cd", "x"),
+        ("abx", "cd", ""),
+        ("abcdefgx", "", ""),
+        ("ab", "cx", "x"),
+        ("ab", "cdx", ""),
+        # a and b have places of BM25, so in the dense ranking x is the first that needs one.
+        ("ab", "abx", "x"),
+        # A positive takes a place from another positive too.
+        ("xyz", "", "xy"),
+        ("xa", "xyb", "xy"),
+        # Another id of the positive's text is the positive.
+        ("Xa", "cd", "x"),
+    ],
+)
+def test_as_retrieved_looks_as_deep_as_the_pool(bm25: str, dense: str, human: str) -> None:
+    its = config(human_positive="as_retrieved", depth=100)
+    pool = made("q", bm25=hits(*bm25), dense=hits(*dense), positives=list("xyz"), config=its, text_of=str.casefold)
+    assert {p for p, source in members(pool).items() if source == "human"} == set(human)
+    assert len(pool.passage_ids) - len(human) == len(
+        {*[p for p in bm25 if p.casefold() not in "xyz"][:2]} | {*[p for p in dense if p not in "xyz" + bm25[:2]][:2]}
+    )
+
+
 @given(
     st.lists(st.sampled_from("abcdefgh"), unique=True),
     st.lists(st.sampled_from("abcdefgh"), unique=True),

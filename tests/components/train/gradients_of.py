@@ -1,4 +1,4 @@
-"""Loss and gradients of one step over a tiny collection; run as a module it is one of several processes that share the step.
+"""Loss and gradients of one step over a tiny collection; run as a module it is one of several processes that share it.
 
 RANK=.. WORLD_SIZE=.. python -m tests.components.train.gradients_of <inputs folder> <held rows> <output file>
 """

@@ -141,3 +141,52 @@ def test_the_batches_are_a_function_of_the_seed_and_can_be_resumed(dataset: Data
     assert rest == whole[1:]
     assert sum(map(len, whole)) == 5
     assert len(whole) == num_batches(5, 2)
+
+
+def texts_of(batch: Batch) -> list[int]:
+    return sorted(int(text.split()[-1]) for text in batch.passages)
+
+
+@pytest.mark.parametrize(
+    ("positives", "hard_negatives", "ignored", "never"),
+    [
+        (("p0",), ("p2", "p3", "p4", "p5"), (), (1, 6, 7, 8)),
+        (("p0",), ("p2",), (), ()),
+        (("p0",), (), (), ()),
+        (("p0", "p1"), ("p2",), (), ()),
+        (("p0",), ("p2",), ("p3", "p4"), (3, 4)),
+        (("p0", "p1", "p2"), ("p3",), ("p4", "p5", "p6"), (4, 5, 6)),
+    ],
+)
+def test_pos_one_keeps_one_positive_and_fills_every_other_place_with_negatives(
+    dataset: Dataset,
+    positives: tuple[str, ...],
+    hard_negatives: tuple[str, ...],
+    ignored: tuple[str, ...],
+    never: object,
+) -> None:
+    group = TrainingGroup("q0", positives, hard_negatives, frozenset(ignored))
+    for epoch in range(6):
+        batch = first_batch([group], dataset, Stage("a", "llm", positives="one"), epoch)
+        # p9 repeats p1 in other letters, so it is no candidate beside p1, whether p1 has its turn or not.
+        columns = zip(batch.passages, batch.targets.is_candidate[0].tolist(), strict=True)
+        shown = {f"p{text.split()[-1]}" for text, is_candidate in columns if is_candidate}
+        assert batch.targets.is_positive.sum() == 1
+        # Four places: one positive, then the pool's negatives, then the corpus's. Never a positive out of turn.
+        assert len(shown & set(positives)) == 1
+        assert len(shown & set(hard_negatives)) == min(3, len(hard_negatives))
+        assert not shown & set(ignored)
+        assert not set(texts_of(batch)) & set(never)  # type: ignore[call-overload]
+        assert len(batch.passages) >= 3
+
+
+def test_a_corpus_with_no_other_passage_leaves_places_empty(dataset: Dataset) -> None:
+    everything = TrainingGroup("q0", ("p0",), ("p2",), frozenset(f"p{n}" for n in (1, 3, 4, 5, 6, 7, 8, 9)))
+    batch = first_batch([everything], dataset, Stage("a", "llm", positives="one"), group_size=16)
+    assert texts_of(batch) == [0, 2]
+
+
+def test_only_pos_one_fills_places_from_the_corpus(dataset: Dataset) -> None:
+    for strategy in ("avg", "all"):
+        stage = Stage("a", "llm", positives=strategy)  # type: ignore[arg-type]
+        assert texts_of(first_batch([TrainingGroup("q0", ("p0",), ("p2",))], dataset, stage)) == [0, 2]

@@ -1,14 +1,14 @@
 """Whose positives, whose negatives, what is neither; human shares."""
 
-import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 
 from components.shared.records import Annotation
 from components.train.curriculum import Stage
-from components.train.groups import TrainingGroup, human_groups, stage_groups
+from components.train.groups import TrainingGroup, human_groups, share_of, stage_groups, utilities_of
 
 LLM = Stage("llm", "llm")
 HUMAN = Stage("human", "human")
@@ -80,8 +80,84 @@ def test_utilities_come_with_the_pool_and_their_absence_is_named() -> None:
     assert stage_groups(stage, {}, scored, seed=0) == [
         TrainingGroup("q0", (), ("p0", "p1"), frozenset(), {"p0": -1.0, "p1": -2.0})
     ]
-    told = dataclasses.replace(scored["q0"], distribution=(0.75, 0.25))
-    (group,) = stage_groups(stage, {}, {"q0": told}, seed=0)
-    assert group.utilities == {"p0": pytest.approx(math.log(0.75)), "p1": pytest.approx(math.log(0.25))}
-    with pytest.raises(ValueError, match=r"stage 'replug': .* needs the LLM's scores.*answer_likelihood"):
+    with pytest.raises(ValueError, match=r"stage 'replug': .* needs the LLM's scores.*answer_likelihood.*lsepair"):
         stage_groups(stage, {}, {"q0": annotation("q0", p0="positive")}, seed=0)
+
+
+def softmax(scores: Sequence[float]) -> tuple[float, ...]:
+    total = math.fsum(math.exp(score - max(scores)) for score in scores)
+    return tuple(round(math.exp(score - max(scores)) / total, 6) for score in scores)
+
+
+# Sums and means a token of three passages' answers of 10 tokens: the sums are so far apart that the shares of two
+# passages are both 0.000000, and their logarithm the same.
+SUMS, MEANS = (-10.0, -40.0, -70.0), (-1.0, -4.0, -7.0)
+
+
+@pytest.mark.parametrize(
+    ("score_sums", "scores", "distribution", "utilities"),
+    [
+        (SUMS, MEANS, softmax(SUMS), SUMS),
+        (SUMS, MEANS, softmax(MEANS), MEANS),
+        (SUMS, MEANS, (), SUMS),
+        ((), MEANS, (), MEANS),
+        ((), MEANS, softmax(MEANS), MEANS),
+        ((-900.0, -1000.0, -1100.0), (-9.0, -10.0, -11.0), (1.0, 0.0, 0.0), (-900.0, -1000.0, -1100.0)),
+        ((-3.0, -3.0, -3.0), (-3.0, -3.0, -3.0), (0.333333, 0.333333, 0.333333), (-3.0, -3.0, -3.0)),
+    ],
+)
+def test_a_distribution_is_learnt_from_log_likelihoods_and_not_from_rounded_shares(
+    score_sums: tuple[float, ...], scores: tuple[float, ...], distribution: tuple[float, ...], utilities: object
+) -> None:
+    its = Annotation(
+        "q", ("a", "b", "c"), ("negative",) * 3, "replug", "llm", "ok",
+        scores=scores, score_sums=score_sums, distribution=distribution,
+    )  # fmt: skip
+    assert utilities_of(its) == utilities
+
+
+def test_a_run_with_a_fifth_of_the_human_labels_masks_with_these_only() -> None:
+    positives = {f"q{number}": ["p1"] for number in range(10)}
+    its = {query_id: annotation(query_id, p0="positive", p1="negative") for query_id in positives}
+    for share, count in ((0.0, 0), (0.2, 2), (1.0, 10)):
+        groups = stage_groups(LLM, positives, its, seed=3, known_share=share)
+        masked = {group.query_id for group in groups if "p1" in group.ignored}
+        assert masked == set(share_of(positives, share, seed=3))
+        assert sum(group.num_human_masks for group in groups) == len(masked) == count
+        # What is not known to be a positive is a hard negative, as the LLM said.
+        assert all(group.hard_negatives == ("p1",) for group in groups if group.query_id not in masked)
+
+
+@pytest.mark.parametrize(
+    ("labels", "own_labels_only", "num_positives", "num_masks"),
+    [
+        ("llm", False, 0, 3),
+        ("llm", True, 0, 0),
+        ("human", False, 4, 0),
+        ("human", True, 4, 0),
+        ("mixed", False, 4, 3),
+        ("mixed", True, 4, 3),
+    ],
+)
+def test_human_labels_are_counted_by_what_they_are_used_for(
+    labels: str, own_labels_only: bool, num_positives: int, num_masks: int
+) -> None:
+    # p1 and p2 of q0 and p5 of q3 are masks; of q1 the LLM finds the same positive; q2 has no human label.
+    positives = {"q0": ["p1", "p2"], "q1": ["p0"], "q3": ["p5"]}
+    its = {
+        "q0": annotation("q0", p0="positive", p1="negative", p2="ignore"),
+        "q1": annotation("q1", p0="positive", p1="negative"),
+        "q2": annotation("q2", p0="positive"),
+        "q3": annotation("q3", p0="positive"),
+    }
+    stage = Stage("a", labels)  # type: ignore[arg-type]
+    groups = stage_groups(stage, positives, its, seed=0, own_labels_only=own_labels_only)
+    assert sum(group.num_human_positives for group in groups) == num_positives
+    assert sum(group.num_human_masks for group in groups) == num_masks
+
+
+def test_no_share_is_no_label_and_any_share_is_at_least_one() -> None:
+    positives = {"q0": ["p"], "q1": ["p"]}
+    assert share_of(positives, 0.0, seed=0) == {}
+    assert len(share_of(positives, 0.01, seed=0)) == 1
+    assert share_of({}, 1.0, seed=0) == {}

@@ -7,7 +7,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.train.loss import LOSSES, Loss, conj_infonce, disj_infonce, infonce, kl_replug, lsepair
+from components.train.loss import (
+    FUNCTIONS,
+    Loss,
+    Targets,
+    batch_loss,
+    conj_infonce,
+    disj_infonce,
+    infonce,
+    kl_replug,
+    lsepair,
+)
+from components.train.loss_records import LOSSES
+
+# Losses over sets of positives, without the records that the curriculum names them by.
+SET_LOSSES: dict[str, Loss] = {
+    "disj_infonce": disj_infonce,
+    "conj_infonce": conj_infonce,
+    "infonce": infonce,
+    "lsepair": lsepair,
+}
 
 
 def test_disj_by_hand() -> None:
@@ -96,7 +115,7 @@ def test_with_one_positive_all_losses_are_cross_entropy(seed: int) -> None:
     target = torch.randint(9, (5,), generator=generator)
     positive = torch.nn.functional.one_hot(target, 9).bool()
     expected = torch.nn.functional.cross_entropy(scores, target)
-    for loss in LOSSES.values():
+    for loss in SET_LOSSES.values():
         torch.testing.assert_close(
             loss(scores, positive, torch.ones_like(positive), 1.0), expected, rtol=1e-7, atol=1e-8
         )
@@ -110,7 +129,7 @@ def test_one_strong_positive_is_enough_for_disj_and_not_for_conj() -> None:
     assert conj_infonce(scores, positive, everything, 1.0) > 19
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+@pytest.mark.parametrize("loss", SET_LOSSES.values(), ids=SET_LOSSES.keys())
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_extreme_scores_give_a_finite_loss_and_a_gradient(loss: Loss, size: float) -> None:
     scores = torch.tensor([[-size, size, 0.0]], requires_grad=True)
@@ -166,3 +185,16 @@ def test_gradients_are_right_in_float64(loss: Loss) -> None:
 def test_infonce_refuses_two_positives() -> None:
     with pytest.raises(AssertionError, match="one positive"):
         infonce(torch.zeros(1, 3), torch.tensor([[True, True, False]]), torch.ones(1, 3, dtype=torch.bool), 1.0)
+
+
+def test_the_record_of_a_name_is_that_loss() -> None:
+    scores, positive = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[False, True, False]])
+    targets = Targets(positive, torch.ones_like(positive), torch.tensor([[0.0, -1.0, -torch.inf]]))
+    for name, loss in SET_LOSSES.items():
+        value = batch_loss(name, scores, targets, loss_temperature=0.5, utility_temperature=9.0)
+        assert torch.equal(value, loss(scores, positive, targets.is_candidate, 0.5))
+    value = batch_loss("kl_replug", scores, targets, loss_temperature=0.5, utility_temperature=2.0)
+    assert torch.equal(value, kl_replug(scores, targets.utilities, 0.5, 2.0))
+    assert {name for name, record in LOSSES.items() if record.needs_utilities} == {"kl_replug"}
+    assert {name for name, record in LOSSES.items() if record.one_positive} == {"infonce"}
+    assert set(LOSSES) == set(FUNCTIONS) == {*SET_LOSSES, "kl_replug"}

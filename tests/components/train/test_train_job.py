@@ -1,18 +1,22 @@
 """The training job: it learns, it keeps the best, and killed anywhere it ends with the same bytes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from components.annotate.config import AnnotateConfig
+from components.prepare.config import PrepareConfig
 from components.shared import checkpoint
-from components.shared.dataset import Dataset
+from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.manifest import artifact_writer, read_manifest
-from components.shared.records import Annotation, write_records
+from components.shared.records import Annotation, Passage, Qrel, Query, write_records
 from components.train.dev import dev_set, ndcg
 from components.train.job import read_annotations, train
+from components.train.model import base_model
 from tests.components.train.learnable import config
+from tests.tiny_checkpoint import write_tiny_checkpoint
 
 
 def weights(folder: Path) -> str:
@@ -32,6 +36,15 @@ def test_training_learns_and_records_every_step(inputs: Path) -> None:
     untrained = next(line["dev_ndcg_10"] for line in lines(inputs / "checkpoint") if line["step"] == 0)
     assert metrics["best_dev_ndcg_10"] > untrained
     assert metrics["num_groups"] == {"llm": 30, "human": 15}
+    # Half of the 30 train queries and of the 10 dev queries; the LLM has the same positives, so none is masked.
+    assert metrics["human_labels"] == {
+        "share": 0.5,
+        "positives": {"llm": 0, "human": 15},
+        "masks": {"llm": 0, "human": 0},
+        "dev": 5,
+        "calibration_queries": 0,
+        "pooled_beyond_share": 15,
+    }
 
 
 def test_the_same_seed_gives_the_same_weights(inputs: Path) -> None:
@@ -42,8 +55,9 @@ def test_the_same_seed_gives_the_same_weights(inputs: Path) -> None:
 
 
 def test_the_best_weights_are_kept_not_the_last(inputs: Path) -> None:
-    spoil = "[{name: good, labels: llm, epochs: 3, learning_rate: 3.0e-3}, {name: spoil, labels: llm, epochs: 2, learning_rate: 0.5}]"
-    train(config(inputs, curriculum=spoil))
+    good = "{name: good, labels: llm, epochs: 3, learning_rate: 3.0e-3}"
+    spoil = f"[{good}, {{name: spoil, labels: llm, epochs: 2, learning_rate: 0.5}}]"
+    train(config(inputs, curriculum=spoil, dev_human_share=1.0))
     measured = {line["step"]: line["dev_ndcg_10"] for line in lines(inputs / "checkpoint") if "dev_ndcg_10" in line}
     metrics = read_manifest(str(inputs / "checkpoint")).metrics
     assert metrics["best_step"] == max(measured, key=lambda step: (measured[step], -step)) < max(measured)
@@ -56,7 +70,7 @@ def test_the_best_weights_are_kept_not_the_last(inputs: Path) -> None:
 
 
 def test_adapters_end_in_an_ordinary_model(inputs: Path) -> None:
-    train(config(inputs, lora_rank=4))
+    train(config(inputs, lora_rank=4, dev_human_share=1.0))
     base, trained = (checkpoint.load(str(inputs / name)).state_dict() for name in ("base", "checkpoint"))
     assert set(base) == set(trained)
     changed = {name for name, weight in base.items() if not weight.equal(trained[name])}
@@ -67,7 +81,8 @@ def test_adapters_end_in_an_ordinary_model(inputs: Path) -> None:
 
 @pytest.mark.parametrize("loss", ["lsepair", "conj_infonce", "infonce"])
 def test_every_loss_trains_a_mixed_stage(inputs: Path, loss: str) -> None:
-    stage = f"[{{name: mixed, labels: mixed, human_share: 0.5, loss: {loss}, ignore: negative, epochs: 3, learning_rate: 3.0e-3}}]"
+    labels = "labels: mixed, human_share: 0.5, ignore: negative"
+    stage = f"[{{name: mixed, {labels}, loss: {loss}, epochs: 3, learning_rate: 3.0e-3}}]"
     train(config(inputs, curriculum=stage))
     steps = [line["loss"] for line in lines(inputs / "checkpoint") if "loss" in line]
     # 30 groups of the LLM and 15 of people, 4 a step.
@@ -109,3 +124,53 @@ def test_where_nobody_judged_dev_the_llms_labels_choose(inputs: Path) -> None:
     )
     assert dev.qrels == {its: {"p0": 1}}
     assert len(dev.passages) == 40
+
+
+def test_without_a_human_share_no_human_label_is_used_for_anything(inputs: Path) -> None:
+    train(config(inputs, curriculum="[{name: llm, labels: llm, epochs: 1, learning_rate: 3.0e-3}]"))
+    metrics = read_manifest(str(inputs / "checkpoint")).metrics
+    used = metrics["human_labels"]
+    assert (used["share"], used["positives"], used["masks"], used["dev"]) == (0.0, {"llm": 0}, {"llm": 0}, 0)
+    # Nothing was measured, so nothing says that these weights are the best.
+    assert "best_dev_ndcg_10" not in metrics
+    assert not any("dev_ndcg_10" in line for line in lines(inputs / "checkpoint"))
+
+
+def test_an_annotated_query_without_a_human_label_or_a_split_trains(inputs: Path) -> None:
+    _rewrite_dataset(inputs)
+    train(config(inputs, annotations_uri=_annotated(inputs, "unlabelled"), curriculum="[{name: llm, labels: llm}]"))
+    assert read_manifest(str(inputs / "checkpoint")).metrics["num_groups"] == {"llm": 1}
+
+
+def _rewrite_dataset(inputs: Path) -> None:
+    """A dataset where people judged some train queries, and one more query has no split."""
+    shutil.rmtree(inputs / "dataset")
+    with artifact_writer("prepare", PrepareConfig(collection_uri="", output_uri=str(inputs / "dataset"))) as artifact:
+        writer = DatasetWriter(artifact.path)
+        for number in range(40):
+            writer.add_passage(Passage(f"p{number}", "", f"cat barn {number}"))
+        queries = [(Query("judged", "cat"), "train"), (Query("unlabelled", "barn"), ""), (Query("held", "owl"), "test")]
+        writer.finish(queries, [(Qrel("judged", "p1", 1), "train"), (Qrel("held", "p2", 1), "test")])
+
+
+def _annotated(inputs: Path, *query_ids: str) -> str:
+    uri = str(inputs / "-".join(query_ids))
+    with artifact_writer(
+        "annotate", AnnotateConfig(dataset_uri="", pools_uri="", llm_uri="", output_uri=uri)
+    ) as artifact:
+        labels = ("positive", "negative", "negative")
+        annotations = [Annotation(query_id, ("p3", "p4", "p5"), labels, "m", "llm", "ok") for query_id in query_ids]
+        write_records(artifact.path / "annotations.jsonl", annotations)  # type: ignore[arg-type]
+    return uri
+
+
+@pytest.mark.parametrize(("temperature", "is_refused"), [(1.0, True), (0.5, True), (0.49, False), (0.05, False)])
+def test_unit_vectors_need_a_small_loss_temperature(inputs: Path, temperature: float, is_refused: bool) -> None:
+    its = config(inputs, loss_temperature=temperature)
+    if not is_refused:
+        assert base_model(its).settings.normalise
+        return
+    with pytest.raises(ValueError, match=rf"loss_temperature {temperature}: .* lie in \[-1, 1\], .* about 0\.05$"):
+        base_model(its)
+    longer = write_tiny_checkpoint(inputs / "longer", ["cat"], normalise=False)
+    assert not base_model(config(inputs, base_uri=str(longer), loss_temperature=temperature)).settings.normalise

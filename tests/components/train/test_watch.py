@@ -12,7 +12,7 @@ from components.shared.telemetry import JobTelemetry
 from components.train.job import train
 from tests.components.train.learnable import config
 
-_ONE_STAGE = "[{name: llm, labels: llm, epochs: 1, learning_rate: 1.0e-3}]"
+_ONE_STAGE = "[{name: human, labels: human, epochs: 1, learning_rate: 1.0e-3}]"
 _OF_A_STEP = {
     "loss",
     "gradient_norm",

@@ -1,4 +1,4 @@
-"""What surrounds the answer in a completion, and the characters it is written in: thinking, chat turns, markdown, digits.
+"""What surrounds the answer in a completion, and the characters it is written in: thoughts, turns, markdown, digits.
 
 Nothing here decides what an answer means; it only brings answers that say the same into the same letters.
 """
@@ -20,7 +20,8 @@ _THOUGHT_START = re.compile(
 _TURN_END = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<(?:end_of_turn|start_of_turn|eos|bos)>|\[/?INST\]", re.IGNORECASE)
 # A line that is a heading, or bold from end to end, introduces what follows it, as a colon does.
 _HEADING = re.compile(
-    r"^[ \t]*(?:#{1,6}[ \t]+([^\[\]\n]*?[^\[\]\n:#*])[ \t:#*]*|\*\*([^\[\]*\n]*?[^\[\]*\n:])[ \t]*:?[ \t]*\*\*[ \t]*:?)$",
+    r"^[ \t]*(?:#{1,6}[ \t]+([^\[\]\n]*?[^\[\]\n:#*])[ \t:#*]*"
+    r"|\*\*([^\[\]*\n]*?[^\[\]*\n:])[ \t]*:?[ \t]*\*\*[ \t]*:?)$",
     re.MULTILINE,
 )
 _MARKUP = re.compile(

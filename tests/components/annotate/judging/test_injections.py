@@ -1,4 +1,4 @@
-"""Text hidden in passages: it cannot imitate a turn, and its effect on labels is measured, which a gullible LLM shows to be possible."""
+"""Text hidden in passages cannot imitate a turn, and its effect on labels is measured, as a gullible LLM shows."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Completions as models write them, and what may be read from each: five passages stand before the model in every one."""
+"""Completions as models write them, and what may be read from each: five passages stand before the model."""
 
 import random
 import time
