@@ -1,39 +1,37 @@
-"""Local paths and gs:// URIs behind the same few verbs; a finished write is all or nothing.
+"""Local paths and URIs of object stores (gs://, s3://, memory://) behind the same few verbs.
 
-A local file is written beside its name and renamed; an object in a bucket is atomic by itself. A folder becomes visible
-with its manifest.json, which is uploaded last, so a reader that sees a manifest sees everything it lists.
+A finished write is all or nothing: a local file is written beside its name and renamed; an object is atomic by itself.
+A folder becomes visible with its manifest.json, which is uploaded last, so a reader that sees a manifest sees
+everything it lists. A store that fails in a way that may pass by itself is waited for; see stores.py.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.hashing import file_digest, lines_digest, text_digest
+from components.shared.stores import Location, Result, is_remote, locate, missing, no_bucket, patiently
 
 if TYPE_CHECKING:
-    from google.cloud.storage import Blob, Bucket, Client
+    import pyarrow as pa
 
-REMOTE_SCHEME = "gs://"
 MANIFEST_NAME = "manifest.json"
 
-
-def is_remote(uri: str) -> bool:
-    """True for gs:// URIs; everything else is a local path."""
-    return uri.startswith(REMOTE_SCHEME)
+_BLOCK_BYTES = 16 << 20
 
 
 def exists(uri: str) -> bool:
-    """True where a file, an object, or a non-empty folder lies."""
+    """True where a file, an object, or a folder with at least one file lies; a local folder may be empty."""
     if not is_remote(uri):
         return Path(uri).exists()
-    bucket, name = _bucket(uri)
-    return bucket.blob(name).exists() or next(iter(_blobs(uri)), None) is not None
+    location = locate(uri)
+    return _size(location) is not None or bool(_list(location))
 
 
 def read_bytes(uri: str) -> bytes:
@@ -41,21 +39,29 @@ def read_bytes(uri: str) -> bytes:
 
     Raises:
         FileNotFoundError: Naming the URI.
+        ValueError: Where the bucket does not exist or the store refuses, with the remedy.
     """
     if not is_remote(uri):
         return Path(uri).read_bytes()
-    bucket, name = _bucket(uri)
-    blob = bucket.get_blob(name)
-    if blob is None:
-        raise FileNotFoundError(f"{uri}: no such object")
-    return bytes(blob.download_as_bytes())
+    location = _object(uri)
+
+    def read() -> bytes:
+        with location.filesystem.open_input_stream(location.path) as stream:
+            return bytes(stream.readall())
+
+    return _present(location, read)
 
 
 def write_bytes(uri: str, content: bytes) -> None:
-    """Writes the whole file or nothing; a reader never sees half of it."""
+    """Writes the whole file or nothing; a reader never sees half of it.
+
+    Raises:
+        ValueError: Where the bucket does not exist or the store refuses, with the remedy.
+    """
     if is_remote(uri):
-        bucket, name = _bucket(uri)
-        bucket.blob(name).upload_from_string(content)
+        import pyarrow as pa
+
+        _put(_object(uri), lambda: pa.py_buffer(content))
         return
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,39 +81,33 @@ def write_bytes(uri: str, content: bytes) -> None:
 def list_files(uri: str) -> list[str]:
     """Names of all files below a folder, relative to it, sorted; empty where there is none."""
     if is_remote(uri):
-        prefix = uri.rstrip("/") + "/"
-        names = (f"{REMOTE_SCHEME}{blob.bucket.name}/{blob.name}"[len(prefix) :] for blob in _blobs(uri))
-        # A name that is empty or ends in a slash is the mark that bucket browsers leave for a folder, not a file.
-        return sorted(name for name in names if name and not name.endswith("/"))
+        return sorted(_list(locate(uri)))
     folder = Path(uri)
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def fetch(uri: str, to: Path | None = None) -> Path:
-    """A local path with the content of the URI: itself when local, else downloaded into `to` (default: a new temporary folder).
+    """A local path with the content of the URI: itself when local, else downloaded into `to`.
+
+    Without `to` a new temporary folder is made. Of a single object the path is that of the file in the folder.
 
     Raises:
         FileNotFoundError: Naming the URI.
+        ValueError: Where the bucket does not exist or the store refuses, with the remedy.
     """
     if not is_remote(uri):
         if not Path(uri).exists():
             raise FileNotFoundError(f"{uri}: no such file or folder")
         return Path(uri)
     target = to or Path(tempfile.mkdtemp(prefix="retriever-"))
-    names = list_files(uri)
+    location = locate(uri)
+    names = sorted(_list(location))
     if not names:
-        target = target / uri.rsplit("/", 1)[-1]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        bucket, name = _bucket(uri)
-        blob = bucket.get_blob(name)
-        if blob is None:
-            raise FileNotFoundError(f"{uri}: no such object or folder")
-        blob.download_to_filename(str(target))
-        return target
-    bucket, folder = _bucket(uri)
+        path = target / location.path.rpartition("/")[2]
+        _download(_object(uri), path)
+        return path
     for name in names:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        bucket.blob(f"{folder.rstrip('/')}/{name}").download_to_filename(str(target / name))
+        _download(_below(location, name), target / name)
     return target
 
 
@@ -116,37 +116,39 @@ def publish(folder: Path, uri: str) -> None:
     if not is_remote(uri):
         _replace_folder(folder, Path(uri))
         return
-    bucket, name = _bucket(uri)
+    location = _object(uri)
     # The manifest goes first and comes last: between, the folder reads as "not made yet".
-    for relative in sorted(list_files(uri), key=lambda file: file != MANIFEST_NAME):
-        bucket.blob(f"{name.rstrip('/')}/{relative}").delete()
-    for relative in sorted(list_files(str(folder)), key=lambda file: file == MANIFEST_NAME):
-        bucket.blob(f"{name.rstrip('/')}/{relative}").upload_from_filename(str(folder / relative))
+    for name in sorted(_list(location), key=lambda file: file != MANIFEST_NAME):
+        _delete(_below(location, name))
+    for name in sorted(list_files(str(folder)), key=lambda file: file == MANIFEST_NAME):
+        _upload(folder / name, _below(location, name))
 
 
 def content_digest(uri: str) -> str:
-    """sha256 over the names and contents of a file or folder; of the text itself where nothing lies under it (a hub name).
+    """sha256 over the names and contents of a file or folder; of the text itself where it is a hub name.
 
-    Of objects in a bucket the checksum that the bucket keeps stands for the content, so nothing is downloaded; the same
-    files have another digest there than on a disk.
+    The checksum that a store keeps of an object stands for its content, so nothing is downloaded: crc32c of gs://, the
+    ETag of s3://. The same files have another digest there than on a disk. The ETag depends on how an object was
+    uploaded: one that another tool uploaded in parts of other sizes, or that the store encrypts with a key of its own,
+    has another digest for the same content; never the same digest for another content.
+
+    Raises:
+        FileNotFoundError: Where nothing lies under a remote URI, which cannot be a hub name.
     """
-    if not exists(uri):
-        return text_digest(uri)
-    if is_remote(uri):
-        lines = _remote_lines(uri)
-    elif Path(uri).is_file():
-        return file_digest(Path(uri))
-    else:
-        lines = [f"{name} {file_digest(Path(uri) / name)}" for name in list_files(uri)]
-    return lines_digest(lines)
-
-
-def _remote_lines(uri: str) -> list[str]:
-    bucket, name = _bucket(uri)
-    blob = bucket.get_blob(name) if name else None
-    if blob is not None:
-        return [f" {blob.size} {blob.crc32c}"]
-    return sorted(f"{blob.name.removeprefix(name)} {blob.size} {blob.crc32c}" for blob in _blobs(uri))
+    if not is_remote(uri):
+        path = Path(uri)
+        if not path.exists():
+            return text_digest(uri)
+        if path.is_file():
+            return file_digest(path)
+        return lines_digest(f"{name} {file_digest(path / name)}" for name in list_files(uri))
+    location = locate(uri)
+    if (size := _size(location)) is not None:
+        return lines_digest([f" {size} {_checksum(location)}"])
+    sizes = _list(location)
+    if not sizes:
+        raise missing(location)
+    return lines_digest(f"{name} {sizes[name]} {_checksum(_below(location, name))}" for name in sorted(sizes))
 
 
 def _replace_folder(folder: Path, target: Path) -> None:
@@ -163,22 +165,118 @@ def _replace_folder(folder: Path, target: Path) -> None:
     folder.rename(target)
 
 
-def _bucket(uri: str) -> tuple[Bucket, str]:
-    bucket_name, _, name = uri.removeprefix(REMOTE_SCHEME).partition("/")
-    return _client().bucket(bucket_name), name
+def _object(uri: str) -> Location:
+    location = locate(uri)
+    if "/" not in location.path:
+        raise ValueError(f"{uri}: names a bucket only; add the path in it")
+    return location
 
 
-@functools.cache
-def _client() -> Client:
-    # Imported here: it costs 0.4 s and is not installed where everything is local. One client a process: each new one
-    # asks for credentials again.
+def _below(location: Location, name: str) -> Location:
+    return Location(f"{location.uri.rstrip('/')}/{name}", location.filesystem, f"{location.path}/{name}")
+
+
+def _size(location: Location) -> int | None:
+    """Bytes of an object; None where there is none, or a folder only."""
+    from pyarrow.fs import FileType
+
+    if "/" not in location.path:
+        return None
+    info = patiently(location, lambda: location.filesystem.get_file_info(location.path))
+    return info.size if info.type == FileType.File else None
+
+
+def _list(location: Location) -> dict[str, int]:
+    """Name, relative to the folder, and bytes of all objects below it."""
+    from pyarrow.fs import FileSelector, FileType
+
+    selector = FileSelector(location.path, allow_not_found=True, recursive=True)
     try:
-        from google.cloud.storage import Client
-    except ImportError as error:
-        raise ValueError("gs:// URIs need google-cloud-storage; run `pip install 'retriever-pipeline[gcs]'`") from error
-    return Client()
+        infos = patiently(location, lambda: location.filesystem.get_file_info(selector))
+    except NotADirectoryError:
+        # The library says so of an object under memory://.
+        return {}
+    # What bucket browsers leave as the mark of a folder is no file.
+    # fsspec begins the paths of memory:// with a slash.
+    start = len(location.path) + 1
+    return {info.path.lstrip("/")[start:]: info.size for info in infos if info.type == FileType.File}
 
 
-def _blobs(uri: str) -> Iterator[Blob]:
-    bucket, name = _bucket(uri)
-    yield from bucket.client.list_blobs(bucket, prefix=name.rstrip("/") + "/" if name else "")
+def _checksum(location: Location) -> str:
+    def metadata() -> dict[str, str]:
+        with location.filesystem.open_input_file(location.path) as file:
+            # Opening asks for the metadata only. No store keeps a checksum for memory://: it is for tests, and small.
+            kept = file.metadata() or {"sha256": text_digest(file.readall()).encode()}
+            return {name: value.decode() for name, value in kept.items()}
+
+    values = _present(location, metadata)
+    checksum = values.get("crc32c") or values.get("ETag") or values.get("md5Hash") or values.get("sha256")
+    if not checksum:
+        raise ValueError(f"{location.uri}: the store keeps no checksum of it; copy it to a local path and name that")
+    return checksum
+
+
+def _present(location: Location, call: Callable[[], Result]) -> Result:
+    """The result of a call that needs the object."""
+    try:
+        return patiently(location, call)
+    except FileNotFoundError as error:
+        raise missing(location) from error
+
+
+def _download(location: Location, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+
+    def download() -> None:
+        with location.filesystem.open_input_stream(location.path) as stream, part.open("wb") as file:
+            while block := stream.read(_BLOCK_BYTES):
+                file.write(block)
+
+    _present(location, download)
+    part.replace(path)
+
+
+def _upload(path: Path, location: Location) -> None:
+    import pyarrow as pa
+
+    def content() -> pa.Buffer:
+        # Mapped, not read: a file may be larger than the memory. An empty file cannot be mapped.
+        return pa.memory_map(str(path)).read_buffer() if path.stat().st_size else pa.py_buffer(b"")
+
+    _put(location, content)
+
+
+def _put(location: Location, content: Callable[[], pa.Buffer]) -> None:
+    """Writes one object from one buffer.
+
+    A stream of the library that is closed or dropped makes an object of what was written so far, so nothing may come
+    between opening and closing: it is done in a thread of its own, where Python runs no signal handler, and waited for
+    even when this thread is told to stop.
+    """
+
+    def write() -> None:
+        buffer = content()
+        stream = location.filesystem.open_output_stream(location.path)
+        stream.write(buffer)
+        stream.close()
+
+    def attempt() -> None:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(write).result()
+
+    try:
+        patiently(location, attempt)
+    except FileNotFoundError as error:
+        raise no_bucket(location) from error
+
+
+def _delete(location: Location) -> None:
+    def delete() -> None:
+        try:
+            location.filesystem.delete_file(location.path)
+        except FileNotFoundError:
+            # An earlier attempt of ours reached the store although its answer did not reach us.
+            return
+
+    patiently(location, delete)

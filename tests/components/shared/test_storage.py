@@ -19,49 +19,69 @@ from components.shared.manifest import (
     open_artifact,
     read_manifest,
 )
+from components.shared.stores import StoreError, locate
 
 
-@pytest.fixture(params=["local", "gs"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A folder of either kind, that is not there yet."""
-    if request.param == "local":
-        return str(tmp_path / "place")
-    return f"{request.getfixturevalue('bucket')}/{tmp_path.name}/place"
+_BUCKETS = {"gs": "bucket", "s3": "s3_bucket", "memory": ""}
 
 
-def test_what_is_written_is_read(place: str) -> None:
-    assert not storage.exists(f"{place}/a/b.json")
-    storage.write_bytes(f"{place}/a/b.json", b"one")
-    storage.write_bytes(f"{place}/a/b.json", b"two")
-    assert storage.read_bytes(f"{place}/a/b.json") == b"two"
-    assert storage.exists(f"{place}/a/b.json")
-    assert storage.exists(f"{place}/a")
-    assert not storage.exists(f"{place}/a/b")
-    assert storage.list_files(place) == ["a/b.json"]
+@pytest.fixture(params=["local", *_BUCKETS])
+def folder_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder of every kind, that is not there yet."""
+    return str(tmp_path / "folder") if request.param == "local" else _remote(request, tmp_path)
 
 
-def test_what_is_not_there_is_named(place: str) -> None:
-    with pytest.raises(FileNotFoundError, match=f"{place}/nothing"):
-        storage.read_bytes(f"{place}/nothing")
-    with pytest.raises(FileNotFoundError, match=f"{place}/nothing"):
-        storage.fetch(f"{place}/nothing")
-    assert storage.list_files(f"{place}/nothing") == []
+@pytest.fixture(params=_BUCKETS)
+def remote_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder of every kind of store, that is not there yet."""
+    return _remote(request, tmp_path)
 
 
-def test_files_are_listed_sorted_and_relative(place: str) -> None:
+@pytest.fixture(params=["gs", "s3"])
+def served_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder of every store that other processes reach, that is not there yet."""
+    return _remote(request, tmp_path)
+
+
+def _remote(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    fixture = _BUCKETS[request.param]
+    bucket = request.getfixturevalue(fixture) if fixture else "memory://tests"
+    return f"{bucket}/{tmp_path.name}/folder"
+
+
+def test_what_is_written_is_read(folder_uri: str) -> None:
+    assert not storage.exists(f"{folder_uri}/a/b.json")
+    storage.write_bytes(f"{folder_uri}/a/b.json", b"one")
+    storage.write_bytes(f"{folder_uri}/a/b.json", b"two")
+    assert storage.read_bytes(f"{folder_uri}/a/b.json") == b"two"
+    assert storage.exists(f"{folder_uri}/a/b.json")
+    assert storage.exists(f"{folder_uri}/a")
+    assert not storage.exists(f"{folder_uri}/a/b")
+    assert storage.list_files(folder_uri) == ["a/b.json"]
+
+
+def test_what_is_not_there_is_named(folder_uri: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"{folder_uri}/nothing"):
+        storage.read_bytes(f"{folder_uri}/nothing")
+    with pytest.raises(FileNotFoundError, match=f"{folder_uri}/nothing"):
+        storage.fetch(f"{folder_uri}/nothing")
+    assert storage.list_files(f"{folder_uri}/nothing") == []
+
+
+def test_files_are_listed_sorted_and_relative(folder_uri: str) -> None:
     for name in ("b", "a/z", "a/b/c", "ab"):
-        storage.write_bytes(f"{place}/{name}", b"")
-    assert storage.list_files(place) == ["a/b/c", "a/z", "ab", "b"]
-    assert storage.list_files(f"{place}/a/") == ["b/c", "z"]
+        storage.write_bytes(f"{folder_uri}/{name}", b"")
+    assert storage.list_files(folder_uri) == ["a/b/c", "a/z", "ab", "b"]
+    assert storage.list_files(f"{folder_uri}/a/") == ["b/c", "z"]
 
 
-def test_a_folder_and_a_file_are_fetched(place: str) -> None:
-    storage.write_bytes(f"{place}/a/b", b"one")
-    storage.write_bytes(f"{place}/c", b"two")
-    folder = storage.fetch(place)
+def test_a_folder_and_a_file_are_fetched(folder_uri: str) -> None:
+    storage.write_bytes(f"{folder_uri}/a/b", b"one")
+    storage.write_bytes(f"{folder_uri}/c", b"two")
+    folder = storage.fetch(folder_uri)
     assert (folder / "a" / "b").read_bytes() == b"one"
     assert (folder / "c").read_bytes() == b"two"
-    assert storage.fetch(f"{place}/c").read_bytes() == b"two"
+    assert storage.fetch(f"{folder_uri}/c").read_bytes() == b"two"
 
 
 def _folder(path: Path, **files: str) -> Path:
@@ -71,24 +91,24 @@ def _folder(path: Path, **files: str) -> Path:
     return path
 
 
-def test_a_published_folder_replaces_what_stood_there(place: str, tmp_path: Path) -> None:
-    storage.publish(_folder(tmp_path / "first", manifest_json="1", old="old", same="1"), place)
-    storage.publish(_folder(tmp_path / "second", manifest_json="2", same="2"), place)
-    assert storage.list_files(place) == ["manifest.json", "same"]
-    assert storage.read_bytes(f"{place}/same") == b"2"
+def test_a_published_folder_replaces_what_stood_there(folder_uri: str, tmp_path: Path) -> None:
+    storage.publish(_folder(tmp_path / "first", manifest_json="1", old="old", same="1"), folder_uri)
+    storage.publish(_folder(tmp_path / "second", manifest_json="2", same="2"), folder_uri)
+    assert storage.list_files(folder_uri) == ["manifest.json", "same"]
+    assert storage.read_bytes(f"{folder_uri}/same") == b"2"
 
 
-def test_a_digest_depends_on_names_and_contents_only(place: str) -> None:
+def test_a_digest_depends_on_names_and_contents_only(folder_uri: str) -> None:
     for copy in ("one", "two"):
-        storage.write_bytes(f"{place}/{copy}/a", b"1")
-        storage.write_bytes(f"{place}/{copy}/b/c", b"2")
-    digest = storage.content_digest(f"{place}/one")
-    assert storage.content_digest(f"{place}/two") == digest
-    storage.write_bytes(f"{place}/two/b/c", b"3")
-    assert storage.content_digest(f"{place}/two") != digest
-    storage.write_bytes(f"{place}/one/d", b"")
-    assert storage.content_digest(f"{place}/one") != digest
-    assert storage.content_digest(f"{place}/one/a") != storage.content_digest(f"{place}/two/b/c")
+        storage.write_bytes(f"{folder_uri}/{copy}/a", b"1")
+        storage.write_bytes(f"{folder_uri}/{copy}/b/c", b"2")
+    digest = storage.content_digest(f"{folder_uri}/one")
+    assert storage.content_digest(f"{folder_uri}/two") == digest
+    storage.write_bytes(f"{folder_uri}/two/b/c", b"3")
+    assert storage.content_digest(f"{folder_uri}/two") != digest
+    storage.write_bytes(f"{folder_uri}/one/d", b"")
+    assert storage.content_digest(f"{folder_uri}/one") != digest
+    assert storage.content_digest(f"{folder_uri}/one/a") != storage.content_digest(f"{folder_uri}/two/b/c")
 
 
 def test_a_hub_name_has_the_digest_of_its_text() -> None:
@@ -98,9 +118,7 @@ def test_a_hub_name_has_the_digest_of_its_text() -> None:
 
 
 def test_the_mark_of_a_folder_in_a_bucket_is_no_file(bucket: str) -> None:
-    from google.cloud.storage import Client
-
-    Client().bucket("tests").blob("marked/").upload_from_string(b"")
+    locate(f"{bucket}/marked").filesystem.create_dir("tests/marked")
     storage.write_bytes(f"{bucket}/marked/a", b"1")
     assert storage.list_files(f"{bucket}/marked") == ["a"]
     assert sorted(path.name for path in storage.fetch(f"{bucket}/marked").iterdir()) == ["a"]
