@@ -30,7 +30,18 @@ _SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size":
 def texts() -> list[str]:
     """A hundred texts: empty, white space, one token, other scripts, upper case, and far beyond every limit."""
     words = " ".join(_SENTENCES).split()
-    odd = ["", " ", "\n\t", "a", "I", "\U0001f642", "\u691c\u7d22 " * 30, "\u0628\u062d\u062b", "x" * 500, "ICE AND Rock"]
+    odd = [
+        "",
+        " ",
+        "\n\t",
+        "a",
+        "I",
+        "\U0001f642",
+        "\u691c\u7d22 " * 30,
+        "\u0628\u062d\u062b",
+        "x" * 500,
+        "ICE AND Rock",
+    ]
     odd += ["caf\u00e9", "cafe\u0301", "[SEP] [CLS] </s> <s>", "query: ", "a\u00a0b\u200bc", "word " * 400]
     return odd + [" ".join(words[(n + k * 7) % len(words)] for k in range(1 + n % 60)) for n in range(100 - len(odd))]
 
