@@ -224,7 +224,7 @@ def _with_config(folder: Path, module: HeadModule) -> HeadModule:
         "Normalize": set[str](),
     }[module.kind]
     # A Normalize of an older version has no folder at all.
-    config = _read_object(path) if path.is_file() else {}
+    config = read_object(path) if path.is_file() else {}
     for name in ("module_input_name", "module_output_name"):
         if config.pop(name, None) not in (None, "sentence_embedding"):
             raise ValueError(
@@ -237,7 +237,7 @@ def _with_config(folder: Path, module: HeadModule) -> HeadModule:
 def _read_pooling(path: Path) -> tuple[str, bool, int]:
     if not path.is_file():
         raise ValueError(f"{path}: missing, so nobody knows how token states become a vector; save the model again")
-    config = _read_object(path)
+    config = read_object(path)
     dimensions = {"word_embedding_dimension", "embedding_dimension"}
     _refuse_unknown(path, config, {*_FLAGS, *dimensions, "pooling_mode", "include_prompt"})
     modes = config.get("pooling_mode") or [mode for flag, mode in _FLAGS.items() if config.get(flag)] or ["mean"]
@@ -253,7 +253,7 @@ def _read_transformer(folder: Path) -> dict[str, Any]:
     path = next((folder / name for name in _TRANSFORMER_FILES if (folder / name).is_file()), None)
     if path is None:
         return {}
-    config = {name: value for name, value in _read_object(path).items() if value is not None}
+    config = {name: value for name, value in read_object(path).items() if value is not None}
     lengths = {"max_seq_length", "query_length", "document_length"}
     _refuse_unknown(path, config, {*lengths, "do_lower_case", *_ARGUMENTS, *_NEUTRAL, *_REFUSED})
     for name, (accepted, reason) in _REFUSED.items():
@@ -306,7 +306,7 @@ def _check_model_arguments(path: Path, arguments: dict[str, Any]) -> None:
 
 def _read_model(path: Path) -> dict[str, Any]:
     """What config_sentence_transformers.json says, as fields of ModuleSettings."""
-    config = _read_object(path) if path.is_file() else {}
+    config = read_object(path) if path.is_file() else {}
     known = {"__version__", "model_type", "prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim"}
     _warn_unknown(path, config, {*known, "requirements"})
     if (kind := config.get("model_type") or "SentenceTransformer") != "SentenceTransformer":
@@ -352,7 +352,12 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 whatever a user's file holds
         raise ValueError(f"{path}: not JSON ({error}); save the model again") from error
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The content of a JSON file with settings by their names.
+
+    Raises:
+        ValueError: Where it is not one; names the file.
+    """
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a JSON object with settings; save the model again")

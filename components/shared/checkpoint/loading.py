@@ -25,7 +25,7 @@ from components.shared.checkpoint.hub import find_folder
 from components.shared.checkpoint.limits import position_limit, within
 from components.shared.checkpoint.model import SETTINGS_NAME, DualEncoder, DualEncoderSettings
 from components.shared.checkpoint.weights import check_finite, check_tensors
-from components.shared.sentence_transformers import POOLINGS, ModuleSettings, read_json, read_settings
+from components.shared.sentence_transformers import POOLINGS, ModuleSettings, read_object, read_settings
 
 # Of these pairs of encoder and decoder the encoder alone is a model of its own.
 _ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
@@ -93,11 +93,11 @@ def _check_files(uri: str, files: Path, *, trusts: bool) -> None:
             f"{uri}: adapter_config.json: an adapter (LoRA) beside its base model; merge the two with peft's "
             "merge_and_unload, save the result, and give that folder"
         )
-    config = read_json(files / "config.json") if (files / "config.json").is_file() else {}
+    config = read_object(files / "config.json") if (files / "config.json").is_file() else {}
     if "quantization_config" in config:
         raise ValueError(f"{uri}: config.json: quantization_config; give the model in its original precision")
     for name in ("config.json", "tokenizer_config.json"):
-        content = read_json(files / name) if (files / name).is_file() else {}
+        content = read_object(files / name) if (files / name).is_file() else {}
         if content.get("auto_map") and not trusts:
             raise ValueError(
                 f"{uri}: {name}: auto_map: the model brings code of its own, which would run here with all your "
@@ -123,6 +123,8 @@ def _load_parts(
             dtype=torch.float32,
             attn_implementation="eager" if attention == "eager" else None,
             output_loading_info=True,
+            # Reported like the others, and refused with them.
+            ignore_mismatched_sizes=True,
             **trust,
         )
     except (OSError, KeyError, ValueError, RuntimeError, ImportError) as error:
@@ -166,7 +168,7 @@ def _check_tokenizer(uri: str, tokenizer: PreTrainedTokenizerBase) -> None:
 
 def _own_settings(path: Path) -> DualEncoderSettings:
     try:
-        return DualEncoderSettings(**read_json(path))
+        return DualEncoderSettings(**read_object(path))
     except TypeError as error:
         raise ValueError(f"{path}: not the settings of a dual encoder ({error}); train the checkpoint again") from error
 

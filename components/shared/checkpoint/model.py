@@ -163,7 +163,7 @@ class DualEncoder(nn.Module):
         if tokenizer_state(AutoTokenizer.from_pretrained(folder)) == tokenizer_state(self.tokenizer):
             return
         # Its class would build the tokenizer anew from its vocabulary, without what was added to it here.
-        config = sentence_transformers.read_json(folder / _TOKENIZER_CONFIG)
+        config = sentence_transformers.read_object(folder / _TOKENIZER_CONFIG)
         sentence_transformers.write_json(folder / _TOKENIZER_CONFIG, {**config, "tokenizer_class": PLAIN_TOKENIZER})
 
     def _tokenize(self, texts: Sequence[str], prefix: str, max_tokens: int) -> list[list[int]]:

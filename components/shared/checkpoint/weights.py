@@ -63,7 +63,7 @@ def check_tensors(uri: str, report: Mapping[str, Any], *, is_encoder_of_pair: bo
         for problem, names in (
             ("its files lack", missing),
             ("its config has no use for", unexpected),
-            ("of another shape than the config says are", sorted(str(key) for key in report["mismatched_keys"])),
+            ("its config has another shape for", sorted(str(key[0]) for key in report["mismatched_keys"])),
         )
         if names
     ]

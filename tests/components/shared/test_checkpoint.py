@@ -1,6 +1,5 @@
 """Models come in and go out: decoders, sentence-transformers folders, and what is refused."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -69,42 +68,18 @@ def test_the_older_files_of_sentence_transformers_are_read(tmp_path: Path, minil
     assert checkpoint.load(str(minilm)).settings == checkpoint.DualEncoderSettings("mean", True, "", "", 32, 140)
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        (
-            "modules.json",
-            [{"type": "a.Transformer", "path": ""}, {"type": "a.Dense", "path": "2"}],
-            "modules Dense cannot be trained",
-        ),
-        ("1_Pooling/config.json", {"pooling_mode": "max"}, "pooling max; known are cls, mean, lasttoken"),
-        (
-            "1_Pooling/config.json",
-            {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True},
-            r"pooling cls\+pooling_mode_max",
-        ),
-    ],
-)
-def test_what_a_dual_encoder_cannot_repeat_is_refused(tmp_path: Path, file: str, content: object, message: str) -> None:
-    folder = write_tiny_checkpoint(tmp_path, _WORDS)
-    (folder / checkpoint.SETTINGS_NAME).unlink()
-    (folder / file).write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=message):
-        checkpoint.load(str(folder))
-
-
 def test_a_decoder_pools_its_last_token_which_ends_every_text(tmp_path: Path) -> None:
     model = checkpoint.load(str(write_tiny_llm(tmp_path / "llm", _WORDS)), passage_tokens=8).eval()
     assert model.settings.pooling == "last"
     tokens = model.tokenize_passages(_TEXTS)
     end = model.tokenizer.eos_token_id
     # A truncated text too: its last word makes room.
-    assert [its[-1] for its in tokens] == [end] * 3
-    assert [len(its) for its in tokens] == [2, 4, 8]
+    assert [ids[-1] for ids in tokens] == [end] * 3
+    assert [len(ids) for ids in tokens] == [2, 4, 8]
     with torch.inference_mode():
         together = model(*model.pad(tokens))
-        for its, vector in zip(tokens, together, strict=True):
-            states = model.transformer(input_ids=torch.tensor([its])).last_hidden_state
+        for ids, vector in zip(tokens, together, strict=True):
+            states = model.transformer(input_ids=torch.tensor([ids])).last_hidden_state
             torch.testing.assert_close(vector, states[0, -1], atol=1e-6, rtol=1e-5)
 
 
