@@ -34,7 +34,6 @@ def evaluate(config: EvaluateConfig) -> None:
         ValueError: Where nobody judged the split, a measure is unknown, an index belongs to another encoder or
             dataset, or the encoders are not like for like.
     """
-    _check(config)
     measures = parse_measures(config.measures, min_grade=config.min_grade)
     dataset = Dataset(open_artifact(config.dataset_uri))
     folders = [open_artifact(uri) for uri in config.annotations_uri.split(",") if uri]
@@ -64,14 +63,6 @@ def evaluate(config: EvaluateConfig) -> None:
         write_report(artifact.path / "report.html", Report(config, dataset, judgements, runs, metrics))
         artifact.metrics.update(summary.flat(metrics))
     log.event(metrics["headline"])
-
-
-def _check(config: EvaluateConfig) -> None:
-    if not 0 < config.confidence < 1:
-        raise ValueError(f"confidence {config.confidence}: must lie between 0 and 1, for example 0.95")
-    for name in ("depth", "num_resamples", "min_grade"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} {getattr(config, name)}: must be at least 1")
 
 
 def _queries(dataset: Dataset, split: str, judgements: Judgements) -> list[Query]:

@@ -8,13 +8,14 @@ training may change is not compared: weights, dimension, and the search paramete
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from components.shared import cuts
 from components.shared.dataset import Dataset
 from components.shared.encoder import TOKENIZER_NAME, Encoder
 from components.shared.index import IndexSettings
@@ -25,9 +26,7 @@ from components.shared.records import Query
 _MAY_DIFFER = {"dimension", "pad_token_id"}
 _LOWER_CASE = "lower_case"
 # Enough for a share with a standard error of at most 1.1 percentage points; tokenizing them takes a second.
-_SAMPLED_PASSAGES = 2_000
 # Texts tokenized at once: very long ones would take much memory together.
-_BLOCK_TEXTS = 64
 
 
 def properties(encoder: Encoder, folder: Path, index: IndexSettings) -> dict[str, Any]:
@@ -95,30 +94,20 @@ def _shown(value: object) -> str:
 
 
 def measure_cuts(encoder: Encoder, dataset: Dataset, queries: Sequence[Query], *, seed: int) -> dict[str, Any]:
-    """Shares of the queries (all of them) and of the passages (a sample drawn by the seed) that are cut.
-
-    A text counts as cut where the tokenizer makes more tokens of it, prefix and special tokens included, than the
-    encoder reads. Of a very long text the tokenizer sees only a beginning, but always one of more tokens than that.
-    """
-    num_sampled = min(_SAMPLED_PASSAGES, dataset.num_passages)
-    rows = sorted(random.Random(seed).sample(range(dataset.num_passages), num_sampled))
-    passages = [dataset.passage_at(row).full_text for row in rows]
+    """Shares of the queries (all of them) and of the passages (a sample drawn by the seed) that the encoder cuts."""
     query_tokens, passage_tokens = encoder.settings.query_tokens, encoder.settings.passage_tokens
+    passages = cuts.measure_passages(
+        dataset, partial(encoder.tokenize_passages, truncate=False), limit=passage_tokens, seed=seed
+    )
+    lengths = cuts.count_tokens(
+        [query.text for query in queries], partial(encoder.tokenize_queries, truncate=False), limit=query_tokens
+    )
     return {
         "query_tokens": query_tokens,
         "num_queries": len(queries),
-        "queries": _share([query.text for query in queries], encoder.tokenize_queries, query_tokens),
+        "queries": cuts.measure_cuts(lengths, query_tokens).cut_share,
         "passage_tokens": passage_tokens,
-        "num_passages": num_sampled,
-        "passages": _share(passages, encoder.tokenize_passages, passage_tokens),
+        "num_passages": passages.num_texts,
+        "passages": passages.cut_share,
+        "lost_tokens": passages.lost_share,
     }
-
-
-def _share(texts: Sequence[str], tokenize: Callable[..., list[list[int]]], limit: int) -> float:
-    num_cut = sum(length > limit for length in _lengths(texts, tokenize))
-    return num_cut / len(texts) if texts else 0.0
-
-
-def _lengths(texts: Sequence[str], tokenize: Callable[..., list[list[int]]]) -> Iterator[int]:
-    for start in range(0, len(texts), _BLOCK_TEXTS):
-        yield from map(len, tokenize(texts[start : start + _BLOCK_TEXTS], truncate=False))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +20,7 @@ from components.evaluate.judgements import Grades
 from components.evaluate.measures import Values, per_query
 from components.shared import log
 from components.shared.dataset import Dataset
+from components.shared.own_passage import is_own_passage, same_text
 from components.shared.records import Hit, Query
 
 Search = Callable[[list[str], int], list[list[Hit]]]
@@ -95,15 +97,28 @@ class RunWriter:
         return SystemRun(tuple(top), np.concatenate(blocks), top, first_relevant, num_self_matches, num_without_hits)
 
     def _without_self_match(self, query: Query, hits: list[Hit]) -> list[Hit]:
-        # Where queries are passages of the corpus (ArguAna, Quora), finding itself says nothing. Equal ids alone do not
-        # make a self-match, since many collections number both from 0; and a passage that was judged relevant stays.
-        return [hit for hit in hits if hit.passage_id != query.query_id or not self._is_self_match(query)]
+        own, grades = self._own_passages.get(query.query_id), self.grades.get(query.query_id, {})
+        if not own:
+            return hits
+        # A passage that was judged relevant stays.
+        return [hit for hit in hits if hit.passage_id not in own or grades.get(hit.passage_id, 0) > 0]
 
-    def _is_self_match(self, query: Query) -> bool:
-        if self.grades.get(query.query_id, {}).get(query.query_id, 0) > 0:
-            return False
-        text = " ".join(self.dataset.passage(query.query_id).full_text.split())
-        return " ".join(query.text.split()) in text
+    @cached_property
+    def _own_passages(self) -> dict[str, set[str]]:
+        """The passages that each query is, by the rule that mining leaves them out of pools by; one pass over the corpus."""
+        by_id = {query.query_id: query for query in self.queries}
+        by_text: dict[str, list[Query]] = {}
+        for query in self.queries:
+            by_text.setdefault(same_text(query.text), []).append(query)
+        own: dict[str, set[str]] = {}
+        for passage in self.dataset.iter_passages():
+            asked = {*by_text.get(same_text(passage.full_text), ()), *by_text.get(same_text(passage.text), ())}
+            if passage.passage_id in by_id:
+                asked.add(by_id[passage.passage_id])
+            for query in asked:
+                if is_own_passage(query, passage):
+                    own.setdefault(query.query_id, set()).add(passage.passage_id)
+        return own
 
     def _first_relevant(self, query_id: str, ranking: Sequence[str]) -> int:
         grades = self.grades[query_id]

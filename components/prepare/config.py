@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from components.shared.language.table import require_language
 from components.shared.roles import INPUT, OPERATION, OUTPUT, SETTING, at_least, refuse
 
 
@@ -28,7 +30,13 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
-        refuse(self)
+        refuse(self, *self._contradictions())
+
+    def _contradictions(self) -> Iterator[str]:
+        try:
+            require_language(self.language)
+        except ValueError as error:
+            yield str(error)
 
 
 @dataclass(frozen=True, kw_only=True)

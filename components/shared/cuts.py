@@ -78,14 +78,16 @@ def measure_passages(dataset: Dataset, tokenize: Tokenize, *, limit: int, seed: 
 def count_tokens(texts: Sequence[str], tokenize: Tokenize, *, limit: int) -> list[int]:
     """Tokens of each whole text, prefix and special tokens included; of long ones the sum over their pieces."""
     (empty,) = tokenize([""])
-    pieces = [
-        (owner, piece) for owner, text in enumerate(texts) for piece in _pieces(text, limit * _CHARACTERS_A_TOKEN)
-    ]
-    lengths = [0] * len(texts)
-    for (owner, _), ids in zip(pieces, tokenize([piece for _, piece in pieces]), strict=True):
+    lengths = [len(ids) for ids in tokenize(list(texts))]
+    # What has at most `limit` tokens was read whole, such as one endless word, which is one token; of the others the
+    # encoder has looked at a beginning only.
+    long = [row for row, length in enumerate(lengths) if length > limit]
+    pieces = [(row, piece) for row in long for piece in _pieces(texts[row], limit * _CHARACTERS_A_TOKEN)]
+    counted = dict.fromkeys(long, 0)
+    for (row, _), ids in zip(pieces, tokenize([piece for _, piece in pieces]), strict=True):
         # Prefix and special tokens stand around every piece, and once around the text.
-        lengths[owner] += len(ids) - (len(empty) if lengths[owner] else 0)
-    return lengths
+        counted[row] += len(ids) - (len(empty) if counted[row] else 0)
+    return [max(length, counted.get(row, 0)) for row, length in enumerate(lengths)]
 
 
 def warn_of_cuts(cuts: Cuts) -> None:
