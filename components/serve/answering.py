@@ -12,8 +12,9 @@ from starlette.requests import Request
 from components.serve.batching import QueueFullError, SessionDiedError
 from components.serve.protocols.bodies import InputType
 from components.serve.protocols.reading import CLIENT_GONE, read_body
-from components.serve.release import NotFiniteError, Release
+from components.serve.release import NotFiniteScoreError, Release
 from components.serve.service import Service
+from components.shared.encoder import NotFiniteError
 
 Result = TypeVar("Result")
 
@@ -105,7 +106,7 @@ async def limited(service: Service, request: Request, work: Awaitable[Result]) -
         raise HTTPException(429, str(error), {"retry-after": str(error.retry_seconds)}) from error
     except SessionDiedError as error:
         raise HTTPException(503, str(error), {"retry-after": "1"}) from error
-    except NotFiniteError as error:
+    except (NotFiniteError, NotFiniteScoreError) as error:
         raise HTTPException(500, str(error)) from error
     except TimeoutError as error:
         if gone.done():

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,7 +25,7 @@ from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import InputType, SearchFields
 from components.shared import log, storage
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder, num_cores
+from components.shared.encoder import Encoder, NotFiniteError, num_cores
 from components.shared.index import PassageIndex
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Hit, Passage
@@ -80,8 +80,8 @@ def parse_pointer(uri: str, content: bytes) -> ArtifactUris:
     return ArtifactUris(**values)
 
 
-class NotFiniteError(Exception):
-    """The encoder or the index gave a number that is not finite; it says which, and no part of it may be answered."""
+class NotFiniteScoreError(Exception):
+    """A score of the index that is no number; it names the passage, and no part of the ranking may be answered."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,7 @@ class Release:
         self.uris = uris
         self.version = version_at(uris)
         self.encoder = encoder = Encoder(open_artifact(uris.encoder_uri), num_threads=1)
-        if not np.isfinite(encoder.encode_queries(["warm"])).all():
-            raise ValueError(
-                f"{uris.encoder_uri}: gives vectors with numbers that are not finite (NaN or infinity); its weights "
-                "are damaged: train or export it again"
-            )
+        _check_encoder(encoder, uris.encoder_uri)
         longest = max(encoder.settings.query_tokens, encoder.settings.passage_tokens)
         if config.max_queued_tokens < longest:
             raise ValueError(
@@ -135,7 +131,7 @@ class Release:
         self.batcher = Batcher(
             # One ONNX Runtime session serves all threads, each batch on the thread that brings it: the weights are in
             # memory once.
-            lambda token_ids: encoder.encode_tokens(token_ids, batch_tokens=config.batch_tokens),
+            lambda token_ids: _encode(encoder, token_ids, config.batch_tokens),
             num_sessions=config.num_sessions or max(1, num_cores() // config.num_workers),
             batch_tokens=config.batch_tokens,
             max_queued_tokens=config.max_queued_tokens,
@@ -217,10 +213,7 @@ class Release:
         broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(broken):
             self._metrics.count_not_finite(len(broken))
-            raise NotFiniteError(
-                f"text {broken[0]}: the encoder {self.encoder.digest[:12]} gives it a vector with numbers that are not "
-                "finite (NaN or infinity), so there is no answer; its weights are damaged: train or export it again"
-            )
+            raise NotFiniteError(int(broken[0]), f"text {broken[0]}")
 
     async def search(self, token_ids: Sequence[list[int]], wanted: SearchFields) -> list[list[FoundPassage]]:
         """The best passages of each query, best first."""
@@ -239,12 +232,12 @@ class Release:
         """Refuses scores that are not finite, which JSON would write as null.
 
         Raises:
-            NotFiniteError: Naming the first such passage.
+            NotFiniteScoreError: Naming the first such passage.
         """
         broken = [hit.passage_id for hits in rankings for hit in hits if not math.isfinite(hit.score)]
         if broken:
             self._metrics.count_not_finite(len(broken))
-            raise NotFiniteError(
+            raise NotFiniteScoreError(
                 f"passage {broken[0]!r}: its score is not finite, so there is no answer; the index {self.version} "
                 "holds a vector with NaN or infinity: build the index again"
             )
@@ -259,6 +252,26 @@ class Release:
         if not excluded:
             return rankings
         return [[hit for hit in hits if hit.passage_id not in excluded][: wanted.depth] for hits in rankings]
+
+
+def _check_encoder(encoder: Encoder, uri: str) -> None:
+    try:
+        encoder.encode_queries(["warm"])
+    except NotFiniteError as error:
+        raise ValueError(f"{uri}: {error}") from error
+
+
+def _encode(encoder: Encoder, token_ids: Sequence[list[int]], batch_tokens: int) -> Vectors:
+    """Vectors of a batch; that of a text whose vector is not finite is NaN, for its own request to be refused."""
+    try:
+        return encoder.encode_tokens(token_ids, batch_tokens=batch_tokens)
+    except NotFiniteError:
+        # The batch holds texts of other requests, which have nothing to do with it.
+        vectors = np.full((len(token_ids), encoder.dimension), np.nan, dtype=np.float32)
+        for row, ids in enumerate(token_ids):
+            with suppress(NotFiniteError):
+                vectors[row] = encoder.encode_tokens([ids])[0]
+        return vectors
 
 
 def version_at(uris: ArtifactUris) -> str:

@@ -15,7 +15,7 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One request's place in a trace; `parent_id` is empty where the trace begins here."""
+    """One request within a trace; `parent_id` is empty where the trace begins here."""
 
     trace_id: str
     span_id: str

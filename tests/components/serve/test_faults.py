@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
+import schemathesis.specs.openapi.adapter  # now and not under a running server: CPython 3.11 parses in one thread only
 from hypothesis import HealthCheck, Phase, given, settings
 
 from components.serve.protocols.operations import OPERATIONS

@@ -1,5 +1,6 @@
 """What clients really send: null fields, packed bodies, tensors in every form; served rightly or refused by name."""
 
+import asyncio
 import base64
 import gzip
 import json
@@ -16,7 +17,7 @@ import pytest
 from onnx import numpy_helper
 
 from components.export.config import ExportConfig
-from components.serve.release import NotFiniteError
+from components.serve.release import NotFiniteScoreError
 from components.serve.service import Service
 from components.shared.encoder import GRAPH_NAME, Encoder
 from components.shared.manifest import artifact_writer
@@ -349,8 +350,7 @@ def test_a_vector_that_is_not_finite_is_a_500_with_its_reason_and_never_null(
         answer = server.post(path, **body)
         error = answer.json()["error"]
         assert answer.status_code == 500
-        assert "text 1: the encoder" in str(error)
-        assert "not finite" in str(error)
+        assert "text 1: its vector is not finite" in str(error)
     assert server.post(SEARCH, query="unspoken").status_code == 500
     assert server.post(SEARCH, query="volcano").status_code == 200
     metrics = server.get("/metrics").text
@@ -359,13 +359,27 @@ def test_a_vector_that_is_not_finite_is_a_500_with_its_reason_and_never_null(
     assert 'retriever_requests_total{path="/search",status="500"} 1.0' in metrics
 
 
+def test_a_vector_that_is_not_finite_fails_no_other_request_of_its_batch(sources: Sources, tmp_path: Path) -> None:
+    server = InProcess(damaged_sources(sources, tmp_path, "unspoken", np.nan).config(num_sessions=1, batch_tokens=64))
+
+    async def crowd() -> list[httpx.Response]:
+        texts = ["volcano", "unspoken", "glacier", "violin"] * 10
+        return await asyncio.gather(*(server.client.post(EMBEDDINGS, json={"input": text}) for text in texts))
+
+    answers = server.run(crowd())
+    healthy = server.get("/healthz").status_code
+    server.close()
+    assert [answer.status_code for answer in answers] == [200, 500, 200, 200] * 10
+    assert healthy == 200
+
+
 def test_an_encoder_that_gives_no_finite_vector_at_all_is_refused_at_start(sources: Sources, tmp_path: Path) -> None:
     damaged = damaged_sources(sources, tmp_path, "warm", np.nan)  # an unknown word, as many are
-    with pytest.raises(ValueError, match="its weights are damaged"):
+    with pytest.raises(ValueError, match="encoder: text 0 of 1: its vector is not finite"):
         Service(damaged.config(num_sessions=1))
 
 
 def test_a_score_that_is_not_finite_names_its_passage(server: InProcess) -> None:
     rankings = [[Hit("volcano-craft", 0.5)], [Hit("glacier-craft", 0.5), Hit("bakery-craft", np.nan)]]
-    with pytest.raises(NotFiniteError, match="passage 'bakery-craft': its score is not finite"):
+    with pytest.raises(NotFiniteScoreError, match="passage 'bakery-craft': its score is not finite"):
         server.service.release.check_scores(rankings)
