@@ -1,4 +1,4 @@
-"""Encoder folders of the kinds that people have, tiny and with random weights, as sentence-transformers itself writes them.
+"""Encoder folders of the kinds that people have, tiny and with random weights, as sentence-transformers writes them.
 
 Each tokenizer is of the family's own form: word pieces, byte pairs or a unigram model, trained on a few sentences.
 """

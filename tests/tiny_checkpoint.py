@@ -1,4 +1,4 @@
-"""A real but tiny transformer with random weights and a word tokenizer, made in milliseconds: what train and export work on."""
+"""A real but tiny transformer with random weights and a word tokenizer: what train and export work on."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""A real but tiny encoder and index, made in milliseconds: a bag of random word vectors, averaged and normalised, as an ONNX graph.
+"""A real but tiny encoder and index, made in milliseconds.
 
-Texts that share words get similar vectors, so searches find what they should; another seed is another encoder.
+A bag of random word vectors, averaged and normalised, as an ONNX graph. Texts that share words get similar vectors, so searches find what they should; another seed is another encoder.
 """
 
 from collections.abc import Sequence
@@ -62,10 +62,20 @@ def write_tiny_encoder_files(
     embeddings[: len(SPECIAL_WORDS)] *= 0.05
     graph = _graph(embeddings)
     defaults = {"query_prefix": "", "passage_prefix": "", "query_tokens": 32, "passage_tokens": 64, "pad_token_id": 0}
-    its = EncoderSettings(**{"dimension": dimension, "pooling": "mean", "normalise": True, **defaults, **settings})
-    graph.metadata_props.add(key=CONTRACT_KEY, value=its.contract())
+    values = EncoderSettings(**{"dimension": dimension, "pooling": "mean", "normalise": True, **defaults, **settings})
+    graph.metadata_props.add(key=CONTRACT_KEY, value=values.contract())
     onnx.save(graph, str(folder / GRAPH_NAME))
-    write_settings(folder, its)
+    write_settings(folder, values)
+
+
+def spoil_word(folder: Path, token: int, value: float = np.nan) -> None:
+    """Makes a word's vector of nan, in the graph of an encoder without manifest."""
+    graph = onnx.load(folder / GRAPH_NAME)
+    (tensor,) = (tensor for tensor in graph.graph.initializer if tensor.name == "embeddings")
+    embeddings = numpy_helper.to_array(tensor).copy()
+    embeddings[token] = value
+    tensor.CopyFrom(numpy_helper.from_array(embeddings, tensor.name))
+    onnx.save(graph, str(folder / GRAPH_NAME))
 
 
 def write_tiny_index(folder: Path, *, dataset: Path, encoder: Path, factory: str = "Flat") -> Path:

@@ -38,7 +38,8 @@ class ExactSearch:
 def held_out(dataset: Dataset, encoder: Encoder, config: IndexConfig) -> Queries:
     """Vectors of a seeded draw of the dataset's queries.
 
-    Where there are too few, passages cut to a query's length make up the number. At least two, so that both halves of a split hold one.
+    Where there are too few, passages cut to a query's length make up the number. At least two, so that both halves of
+    a split hold one.
     """
     random = np.random.default_rng(config.seed)
     wanted = max(2, config.num_recall_queries)

@@ -65,12 +65,16 @@ def encode_shards(
             except NotFiniteError as error:
                 row = start + int(np.flatnonzero(~known)[error.row])
                 raise NotFiniteError(error.row, f"passage {dataset.passage_id_at(row)}") from None
-            save_vectors(paths[start], _in_dtype(vectors, config, dataset, start))
+            save_vectors(paths[start], in_dtype(vectors, config, dataset, start))
     return list(paths.values())
 
 
-def _in_dtype(vectors: Vectors, config: IndexConfig, dataset: Dataset, start: int) -> np.ndarray:
-    """The vectors of the rows from `start` as they are kept; half precision holds numbers up to 65504 only."""
+def in_dtype(vectors: Vectors, config: IndexConfig, dataset: Dataset, start: int) -> np.ndarray:
+    """The vectors of the rows from `start` as they are kept.
+
+    Raises:
+        ValueError: Naming a passage whose vector the type cannot hold; half precision ends at 65504.
+    """
     with np.errstate(over="ignore"):
         kept = vectors.astype(config.vector_dtype, copy=False)
     if (row := _first_not_finite(kept)) is not None:

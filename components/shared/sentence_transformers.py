@@ -266,11 +266,12 @@ def _read_transformer(folder: Path) -> dict[str, Any]:
         # A folder never decides whether its own code is run.
         values.pop("trust_remote_code", None)
     _check_model_arguments(path, arguments.pop("model_arguments"))
-    limit = arguments["tokenizer_arguments"].pop("model_max_length", None) or config.get("max_seq_length") or NO_LIMIT
+    of_tokenizer = arguments["tokenizer_arguments"].pop("model_max_length", None)
+    limit = int(of_tokenizer or config.get("max_seq_length") or NO_LIMIT)
     return {
         "lower_case": bool(config.get("do_lower_case", False)),
-        "query_limit": int(min(config.get("query_length", limit), NO_LIMIT)),
-        "passage_limit": int(min(config.get("document_length", limit), NO_LIMIT)),
+        "query_limit": min(int(config.get("query_length", limit)), NO_LIMIT),
+        "passage_limit": min(int(config.get("document_length", limit)), NO_LIMIT),
         **arguments,
     }
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from safetensors.torch import load_file, save_file
 
 from components.export.config import ExportConfig
 from components.export.job import export, write_encoder
@@ -46,7 +47,7 @@ def test_a_graph_with_one_changed_weight_is_caught(tmp_path: Path) -> None:
     (tmp_path / "encoder").mkdir()
     write_encoder(model, tmp_path / "encoder", opset=18)
     graph = onnx.load(tmp_path / "encoder" / GRAPH_NAME)
-    weight = next(its for its in graph.graph.initializer if len(its.dims) == 2)
+    weight = next(tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2)
     changed = numpy_helper.to_array(weight).copy()
     # Noise, because a layer norm forgives a shift of the whole row.
     changed += np.random.default_rng(0).normal(0, 0.01, changed.shape).astype(changed.dtype)
@@ -74,3 +75,25 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 def test_a_sentence_transformers_folder_says_its_pooling(minilm: Path) -> None:
     model = checkpoint.load(str(minilm))
     assert (model.settings.pooling, model.settings.normalise, model.dimension) == ("mean", True, 384)
+
+
+def test_a_checkpoint_with_a_number_that_is_not_finite_is_refused_naming_the_tensor(tmp_path: Path) -> None:
+    source = write_tiny_checkpoint(tmp_path / "checkpoint", WORDS)
+    weights = load_file(source / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"][7] = float("nan")
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"embeddings.word_embeddings.weight holds numbers .* the first is row 7"):
+        export(ExportConfig(checkpoint_uri=str(source), output_uri=str(tmp_path / "encoder")))
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_a_model_that_overflows_is_refused_by_the_parity_check(tmp_path: Path) -> None:
+    source = write_tiny_checkpoint(tmp_path / "checkpoint", WORDS, normalise=False)
+    weights = load_file(source / "model.safetensors")
+    # Finite numbers, whose product is not.
+    weights["encoder.layer.1.output.LayerNorm.weight"][:] = 3e38
+    weights["encoder.layer.1.output.LayerNorm.bias"][:] = 3e38
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"fp32: parity with torch: text \d+ of \d+: its vector is not finite"):
+        export(ExportConfig(checkpoint_uri=str(source), output_uri=str(tmp_path / "encoder")))
+    assert not (tmp_path / "encoder").exists()

@@ -1,7 +1,6 @@
 """The exported folder in other programs' hands."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -80,11 +79,11 @@ def test_the_digest_covers_weights_that_lie_beside_the_graph(folder: Path) -> No
     # A new file, because triton's is the same one.
     path.unlink()
     try:
-        with pytest.raises(ValueError, match="model.onnx_data: missing; .* is not a whole encoder"):
+        with pytest.raises(ValueError, match=r"model.onnx_data: missing; .* is not a whole encoder"):
             Encoder(folder)
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         assert encoder_digest(folder) != digest
-        with pytest.raises(ValueError, match="model.onnx_data: content differs from the manifest's"):
+        with pytest.raises(ValueError, match=r"model.onnx_data: content differs from the manifest's"):
             open_artifact(str(folder))
     finally:
         path.write_bytes(content)
@@ -93,10 +92,10 @@ def test_the_digest_covers_weights_that_lie_beside_the_graph(folder: Path) -> No
 
 def test_tritons_graph_has_its_weights_beside_it(folder: Path) -> None:
     model = folder / "triton" / "encoder" / "1"
-    assert sorted(os.listdir(model)) == ["model.onnx", "model.onnx_data"]
+    assert sorted(path.name for path in model.iterdir()) == ["model.onnx", "model.onnx_data"]
     token_ids = np.array([[2, 7, 8, 3]])
     inputs = {"input_ids": token_ids, "attention_mask": np.ones_like(token_ids)}
-    sessions = [onnxruntime.InferenceSession(str(place / "model.onnx")) for place in (model, folder)]
+    sessions = [onnxruntime.InferenceSession(str(where / "model.onnx")) for where in (model, folder)]
     vectors = [session.run(["vectors"], inputs)[0] for session in sessions]
     np.testing.assert_array_equal(*vectors)
 

@@ -33,12 +33,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(world: Path, **settings: object) -> ExportConfig:
-    places = {
+    uris = {
         "checkpoint_uri": str(world / "checkpoint"),
         "output_uri": str(world / "encoder"),
         "dataset_uri": str(world / "dataset"),
     }
-    return ExportConfig(**{**places, "variants": "fp32,fp16,int8", "drift_passages": 300, **settings})  # type: ignore[arg-type]
+    return ExportConfig(**{**uris, "variants": "fp32,fp16,int8", "drift_passages": 300, **settings})  # type: ignore[arg-type]
 
 
 def reports_of(world: Path) -> dict[str, dict[str, Any]]:
@@ -139,8 +139,8 @@ def test_integers_and_scales_by_hand() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     assert quantise(model) == 1
     onnx.checker.check_model(model)
-    (found,) = ReferenceEvaluator(model).run(None, {"x": np.array([[1, -0.5]], dtype=np.float32)})
-    assert found[0] == pytest.approx([12033 * 2 / 127**2, 64 * 127 * 4 / 127**2], rel=1e-6)
+    (product,) = ReferenceEvaluator(model).run(None, {"x": np.array([[1, -0.5]], dtype=np.float32)})
+    assert product[0] == pytest.approx([12033 * 2 / 127**2, 64 * 127 * 4 / 127**2], rel=1e-6)
 
 
 def test_ndcg_by_hand() -> None:
@@ -162,3 +162,20 @@ def test_variants_are_named_in_any_order_and_unknown_ones_refused() -> None:
     assert parse_variants("") == ["fp32"]
     with pytest.raises(ValueError, match=r"unknown is 'int4'; known are fp32, fp16, int8"):
         parse_variants("fp32,int4")
+
+
+def test_smaller_graphs_of_a_large_encoder_keep_their_weights_beside_them_and_in_their_digest(tmp_path: Path) -> None:
+    source = write_tiny_checkpoint(tmp_path / "checkpoint", WORDS)
+    config = ExportConfig(
+        checkpoint_uri=str(source), output_uri=str(tmp_path / "encoder"), variants="fp32,fp16,int8", min_overlap=0
+    )
+    export(config, max_graph_bytes=1)
+    folder = tmp_path / "encoder"
+    for variant in ("fp16", "int8"):
+        path = folder / f"{GRAPH_NAMES[variant]}_data"
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(ValueError, match=r"not the graph that encoder.json names"):
+            Encoder(folder, variant=variant)
+        path.write_bytes(content)
+        Encoder(folder, variant=variant)

@@ -8,9 +8,17 @@ import pytest
 from tokenizers import Tokenizer
 
 from components.shared.batches import length_sorted_batches
-from components.shared.encoder import SETTINGS_NAME, TOKENIZER_NAME, Encoder, encoder_digest, padded
+from components.shared.encoder import (
+    GRAPH_NAME,
+    SETTINGS_NAME,
+    TOKENIZER_NAME,
+    Encoder,
+    NotFiniteError,
+    encoder_digest,
+    padded,
+)
 from components.shared.records import Passage
-from tests.tiny_encoder import write_tiny_encoder_files
+from tests.tiny_encoder import spoil_word, write_tiny_encoder_files
 
 WORDS = ("apple", "pear", "plum", "red", "green", "blue", "query", "passage", ":")
 PAD, UNK, CLS, SEP, APPLE, PEAR = range(6)
@@ -58,8 +66,8 @@ def test_threads_share_an_encoder(make_encoder: Callable[..., Encoder]) -> None:
     texts = [" ".join(WORDS[: number % 7 + 1]) for number in range(64)]
     expected = encoder.encode_queries(texts)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda text: encoder.encode_queries([text])[0], texts))
-    assert np.abs(np.stack(found) - expected).max() < 1e-6
+        vectors = list(pool.map(lambda text: encoder.encode_queries([text])[0], texts))
+    assert np.abs(np.stack(vectors) - expected).max() < 1e-6
 
 
 def test_no_texts_have_no_vectors(make_encoder: Callable[..., Encoder]) -> None:
@@ -217,3 +225,33 @@ def test_threads_that_share_the_work_give_the_same_vectors(make_encoder: Callabl
     shared = encoder.encode_tokens(token_ids, batch_tokens=64, num_workers=4, on_batch=finished.append)
     assert np.array_equal(shared, encoder.encode_tokens(token_ids, batch_tokens=64))
     assert sum(finished) == 200
+
+
+def test_a_vector_that_is_no_number_is_refused_naming_the_text(
+    make_encoder: Callable[..., Encoder], tmp_path: Path
+) -> None:
+    make_encoder()
+    spoil_word(tmp_path, PEAR)
+    encoder = Encoder(tmp_path, num_threads=1)
+    texts = ["apple", "plum red", "a red pear", "green", "pear"]
+    with pytest.raises(NotFiniteError, match=r"text 2 of 5: its vector is not finite") as caught:
+        encoder.encode_queries(texts)
+    assert caught.value.row == 2
+    passages = [Passage(f"p{number}", "", text) for number, text in enumerate(texts)]
+    with pytest.raises(ValueError, match=r"passage p2: its vector is not finite .*export it again"):
+        encoder.encode_passages(passages, batch_tokens=1_000)
+    with pytest.raises(NotFiniteError):
+        encoder.encode_tokens(encoder.tokenize_passages(texts), num_workers=2, batch_tokens=4)
+    assert np.isfinite(encoder.encode_queries(texts[:2])).all()
+
+
+def test_a_damaged_graph_is_refused_by_name(make_encoder: Callable[..., Encoder], tmp_path: Path) -> None:
+    make_encoder()
+    content = (tmp_path / GRAPH_NAME).read_bytes()
+    for damaged in (b"", content[: len(content) // 2], b"not a graph at all"):
+        (tmp_path / GRAPH_NAME).write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"model.onnx: (ONNX Runtime cannot read it|does not say how)"):
+            Encoder(tmp_path)
+    (tmp_path / GRAPH_NAME).unlink()
+    with pytest.raises(ValueError, match=r"model.onnx: missing; .* not a whole encoder"):
+        Encoder(tmp_path)

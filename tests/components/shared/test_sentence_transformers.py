@@ -124,10 +124,10 @@ def test_a_file_that_is_damaged_is_named(folder: Path, file: str, content: str) 
 
 def test_a_missing_pooling_file_and_missing_dense_weights_are_named(folder: Path) -> None:
     (folder / "2_Dense" / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match="2_Dense: neither model.safetensors nor pytorch_model.bin"):
+    with pytest.raises(ValueError, match=r"2_Dense: neither model.safetensors nor pytorch_model.bin"):
         checkpoint.load(str(folder), query_tokens=48, passage_tokens=48)
     (folder / POOLING).unlink()
-    with pytest.raises(ValueError, match="1_Pooling/config.json: missing"):
+    with pytest.raises(ValueError, match=r"1_Pooling/config.json: missing"):
         checkpoint.load(str(folder))
 
 
@@ -283,7 +283,7 @@ def test_a_head_with_a_weight_that_is_no_number_is_refused(folder: Path) -> None
     weights = load_file(path)
     weights["linear.bias"][3] = torch.nan
     save_file(weights, path)
-    with pytest.raises(ValueError, match="head.0.linear.bias holds numbers that are not finite"):
+    with pytest.raises(ValueError, match=r"head.0.linear.bias holds numbers that are not finite"):
         checkpoint.load(str(folder), query_tokens=48, passage_tokens=48)
 
 
@@ -322,7 +322,7 @@ def test_as_many_tokens_as_the_model_has_positions_are_read(roberta: Path) -> No
 
 
 def test_a_prefix_that_leaves_nothing_of_a_text_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="query_prefix .* alone has .* tokens, query_tokens is 4"):
+    with pytest.raises(ValueError, match=r"query_prefix .* alone has .* tokens, query_tokens is 4"):
         checkpoint.load(str(folder), query_prefix="Represent this text: ", query_tokens=4, passage_tokens=48)
 
 
