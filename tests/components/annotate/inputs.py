@@ -32,7 +32,7 @@ _WORDS = (
 def write_inputs(
     folder: Path, *, num_queries: int, pool_size: int = 5, num_passages: int = 40, with_answers: bool = False
 ) -> None:
-    """Folders `dataset` and `pools`; the first passage of a query's list is its human positive, at a random place of its pool."""
+    """Folders `dataset` and `pools`; the human positive of a query stands at a random place of its pool."""
     drawn = random.Random(0)
     passages = [
         Passage(f"p{n}", "", f"number {n} " + " ".join(drawn.choices(_WORDS, k=12))) for n in range(num_passages)

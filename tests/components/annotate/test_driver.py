@@ -12,14 +12,24 @@ from pathlib import Path
 import pytest
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.driver import Driver, call_key
-from components.annotate.engines.engine import CompletionRequest, LikelihoodRequest, Turn
+from components.annotate.driver import Driver, call_key, from_value, to_value
+from components.annotate.engines.engine import (
+    Completion,
+    CompletionRequest,
+    LikelihoodRequest,
+    PromptError,
+    Refusal,
+    Request,
+    Result,
+    Turn,
+)
 from components.annotate.judging.inquiry import Verdict
 from components.annotate.judging.judge import judge
 from components.annotate.judging.likelihoods import likelihood_labels
 from components.annotate.judging.listwise import windows
 from components.shared.hashing import content_key
 from components.shared.journal import Journal
+from components.shared.launch import TransientError
 from components.shared.records import Query
 from tests.components.annotate.fake_engine import FakeEngine, calls, config
 
@@ -193,3 +203,75 @@ def test_kill_9_anywhere_repeats_no_finished_call(tmp_path: Path) -> None:
     assert repeated <= 15
     (tmp_path / "fresh").mkdir()
     assert run(tmp_path / "fresh", config(), queries=60) == whole
+
+
+class _Choosy(FakeEngine):
+    """Refuses prompts that hold a word: at once, as an engine with a tokenizer does, or later, as a server does."""
+
+    def __init__(self, word: str, *, at_once: bool) -> None:
+        super().__init__()
+        self._word, self._at_once, self.refused = word, at_once, 0
+
+    def _is_refused(self, request: Request) -> bool:
+        return isinstance(request, CompletionRequest) and self._word in request.turns[-1].content
+
+    def submit(self, request: Request) -> None:
+        self.refused += self._is_refused(request)
+        if self._at_once and self._is_refused(request):
+            raise PromptError("too long for the model")
+        super().submit(request)
+
+    def collect(self) -> list[Result | Refusal]:  # type: ignore[override]
+        results = super().collect()
+        answered = self.requests[len(self.requests) - len(results) :]
+        return [
+            Refusal(result.key, "too long for the model") if self._is_refused(request) else result
+            for request, result in zip(answered, results, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_refused_prompt_ends_its_own_query_and_is_not_kept(tmp_path: Path, at_once: bool) -> None:
+    queries = [Query(f"q{number}", "bad question" if number % 4 == 1 else f"question {number}") for number in range(12)]
+    for _ in range(2):
+        engine = _Choosy("bad question", at_once=at_once)
+        with Journal(tmp_path / "journal") as journal:
+            driver = Driver(engine, journal, model="fake", artifact="a", num_in_flight=4)
+            judges = (judge(query, PASSAGES[:5], config(window=3), can_constrain=False) for query in queries)
+            verdicts = list(driver.run(judges))
+        outcomes = [(verdict.outcome, verdict.detail) for verdict in verdicts]
+        assert outcomes == [("refused", "too long for the model") if n % 4 == 1 else ("ok", "") for n in range(12)]
+        # Three queries ask the same two windows: each call is refused once an attempt, and the next attempt asks again.
+        assert engine.refused == driver.counts.calls_refused == 2
+    assert driver.counts.calls_made == 0
+
+
+def test_a_completion_that_the_engine_broke_off_is_no_completion(tmp_path: Path) -> None:
+    class Breaking(FakeEngine):
+        def _result(self, request: Request) -> Result:
+            return Completion(request.key, "[1", "abort", 20, 3)
+
+    with Journal(tmp_path) as journal:
+        driver = Driver(Breaking(), journal, model="fake", artifact="a", num_in_flight=4)
+        with pytest.raises(TransientError, match="broke off"):
+            list(driver.run([judge(Query("q", "question"), PASSAGES[:3], config(), can_constrain=False)]))
+        assert len(journal) == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"text": 7, "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1},
+        {"name": "a cell", "seed": 1},
+    ],
+)
+def test_a_record_that_is_no_result_is_named(value: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"record of call k7 is no result of an LLM .*delete its line"):
+        from_value("k7", value)
+
+
+def test_what_a_later_version_writes_beside_a_result_is_left_alone() -> None:
+    value = to_value(Completion("k", "[1]", None, 5, 1)) | {"later": {"than": "now"}}
+    assert value["finish_reason"] is None
+    assert from_value("k", value) == Completion("k", "[1]", None, 5, 1)

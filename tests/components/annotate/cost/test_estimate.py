@@ -45,7 +45,7 @@ def tokenizer() -> Tokenizer:
 
 
 class CountingEngine:
-    """An LLM is an outside thing: this one counts real tokens, and selects and writes at random around what it is told."""
+    """An LLM is an outside thing: this one counts real tokens, and selects and writes at random around what is told."""
 
     model, can_constrain = "fake", True
 

@@ -122,3 +122,16 @@ def test_dollars_of_the_templates_add_up_to_the_total(tallies: list[Tally]) -> N
     prices = Prices(engine_hour=2.5, prompt_million=1.0, cached_million=0.1, completion_million=4.0)
     its = Ledger({str(number): tally for number, tally in enumerate(tallies)}, 10, 100, prices).as_dict()
     assert its["total"]["dollars"] == pytest.approx(sum(row["dollars"] for row in its["templates"].values()), abs=1e-6)
+
+
+def test_calls_without_token_counts_make_the_sums_lower_bounds() -> None:
+    counted = {"rung": "first", "prompt_tokens": 10, "cached_tokens": 0, "completion_tokens": 2, "engine_seconds": 1.0}
+    tally = Tally()
+    # A record of an earlier version says nothing of it: its engine counted.
+    for record in (counted, counted | {"is_counted": True}, counted | {"is_counted": False, "prompt_tokens": 0}):
+        tally.add(record)
+    assert (tally.calls, tally.uncounted_calls, tally.prompt_tokens) == (3, 1, 20)
+    rows = Ledger({"answer": tally, "other": Tally()}, 3, 9, Prices(prompt_million=1.0)).as_dict()
+    assert rows["templates"]["answer"]["is_lower_bound"]
+    assert not rows["templates"]["other"]["is_lower_bound"]
+    assert rows["total"]["uncounted_calls"] == 1

@@ -28,7 +28,7 @@ Fault = Callable[[str, dict[str, Any]], Answer | None]
 
 @dataclass
 class FakeOpenAI:
-    """`calls` are (path, body, headers) in order of arrival; `fault` may answer instead; the flags take abilities away."""
+    """`calls` are (path, body, headers) in order of arrival; `fault` may answer instead; flags take abilities away."""
 
     can_echo: bool = True
     can_tokenize: bool = True

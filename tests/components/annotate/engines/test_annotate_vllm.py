@@ -1,4 +1,4 @@
-"""The annotate component with vLLM itself and the packaged model, which cannot follow instructions: selection by the ladder, likelihoods.
+"""The annotate component with vLLM itself and the packaged model, which follows no instructions: ladder, likelihoods.
 
 Runs in the environment that tests/vllm_env.sh makes.
 """

@@ -1,4 +1,4 @@
-"""What servers really answer, one row each: the result, the refusal, or the error and message that the job ends with."""
+"""What servers really answer, one row each: the result, the refusal, or the error that ends the job."""
 
 import json
 import re
@@ -248,7 +248,8 @@ COMPLETIONS = [
         "a field with another name",
         (
             _error(
-                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+                "Unsupported parameter: 'max_tokens' is not supported with this model. "
+                "Use 'max_completion_tokens' instead."
             ),
         ),
         400,

@@ -25,10 +25,12 @@ from components.annotate.engines.engine import (
 )
 from components.annotate.engines.transformers import TransformersEngine
 
-_TEXT = """Tides in the harbour rise and fall twice a day because the moon pulls on the sea. A glacier is a slow river of ice.
-Honey bees dance in the hive to tell the others in which direction the flowers are, and how far: 1, 2, 3 kilometres."""
+_TEXT = """Tides in the harbour rise and fall twice a day because the moon pulls on the sea.
+A glacier is a slow river of ice. Honey bees dance in the hive to tell the others
+in which direction the flowers are, and how far: 1, 2, 3 kilometres."""
 _CHAT_TEMPLATE = (
-    "{% for turn in messages %}{% if turn.role == 'system' and not loop.first %}{{ raise_exception('system first') }}{% endif %}"
+    "{% for turn in messages %}"
+    "{% if turn.role == 'system' and not loop.first %}{{ raise_exception('system first') }}{% endif %}"
     "<|{{ turn.role }}|>{{ turn.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 

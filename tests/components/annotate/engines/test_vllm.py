@@ -1,9 +1,10 @@
-"""vLLM itself, in this process and behind its own server, beside transformers: the same labels whichever engine makes them.
+"""vLLM itself, in this process and behind its server, beside transformers: the same labels whichever engine makes them.
 
 Runs in the environment that tests/vllm_env.sh makes: `.venv-vllm/bin/pytest -m vllm`.
 """
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from components.annotate.engines.dialect import Dialect
 from components.annotate.engines.endpoint import EndpointEngine
 from components.annotate.engines.engine import (
     Completion,
@@ -20,6 +22,7 @@ from components.annotate.engines.engine import (
     Engine,
     Likelihood,
     LikelihoodRequest,
+    Refusal,
     Request,
     Result,
     Turn,
@@ -64,7 +67,7 @@ def _run(engine: Engine, requests: Sequence[Request]) -> dict[str, Result]:
         engine.submit(request)
     results: dict[str, Result] = {}
     while batch := engine.collect():
-        results |= {result.key: result for result in batch}
+        results |= {result.key: result for result in batch if not isinstance(result, Refusal)}
     return results
 
 
@@ -146,11 +149,11 @@ def of_endpoint(endpoint_uri: str) -> dict[str, Result]:
 
 def _check_likelihoods(ours: dict[str, Result], reference: dict[str, Result]) -> None:
     for request in _LIKELIHOODS:
-        its, expected = ours[request.key], reference[request.key]
-        assert isinstance(its, Likelihood)
+        likelihood, expected = ours[request.key], reference[request.key]
+        assert isinstance(likelihood, Likelihood)
         assert isinstance(expected, Likelihood)
-        assert its.prompt_tokens == expected.prompt_tokens
-        assert its.logprobs == pytest.approx(expected.logprobs, abs=1e-3), request
+        assert likelihood.prompt_tokens == expected.prompt_tokens
+        assert likelihood.logprobs == pytest.approx(expected.logprobs, abs=1e-3), request
 
 
 def _check_completions(ours: dict[str, Result], reference: dict[str, Result]) -> None:
@@ -232,23 +235,39 @@ def test_without_tokenize_the_border_is_found_in_the_echoed_text(
         gateway.stop()
     assert len(requests) == 12
     for request in requests:
-        its, expected = results[request.key], of_transformers[request.key]
-        assert isinstance(its, Likelihood)
+        likelihood, expected = results[request.key], of_transformers[request.key]
+        assert isinstance(likelihood, Likelihood)
         assert isinstance(expected, Likelihood)
-        assert its.logprobs == pytest.approx(expected.logprobs, abs=1e-3), request
+        assert likelihood.logprobs == pytest.approx(expected.logprobs, abs=1e-3), request
 
 
 def test_a_model_that_the_server_does_not_have_is_refused(endpoint_uri: str) -> None:
     engine = EndpointEngine(endpoint_uri, "gpt-9")
     engine.submit(_COMPLETIONS[0])
-    with pytest.raises(ValueError, match=r"status 404, .*gpt-9.*llm_uri must be a name that GET /models lists"):
+    with pytest.raises(ValueError, match=r"status 404, .*gpt-9.*--llm-uri must be a name that GET /models lists"):
         engine.collect()
     engine.close()
 
 
-def test_a_prompt_too_long_for_the_server_is_refused_with_its_words(endpoint_uri: str) -> None:
+def test_a_prompt_too_long_for_the_server_is_refused_with_its_words_and_the_next_is_served(endpoint_uri: str) -> None:
     engine = EndpointEngine(endpoint_uri, "smollm2")
     engine.submit(CompletionRequest("a", (Turn("user", "moon " * 9000),), 10, 0.0, 7))
-    with pytest.raises(ValueError, match=r"status 400, .*8192"):
-        engine.collect()
+    (refusal,) = engine.collect()
+    assert isinstance(refusal, Refusal)
+    assert re.search(r"status 400, .*8192", refusal.words)
+    engine.submit(_COMPLETIONS[0])
+    (result,) = engine.collect()
+    assert isinstance(result, Completion)
+    assert result.is_counted
     engine.close()
+
+
+def test_prompt_logprobs_give_the_same_likelihoods_as_the_echo(
+    endpoint_uri: str, of_transformers: dict[str, Result]
+) -> None:
+    """What a user does whose gateway refuses `echo`."""
+    dialect = Dialect.read(omit="echo", rename="logprobs=prompt_logprobs")
+    engine = EndpointEngine(endpoint_uri, "smollm2", dialect=dialect)
+    results = _run(engine, _LIKELIHOODS)
+    engine.close()
+    _check_likelihoods(results, of_transformers)
