@@ -1,4 +1,4 @@
-"""A block of queries -> their pools: both searches, the scores for filter and audit, and what makes passages the same."""
+"""A block of queries -> their pools: both searches, scores for filter and audit, and what makes passages the same."""
 
 from __future__ import annotations
 

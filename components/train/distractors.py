@@ -1,9 +1,9 @@
 """Passages that look like answers to the dev queries: what makes dev nDCG as hard to earn as the test's.
 
-The dev set has room for a small part of the corpus. With a random part nearly every wrong passage is about something
-else, every encoder comes near 1, and the best weights are chosen by noise. So most of the room goes to the passages
-that BM25 ranks first for the dev queries, over the corpus or a seeded sample of it: no encoder is favoured, and no
-library is needed that this image lacks.
+The dev set has room for a small part of the corpus. In a random part most wrong passages are about something else, so
+the measure is higher than the test's and tells encoders apart less well. So most of the room goes to the passages that
+BM25 ranks first for the dev queries, over the corpus or a seeded sample of it: no encoder is favoured, and no library
+is needed that this image lacks.
 """
 
 from __future__ import annotations

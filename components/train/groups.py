@@ -86,7 +86,7 @@ def stage_groups(
 
 
 def llm_groups(stage: Stage, annotations: Mapping[str, Annotation], human_positives: Positives) -> list[TrainingGroup]:
-    """A group for each annotated query with a positive of the LLM, or with its scores where the loss learns from these."""
+    """A group for each annotated query with a positive of the LLM, or with its scores where the loss needs these."""
     groups = []
     for annotation in annotations.values():
         useful = annotation.with_label("positive")

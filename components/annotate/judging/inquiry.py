@@ -35,7 +35,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Labels of the whole pool, or none if the ladder failed; `outcome` says how it went, `exchanges` what was asked."""
+    """Labels of the whole pool, or none if the ladder failed; `outcome` says how, `exchanges` what was asked."""
 
     outcome: Outcome
     labels: tuple[Label, ...] = ()

@@ -268,6 +268,8 @@ def _offered(statements: list[Statement], form: re.Pattern[str]) -> _Offered | s
     for position, statement in enumerate(statements):
         lead, items = _split_lead(statement.without_bullet, form)
         if items is None:
+            if statement.is_bulleted and position and position - 1 == (offered[-1][1] if offered else -1):
+                return "a list with other items"
             is_open = False
             continue
         if is_open and not lead and offered:

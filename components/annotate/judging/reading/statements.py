@@ -24,6 +24,11 @@ class Statement:
     ends_early: bool
 
     @property
+    def is_bulleted(self) -> bool:
+        """Whether it is an item of a list."""
+        return _BULLET_START.match(self.text) is not None
+
+    @property
     def without_bullet(self) -> str:
         """The statement without the mark or number that a list puts before it."""
         match = _BULLET_START.match(self.text)

@@ -23,6 +23,10 @@ _OFFERS = _words("offers")
 _NOUNS = _words("nouns")
 # They may stand between the others; alone they offer nothing.
 _FILLERS = _words("fillers")
+# The only ones that may stand beside a noun where nothing else offers the list.
+_PLAIN_FILLERS = frozenset(
+    {"a", "the", "here", "is", "are", "my", "of", "final", "these", "as", "follows", "number", "numbers"}
+)
 _QUESTION_WORDS = frozenset({"which", "what", "are", "is", "do", "does", "did", "how", "why", "when", "where", "who"})
 _UNSPACED_LEAD = re.compile("|".join(_WORDS["unspaced"]["leads"]))
 _FOREIGN_NEGATIONS = "|".join(sorted(_words("negations")))
@@ -190,4 +194,8 @@ def _are_known(words: list[str]) -> bool:
 
 
 def _names_answer(words: list[str], *, ends_in_colon: bool) -> bool:
-    return any(word in _OFFERS or (ends_in_colon and word in _NOUNS) for word in words)
+    if any(word in _OFFERS for word in words):
+        return True
+    # `The passages given are:` only enumerates.
+    is_plain = all(word in _NOUNS or word in _PLAIN_FILLERS for word in words)
+    return ends_in_colon and is_plain and any(word in _NOUNS for word in words)

@@ -166,7 +166,17 @@ _LONG_AND_FOREIGN = (
     "\u05dc\u05d0 \u05e8\u05dc\u05d5\u05d5\u05e0\u05d8\u05d9: [1]",
 )
 PROSE: tuple[str, ...] = (*_SENTENCES, *_NEGATIVE_LISTS, *_LONG_AND_FOREIGN[:50])
-EXTRA_PROSE: tuple[str, ...] = _LONG_AND_FOREIGN[50:]
+EXTRA_PROSE: tuple[str, ...] = (
+    *_LONG_AND_FOREIGN[50:],
+    "The passages given are: [1], [2], [3]",
+    "All passages: [1], [2], [3], [4], [5], [6], [7], [8]",
+    "Provided documents: [1], [2], [3]",
+    "Passages read: [1], [2], [3]",
+    "Let me see: [1], [2]",
+    "Evidence: [2]",
+    "First: [1]",
+    "- [2]\n- [5] is off topic",
+)
 
 # Rankings that begin with the least useful passage, or whose direction nobody can know.
 REVERSED: tuple[str, ...] = (

@@ -73,8 +73,8 @@ def test_a_lead_in_with_one_opposite_or_unknown_word_offers_nothing(
     lead: str, word: str, place: int, identifiers: list[int]
 ) -> None:
     words = lead.split()
-    # Behind `the question` stands the query's own matter, which may hold any word: so only before it.
-    end = words.index("question") if "question" in words else len(words)
+    # Behind `for answering` stands the query's own matter, which may hold any word: so only before it.
+    end = words.index("answering") if "answering" in words else len(words)
     words.insert(place % (end + 1), word)
     parsed = parse_selection(f"{' '.join(words)}: {_list(identifiers)}", num_passages=8, finish_reason="stop")
     assert parsed.outcome not in _READ, parsed
