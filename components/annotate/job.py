@@ -30,6 +30,7 @@ from components.shared.dataset import Dataset
 from components.shared.journal import Journal
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Annotation, Pool, Quarantined, read_records, to_line
+from components.shared.roles import hint
 
 _SYNC_SECONDS = 5.0
 _SPENT = ("prompt_tokens", "completion_tokens", "cached_tokens", "engine_seconds", "uncounted_calls")
@@ -172,7 +173,7 @@ def _write_labels(
     if not sums.num_annotated:
         raise ValueError(
             f"{config.pools_uri}: none of {total} pools could be annotated (outcomes {dict(sums.outcomes)}; "
-            f"for example: {sums.reason}); --method query_likelihood needs neither answers nor a model that follows "
+            f"for example: {sums.reason}); {hint('method', 'query_likelihood')} needs neither answers nor a model that follows "
             "instructions"
         )
     return sums

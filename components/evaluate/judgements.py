@@ -9,6 +9,7 @@ from typing import Literal
 
 from components.shared.dataset import SPLITS, Dataset
 from components.shared.records import Annotation, read_records
+from components.shared.roles import hint
 
 ANNOTATIONS_NAME = "annotations.jsonl"
 
@@ -65,7 +66,7 @@ def find_judgements(dataset: Dataset, *, split: str, annotation_folders: Sequenc
     if len(judgements.without_relevant(min_grade=min_grade)) == len(kept):
         raise ValueError(
             f"split {split!r}: none of its {judgements.num_judgements} judgements ({judgements.kind}) has a grade of "
-            f"{min_grade} or more, so every system would score 0; lower --min-grade, or judge more passages"
+            f"{min_grade} or more, so every system would score 0; lower it ({hint('min_grade', 1)}), or judge more passages"
         )
     return judgements
 
@@ -95,6 +96,6 @@ def _remedy(dataset: Dataset, split: str) -> str:
     judged = [name for name in SPLITS if name != split and dataset.qrels(name)]
     other = f"; or evaluate on --split {' or '.join(judged)}, which people judged" if judged else ""
     return (
-        "name annotations that cover its queries (--annotations-uri; mine draws pools for them where there are no "
+        f"name annotations that cover its queries ({hint('annotations_uri')}; mine draws pools for them where there are no "
         f"human labels){other}"
     )

@@ -20,6 +20,7 @@ from components.shared.dataset import Dataset
 from components.shared.encoder import TOKENIZER_NAME, Encoder
 from components.shared.index import IndexSettings
 from components.shared.records import Query
+from components.shared.roles import hint
 
 # Of encoder.json: `dimension` follows from the weights, `pad_token_id` from the tokenizer, and `graphs` are variants of
 # which the one in use is compared.
@@ -81,7 +82,7 @@ def check(differences: list[str], *, allowed: bool) -> None:
         raise ValueError(
             f"base encoder and trained encoder are not like for like: {'; '.join(differences)}. What they are worth "
             "cannot be told apart from these settings: export and index both with the same ones, or set "
-            "--allow-unlike yes, and the report says in its first line how they differ"
+            f"{hint('allow_unlike', 'yes')}, and the report says in its first line how they differ"
         )
 
 

@@ -24,6 +24,7 @@ from components.shared.encoder import (
     write_settings,
 )
 from components.shared.manifest import artifact_writer, model_source, open_artifact
+from components.shared.roles import hint
 
 
 def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> None:
@@ -97,7 +98,7 @@ def check_gates(config: ExportConfig, variant: str, report: Mapping[str, Any]) -
         if not difference <= config.max_difference:
             raise ValueError(
                 f"{where}: ONNX vectors differ from torch's by {difference:.2e}, allowed are "
-                f"{config.max_difference:.0e}; try another --opset, or report the model"
+                f"{config.max_difference:.0e}; try another one ({hint('opset', 17)}), or report the model"
             )
         return
     remedy = "leave the variant out of --variants, or lower the gate knowingly"

@@ -59,7 +59,7 @@ def candidates(num_passages: int, dimension: int, *, min_recall: float, memory_b
         smallest = min(all_of_them, key=lambda candidate: candidate.memory_bytes)
         raise ValueError(
             f"memory budget of {memory_bytes >> 20} MiB: {num_passages} vectors of {dimension} dimensions need at "
-            f"least {math.ceil(smallest.memory_bytes / 2**20)} MiB ({smallest.factory}); raise --memory-mib, or cut "
+            f"least {math.ceil(smallest.memory_bytes / 2**20)} MiB ({smallest.factory}); raise memory_mib, or cut "
             "the corpus"
         )
     return fitting

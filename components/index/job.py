@@ -20,6 +20,7 @@ from components.shared.dataset import Dataset
 from components.shared.encoder import Encoder, num_cores
 from components.shared.index import IndexSettings, PassageIndex, set_threads
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
+from components.shared.roles import hint
 
 
 def build_index(config: IndexConfig) -> None:
@@ -93,7 +94,7 @@ def _build(
             }
     raise ValueError(
         f"factory {candidate.factory!r}: recall@{DEPTH} is {point.recall_10:.3f}, the gate is {config.min_recall}; "
-        "raise nprobe or efSearch in --search-parameters, or choose a finer factory"
+        f"raise nprobe or efSearch ({hint('search_parameters', 'nprobe=64')}), or choose a finer factory"
     )
 
 

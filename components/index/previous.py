@@ -62,7 +62,7 @@ class PreviousIndex:
             )
         if not self._index.keeps_vectors():
             raise ValueError(
-                f"{uri}: {self.settings.factory} keeps no exact vectors to go on from; leave --previous-uri out, "
+                f"{uri}: {self.settings.factory} keeps no exact vectors to go on from; leave previous_uri out, "
                 "or choose a factory that does (Flat, HNSW, RFlat)"
             )
         hashes = np.load(self.folder / HASHES_NAME)

@@ -173,7 +173,7 @@ def gather_vectors(config: IndexConfig, dataset: Dataset, encoder: Encoder) -> l
         for path in sorted(folder.glob("vectors-*.npy")):
             if path.name in shards:
                 raise ValueError(
-                    f"{path}: the same rows lie in {shards[path.name]}; name each shard's job once in --vectors-uri"
+                    f"{path}: the same rows lie in {shards[path.name]}; name each shard's job once in vectors_uri"
                 )
             shards[path.name] = path
     starts = range(0, dataset.num_passages, config.shard_passages)

@@ -14,6 +14,7 @@ from components.mine.config import MineConfig
 from components.shared.dataset import Dataset
 from components.shared.own_passage import same_text
 from components.shared.records import Pool
+from components.shared.roles import hint
 
 _SHOWN = 5
 # With fewer pools, or a corpus of fewer pools' worth of passages, one passage in many pools is no sign of anything.
@@ -96,7 +97,7 @@ def audit_pools(
     suspected = Check(
         "suspected",
         config.max_suspected_share,
-        "hard negatives score like positives; set --relative-margin=0.95, or use a better encoder",
+        f"hard negatives score like positives; drop the likeliest ({hint('relative_margin', 0.95)}), or use a better encoder",
         num_suspected,
         num_scored,
     )

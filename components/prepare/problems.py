@@ -8,6 +8,7 @@ from typing import Literal
 
 from components.shared import log
 from components.shared.records import RecordError
+from components.shared.roles import hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,6 @@ class Problems:
             message.append(f"bad lines: {num_lines} ({counted})")
         if num_lines and not self._files:
             message.append(
-                "mend the lines, or leave them out with --on-problem skip "
-                "(--set prepare.on_problem=skip under retriever run)"
+                f"mend the lines, or leave them out ({hint('on_problem', 'skip')})"
             )
         return "\n".join(message)

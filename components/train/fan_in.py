@@ -11,6 +11,7 @@ from typing import Any
 
 from components.shared import log
 from components.shared.manifest import Manifest, open_artifact, read_manifest
+from components.shared.roles import hint
 
 _ANNOTATIONS_NAME = "annotations.jsonl"
 
@@ -35,8 +36,8 @@ def check_shards(uris: Sequence[str], *, max_quarantine_share: float) -> int:
         raise ValueError(
             f"{', '.join(uris)}: {quarantined} of {annotated + quarantined} queries ({share:.1%}) are in quarantine, "
             f"more than {max_quarantine_share:.1%}: what is left is no fair sample of the queries; "
-            "read quarantine.jsonl, annotate with a model that follows instructions or with --method query_likelihood, "
-            "or raise --max-quarantine-share"
+            "read quarantine.jsonl, annotate with a model that follows instructions or by query_likelihood, "
+            f"or allow more ({hint('max_quarantine_share', 0.5)})"
         )
     return annotated
 

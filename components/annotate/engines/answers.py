@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.annotate.engines.engine import Completion, Likelihood, LikelihoodRequest
+from components.shared.roles import hint
 
 # What vLLM writes where JSON has no word for minus infinity.
 _MINUS_INFINITY = -9999.0
@@ -22,14 +23,14 @@ _HIGHEST_LOGPROB = 1e-3
 _MARKS = str.maketrans({"\u2581": " ", "\u0120": " ", "\u010a": "\n", "\u0109": "\t"})
 _NO_LIKELIHOODS = (
     "the server gives no likelihoods of the prompt's tokens (echo with logprobs); "
-    "serve the model with vLLM, or use a method that needs completions only (--method utility_selection)"
+    f"serve the model with vLLM, or use a method that needs completions only ({hint('method', 'utility_selection')})"
 )
 
 
 _SHIFTED = (
     "the server weighs each token by what it expects after it: its log-likelihoods are shifted by one token "
     "(llama-cpp-python's are); serve the model with vLLM, or use a method that needs completions only "
-    "(--method utility_selection)"
+    f"({hint('method', 'utility_selection')})"
 )
 # Likeliest tokens that are the next token of the text, from which on chance is no explanation.
 _MIN_SHIFTED = 3

@@ -23,6 +23,7 @@ from components.annotate.engines.problems import (
 )
 from components.shared import log
 from components.shared.launch import TransientError
+from components.shared.roles import hint
 
 _LONGEST_DELAY_SECONDS = 60.0
 _STRANGE_DELAY_SECONDS = 2.0
@@ -164,7 +165,7 @@ class Client:
             raise ValueError(f"{where}: {said}; {MISSING_REMEDIES[problem.status]}")
         if problem.kind == "strange" and attempt > 1:
             if not self.num_results:
-                raise ValueError(f"{where}: {said}; is --endpoint-uri the base URL of an OpenAI-compatible API?")
+                raise ValueError(f"{where}: {said}; is endpoint_uri the base URL of an OpenAI-compatible API?")
             if others_succeed:
                 raise RefusedError(said, status=problem.status)
         if problem.kind == "failing" and others_succeed and attempt >= _FAILING_ATTEMPTS:
@@ -173,7 +174,7 @@ class Client:
             asks = f", and asks for {problem.asked_seconds:.0f} s more" if problem.asked_seconds else ""
             raise TransientError(
                 f"{where}: {said}; gave up after {attempt} attempts in {waited:.0f} s{asks} "
-                f"(--endpoint-patience-seconds {self._patience_seconds:g})"
+                f"({hint('endpoint_patience_seconds', f'{self._patience_seconds:g}')})"
             )
 
     async def _pause(self, url: httpx.URL, problem: Problem, attempt: int, waited: float) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.annotate.engines.engine import CompletionRequest
+from components.shared.roles import hint
 
 _CHAT_FIELDS = ("max_tokens", "temperature", "seed", "stream", "top_p", "top_k", "structured_outputs")
 _FIELDS = (*_CHAT_FIELDS, "chat_template_kwargs", "echo", "logprobs")
@@ -102,4 +103,4 @@ def field_remedy(words: str, body: Mapping[str, Any]) -> str:
         return ""
     name = min(distances, key=distances.__getitem__)
     instead = _INSTEAD.search(words)
-    return f"--endpoint-rename {name}={instead[1]}" if instead else f"--endpoint-omit {name}"
+    return hint("endpoint_rename", f"{name}={instead[1]}") if instead else hint("endpoint_omit", name)

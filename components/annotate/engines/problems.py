@@ -32,8 +32,8 @@ _ENDED: dict[int, str] = {
 }
 MISSING_REMEDIES: dict[int, str] = {
     HTTPStatus.FORBIDDEN: "the key in RETRIEVER_API_KEY may not use this model",
-    HTTPStatus.NOT_FOUND: "--endpoint-uri usually ends in /v1, and --llm-uri must be a name that GET /models lists",
-    HTTPStatus.METHOD_NOT_ALLOWED: "--endpoint-uri usually ends in /v1",
+    HTTPStatus.NOT_FOUND: "endpoint_uri usually ends in /v1, and llm_uri must be a name that GET /models lists",
+    HTTPStatus.METHOD_NOT_ALLOWED: "endpoint_uri usually ends in /v1",
 }
 _QUOTA_CODES = frozenset(
     [
