@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ def write_encoder(
 
 
 def _load(config: ExportConfig) -> checkpoint.DualEncoder:
-    return checkpoint.load(
+    model = checkpoint.load(
         model_source(config.checkpoint_uri),
         pooling=config.pooling,
         normalise=config.normalise,
@@ -162,3 +162,21 @@ def _load(config: ExportConfig) -> checkpoint.DualEncoder:
         passage_tokens=config.passage_tokens,
         trust_remote_code=config.trust_remote_code,
     )
+    if differing := list(_contradictions(config, model.settings)):
+        raise ValueError(
+            f"{config.checkpoint_uri}: {'; '.join(differing)}; a checkpoint brings its own settings, leave these out "
+            "or train again with them"
+        )
+    return model
+
+
+def _contradictions(config: ExportConfig, settings: checkpoint.DualEncoderSettings) -> Iterator[str]:
+    """What somebody set otherwise than the model does it; a default that was left alone contradicts nothing."""
+    for name, own in asdict(settings).items():
+        declared = ExportConfig.__dataclass_fields__.get(name)
+        asked = getattr(config, name) if declared is not None else None
+        if declared is None or asked == declared.default:
+            continue
+        said = {True: "yes", False: "no"}[own] if isinstance(own, bool) else own
+        if asked != said:
+            yield f"{name} {asked!r} is asked for, the model has {said!r}"

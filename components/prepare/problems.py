@@ -76,7 +76,5 @@ class Problems:
             counted = ", ".join(f"{count} x {kind}" for kind, count in self.skipped.most_common())
             message.append(f"bad lines: {num_lines} ({counted})")
         if num_lines and not self._files:
-            message.append(
-                f"mend the lines, or leave them out ({hint('on_problem', 'skip')})"
-            )
+            message.append(f"mend the lines, or leave them out ({hint('on_problem', 'skip')})")
         return "\n".join(message)

@@ -28,7 +28,7 @@ GOOD = {
     "qrels/dev.tsv": HEADER + b"q2\tp2\t1\n",
     "qrels/test.tsv": HEADER + b"q3\t3\t2\n",
 }
-MENDING = "mend the lines, or leave them out with --on-problem skip (--set prepare.on_problem=skip under retriever run)"
+MENDING = "mend the lines, or leave them out (--on-problem skip)"
 CORPUS, QUERIES, TRAIN = "corpus.jsonl", "queries.jsonl", "qrels/train.tsv"
 
 
