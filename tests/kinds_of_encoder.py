@@ -22,7 +22,7 @@ DIMENSION = 32
 _SENTENCES = [
     "The glacier carves a valley; ice, rock and moraine move down the mountain in a thousand years.",
     "Sourdough bread rises because wild yeast makes gas. query: passage: Represent this text:",
-    "A violin has four strings and is played with a bow! Caf\u00e9 na\u00efve \u691c\u7d22 \u043f\u043e\u0438\u0441\u043a 42 ()",
+    "A violin has four strings and is played with a bow! Caf\u00e9 na\u00efve \u691c\u7d22 42 ()",
 ]
 _SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "hidden_size": DIMENSION}
 

@@ -1,6 +1,7 @@
 """A real but tiny encoder and index, made in milliseconds.
 
-A bag of random word vectors, averaged and normalised, as an ONNX graph. Texts that share words get similar vectors, so searches find what they should; another seed is another encoder.
+A bag of random word vectors, averaged and normalised, as an ONNX graph. Texts that share words get similar vectors, so
+searches find what they should; another seed is another encoder.
 """
 
 from collections.abc import Sequence

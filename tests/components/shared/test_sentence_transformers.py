@@ -1,4 +1,4 @@
-"""Every field of a model's files is repeated, refused by its name, or named in a warning: none is passed over in silence."""
+"""Every field of a model's files is repeated, refused by its name, or named in a warning; none is passed over."""
 
 import json
 import shutil
