@@ -19,8 +19,7 @@ from components.shared.manifest import (
     open_artifact,
     read_manifest,
 )
-from components.shared.stores import StoreError, locate
-
+from components.shared.stores import locate
 
 _BUCKETS = {"gs": "bucket", "s3": "s3_bucket", "memory": ""}
 
