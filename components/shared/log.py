@@ -1,6 +1,7 @@
 """One line per event on stderr: JSON for machines, plain words and progress bars on a terminal.
 
 `RETRIEVER_LOG` set to `json` or `human` overrides the choice; without it a terminal reads words and a file gets JSON.
+Bars are drawn on a terminal only, whatever the choice: a file would hold them as one endless line.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from functools import partialmethod
 from typing import Any, TypeVar
 
 import orjson
@@ -42,6 +44,23 @@ def error(message: str, **fields: object) -> None:
     event(message, level="error", **fields)
 
 
+def silence_libraries() -> None:
+    """Switches off the progress bars of libraries, in this process and in those it starts, where no terminal shows them.
+
+    Call it before a job begins. It reaches every library that draws with tqdm (the conversion of GGUF files among them),
+    and huggingface_hub and transformers whether they are imported already or later.
+    """
+    if _draws_bars():
+        return
+    os.environ.update(TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+    # tqdm and huggingface_hub read the environment when they are imported, which they may be already.
+    setattr(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True))  # noqa: B010 - mypy forbids the assignment
+    if (hub := sys.modules.get("huggingface_hub.utils")) is not None:
+        hub.disable_progress_bars()
+    if (transformers := sys.modules.get("transformers.utils.logging")) is not None:
+        transformers.disable_progress_bar()
+
+
 class Progress:
     """A bar on a terminal, a line every ten seconds elsewhere."""
 
@@ -51,7 +70,9 @@ class Progress:
         self._first, self._done = done, done
         self._start = self._last_line = time.monotonic()
         self._bar = (
-            tqdm(desc=label, total=total, initial=done, unit=unit, leave=False, file=sys.stderr) if _human() else None
+            tqdm(desc=label, total=total, initial=done, unit=unit, leave=False, file=sys.stderr)
+            if _draws_bars()
+            else None
         )
 
     def add(self, num_units: int = 1, **facts: Any) -> None:  # noqa: ANN401
@@ -97,6 +118,10 @@ def progress(items: Iterable[Item], label: str, *, total: int | None, unit: str)
 def _human() -> bool:
     choice = os.environ.get("RETRIEVER_LOG", "")
     return choice == "human" or (choice != "json" and sys.stderr.isatty())
+
+
+def _draws_bars() -> bool:
+    return _human() and sys.stderr.isatty()
 
 
 def _short(value: object) -> str:
