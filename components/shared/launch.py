@@ -53,6 +53,7 @@ def launch(
     """Runs a job from command-line flags and exits with a code that says whether a retry can help."""
     arguments, executor_input = _split_executor_input(list(sys.argv[1:] if argv is None else argv))
     config = parse_flags(component, config_class, arguments, executor_input)
+    log.silence_libraries()
     signal.signal(signal.SIGTERM, stop_on_sigterm)
     die_with_parent()
     if os.environ.get("RANK", "0") != "0":

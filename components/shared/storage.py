@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.hashing import file_digest, lines_digest, text_digest
-from components.shared.stores import Location, Result, is_remote, locate, missing, no_bucket, patiently
+from components.shared.stores import Location, Result, locate, missing, no_bucket, patiently
+from components.shared.stores import is_remote as is_remote
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -250,9 +250,9 @@ def _put_into_lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
     Source: Transformer of sentence-transformers 6.2.
     """
     backend = tokenizer.backend_tokenizer
-    steps = [] if backend.normalizer is None else [backend.normalizer]
-    if steps and isinstance(steps[0], Normalizers):
-        steps = list(steps[0])
+    first: Any = backend.normalizer
+    # A sequence of normalizers can be listed, which its stubs do not know.
+    steps: list[Any] = [] if first is None else list(first) if isinstance(first, Normalizers) else [first]
     if not any(isinstance(step, Lowercase) for step in steps):
         backend.normalizer = Normalizers([Lowercase(), *steps])
 
