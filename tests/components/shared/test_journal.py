@@ -275,7 +275,7 @@ def test_a_journal_of_the_version_before_is_read_and_its_unknown_ends_are_asked_
         {"a": object()},
         {"a": complex(1, 2)},
     ],
-    ids=str,
+    ids=["nan", "infinity", "set", "bytes", "too large", "number as name", "object", "complex"],
 )
 def test_what_could_not_be_read_back_is_refused_on_its_way_in(tmp_path: Path, value: dict[str, Any]) -> None:
     with Journal(tmp_path) as journal:

@@ -14,6 +14,7 @@ import pytest
 from components.annotate.engines.dialect import Dialect
 from components.annotate.engines.endpoint import EndpointEngine
 from components.annotate.engines.engine import (
+from components.annotate.engines.opening import open_engine
     Completion,
     CompletionRequest,
     Likelihood,
@@ -21,7 +22,6 @@ from components.annotate.engines.engine import (
     Refusal,
     Result,
     Turn,
-    open_engine,
 )
 from components.shared.launch import TransientError
 from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI, weight

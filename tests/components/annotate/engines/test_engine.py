@@ -21,9 +21,9 @@ from components.annotate.engines.engine import (
     Request,
     Result,
     Turn,
-    open_engine,
 )
 from components.annotate.engines.transformers import TransformersEngine
+from components.annotate.engines.opening import open_engine
 
 _TEXT = """Tides in the harbour rise and fall twice a day because the moon pulls on the sea.
 A glacier is a slow river of ice. Honey bees dance in the hive to tell the others

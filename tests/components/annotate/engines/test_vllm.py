@@ -17,6 +17,7 @@ import pytest
 from components.annotate.engines.dialect import Dialect
 from components.annotate.engines.endpoint import EndpointEngine
 from components.annotate.engines.engine import (
+from components.annotate.engines.opening import open_engine
     Completion,
     CompletionRequest,
     Engine,
@@ -26,7 +27,6 @@ from components.annotate.engines.engine import (
     Request,
     Result,
     Turn,
-    open_engine,
 )
 from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI
 
