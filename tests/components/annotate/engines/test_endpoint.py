@@ -14,7 +14,6 @@ import pytest
 from components.annotate.engines.dialect import Dialect
 from components.annotate.engines.endpoint import EndpointEngine
 from components.annotate.engines.engine import (
-from components.annotate.engines.opening import open_engine
     Completion,
     CompletionRequest,
     Likelihood,
@@ -23,6 +22,7 @@ from components.annotate.engines.opening import open_engine
     Result,
     Turn,
 )
+from components.annotate.engines.opening import open_engine
 from components.shared.launch import TransientError
 from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI, weight
 

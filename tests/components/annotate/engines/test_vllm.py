@@ -17,7 +17,6 @@ import pytest
 from components.annotate.engines.dialect import Dialect
 from components.annotate.engines.endpoint import EndpointEngine
 from components.annotate.engines.engine import (
-from components.annotate.engines.opening import open_engine
     Completion,
     CompletionRequest,
     Engine,
@@ -28,6 +27,7 @@ from components.annotate.engines.opening import open_engine
     Result,
     Turn,
 )
+from components.annotate.engines.opening import open_engine
 from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; tests/vllm_env.sh makes an environment that has it")
