@@ -171,13 +171,7 @@ def estimate(
     )
     with labels.pools_folder(settings, workdir, make=data is not None) as folder:
         quote = labels.quote(
-            settings,
-            folder,
-            workdir,
-            sample=sample,
-            prices=prices,
-            throughput=throughput,
-            fixed_dollars=fixed_dollars,
+            settings, folder, workdir, sample=sample, prices=prices, throughput=throughput, fixed_dollars=fixed_dollars
         )
     print("\n".join(labels.quote_lines(quote)))
     return EXIT_OK

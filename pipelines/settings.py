@@ -14,7 +14,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
+from components.annotate.judging.methods import METHODS
 from components.shared import sentence_transformers
+from components.train.curriculum import parse_curriculum
 from pipelines import flow
 from pipelines.flow import SECTIONS, Settings
 from pipelines.packaged import PACKAGED_SCHEME, packaged_problem, resolve
@@ -246,6 +248,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for section, name, value in _packaged(settings):
         if problem := packaged_problem(value):
             yield f"{section}.{name} {value}: {problem}"
+    yield from _scores_that_a_loss_lacks(settings)
     temperature = settings["train"]["loss_temperature"]
     if (
         isinstance(temperature, int | float)
@@ -257,6 +260,22 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             "1 and teach nothing "
             "at this temperature; set train.loss_temperature to about 0.05, or encoder.normalise to no"
         )
+
+
+def _scores_that_a_loss_lacks(settings: Settings) -> Iterator[str]:
+    method = METHODS.get(settings["annotate"]["method"])
+    try:
+        stages = parse_curriculum(settings["train"]["curriculum"])
+    except ValueError:
+        # train's own config has said what is wrong with it.
+        return
+    for number, stage in enumerate(stages, start=1):
+        if method is not None and stage.loss_record.needs_utilities and method.gives != "scores":
+            scoring = ", ".join(name for name, other in METHODS.items() if other.gives == "scores")
+            yield (
+                f"train.curriculum stage {number}: the loss {stage.loss} learns from the LLM's scores, which "
+                f"annotate.method {method.name} does not give; use one of {scoring}"
+            )
 
 
 def _makes_unit_vectors(settings: Settings) -> bool:

@@ -12,11 +12,13 @@ from typing import Any
 
 from components.annotate.config import AnnotateConfig
 from components.annotate.driver import Driver, is_completed, journal_model
-from components.annotate.engines.engine import Engine, open_engine
+from components.annotate.engines.engine import Engine
+from components.annotate.engines.opening import open_engine
 from components.annotate.judging import prompting
 from components.annotate.judging.calibration import calibrated, calibration_pools
 from components.annotate.judging.inquiry import Judge, Verdict
 from components.annotate.judging.judge import judge
+from components.annotate.judging.methods import METHODS
 from components.annotate.quality.recheck import is_rechecked, reordered
 from components.annotate.quality.report import (
     ANNOTATIONS_NAME,
@@ -201,7 +203,7 @@ def _calibrated(
 
     Only methods that cut by a margin have any.
     """
-    if not config.calibration_queries or not config.method.endswith("likelihood"):
+    if not config.calibration_queries or not METHODS[config.method].is_calibrated:
         return config, {}, []
     positives = dataset.positives("train")
     drawn = calibration_pools(

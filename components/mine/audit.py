@@ -28,14 +28,14 @@ class Check:
     name: str
     limit: float
     remedy: str
-    found: int = 0
+    counted: int = 0
     among: int = 0
     cases: list[str] = field(default_factory=list)
 
     @property
     def share(self) -> float:
         """Share of violations; 0 where there was nothing to look at."""
-        return self.found / self.among if self.among else 0.0
+        return self.counted / self.among if self.among else 0.0
 
     @property
     def is_violated(self) -> bool:
@@ -45,7 +45,7 @@ class Check:
     def add(self, violated: bool, case: str) -> None:
         """Counts one place that was looked at."""
         self.among += 1
-        self.found += violated
+        self.counted += violated
         if violated and len(self.cases) < _SHOWN:
             self.cases.append(case)
 
@@ -135,6 +135,6 @@ def _skew(holders: Counter[str], num_pools: int, dataset: Dataset, config: MineC
     )
     mean_negatives = holders.total() / max(1, num_pools)
     if holders and num_pools >= _SKEW_POOLS and dataset.num_passages >= _SKEW_CORPUS * mean_negatives:
-        ((passage_id, check.found),) = holders.most_common(1)
+        ((passage_id, check.counted),) = holders.most_common(1)
         check.among, check.cases = num_pools, [f"passage {passage_id!r}"]
     return check

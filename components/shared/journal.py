@@ -111,8 +111,8 @@ class Journal:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The record of a key, or None."""
-        found = self._find(key)
-        return None if found is None else found[1]
+        record = self._find(key)
+        return None if record is None else record[1]
 
     def append(self, key: str, value: Mapping[str, Any]) -> None:
         """Writes one record and hands it to the operating system, so that killing this process loses nothing.
@@ -165,7 +165,7 @@ class Journal:
     def __iter__(self) -> Iterator[str]:
         """Every key once, in the order in which the files hold them."""
         for place, key, _ in self._lines():
-            if (found := self._find(key)) is not None and found[0] == place:
+            if (known := self._find(key)) is not None and known[0] == place:
                 yield key
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:

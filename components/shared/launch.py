@@ -79,7 +79,7 @@ def parse_flags(
     Exits with code 2 and the usage where a flag is unknown, missing or of a wrong type.
     """
     types = get_type_hints(config_class)
-    resolved = [_resolve(each, types, executor_input or {}) for each in arguments]
+    resolved = [_resolve(argument, types, executor_input or {}) for argument in arguments]
     return tyro.cli(config_class, args=resolved, prog=f"python -m components.{component}", use_underscores=False)
 
 
@@ -101,7 +101,7 @@ def _input_paths(executor_input: Mapping[str, Any], name: str) -> list[str]:
     if name not in artifacts:
         print(f"the executor input has no artifacts {name!r}; it has {sorted(artifacts)}", file=sys.stderr)  # noqa: T201 - usage
         sys.exit(EXIT_USAGE)
-    return [_local_path(each["uri"]) for each in artifacts[name]["artifacts"]]
+    return [_local_path(artifact["uri"]) for artifact in artifacts[name]["artifacts"]]
 
 
 def _local_path(uri: str) -> str:

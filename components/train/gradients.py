@@ -83,7 +83,7 @@ def step_slices(
     """Queries, then passages, longest first in slices of `encode_rows`: half the time of one padded batch on a CPU."""
     slices: list[Slice] = []
     for first_row, token_ids in ((0, queries), (len(queries), passages)):
-        order = sorted(range(len(token_ids)), key=lambda row, its=token_ids: -len(its[row]))  # type: ignore[misc]
+        order = sorted(range(len(token_ids)), key=lambda row, row_ids=token_ids: -len(row_ids[row]))  # type: ignore[misc]
         for start in range(0, len(order), encode_rows):
             rows = order[start : start + encode_rows]
             dropout = int(content_key(seed, "dropout", step, len(slices))[:15], 16)

@@ -112,5 +112,12 @@ def test_what_the_loss_needs_the_method_gives() -> None:
         assert all(method.gives == "scores" for stage in stages if stage.loss_record.needs_utilities)
 
 
+@pytest.mark.parametrize("name", _STAGES)
+def test_the_backbone_is_the_papers_and_another_retriever_mines(name: str) -> None:
+    recipe = flat(name)
+    assert (recipe["encoder.checkpoint_uri"], recipe["encoder.pooling"]) == ("Shitao/RetroMAE", "cls")
+    assert recipe["miner.checkpoint_uri"] not in ("", recipe["encoder.checkpoint_uri"])
+
+
 def test_every_recipe_of_ms_marco_is_tested() -> None:
     assert {path.stem for path in _PARAMS.glob("msmarco*.yaml")} == set(_STAGES)

@@ -60,6 +60,11 @@ _MISTAKES: list[tuple[Any, str, str]] = [
         "encoder.checkpoint_uri=packaged:all-MiniLM-L6-v2",
         "train.loss_temperature 1.0: the encoder makes unit vectors",
     ),
+    (
+        {},
+        "train.curriculum=[{name: a, labels: llm, loss: kl_replug}]",
+        "train.curriculum stage 1: the loss kl_replug learns from the LLM's scores",
+    ),
     ({"encoder": {"normalise": True}}, "", "train.loss_temperature 1.0: scores of unit vectors"),
 ]
 

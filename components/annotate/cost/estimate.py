@@ -18,6 +18,7 @@ from components.annotate.engines.loading import loading
 from components.annotate.judging import prompting
 from components.annotate.judging.inquiry import Ask
 from components.annotate.judging.judge import judge
+from components.annotate.judging.methods import METHODS, QUESTIONS
 from components.shared.dataset import Dataset
 from components.shared.journal import Journal
 from components.shared.records import Annotation, Pool
@@ -121,9 +122,9 @@ class Dry:
 
     def _reply(self, ask: Ask, request: Request) -> str:
         num_shown = len(ask.positions)
-        if ask.template == "utility_ranking":
+        if QUESTIONS[ask.template].gives == "ranking":
             return " > ".join(f"[{number}]" for number in range(1, num_shown + 1))
-        if ask.template == "answer":
+        if QUESTIONS[ask.template].gives == "answer":
             # Words of the passages themselves: tokens of real text, not of one repeated word.
             words = " ".join(turn.content for turn in getattr(request, "turns", ())[2:]).split()
             return " ".join(words[: self.assumptions.answer_words])
@@ -198,7 +199,7 @@ def estimate(
     factor = num_queries / len(pools)
     num_pairs = round(dry.num_pairs * factor)
     # Likelihoods of single passages do not depend on the order: judged again, they are found in the journal.
-    if config.method not in ("query_likelihood", "replug"):
+    if METHODS[config.method].depends_on_order:
         factor *= 1 + config.recheck_share
     tallies = {template: _timed(tally.times(factor), throughput) for template, tally in dry.tallies.items()}
     num_paid = round(dry.num_paid * factor)

@@ -10,10 +10,11 @@ import multiprocessing
 import os
 import signal
 from collections import deque
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from components.annotate.engines.engine import PromptError, Refusal, Request, Result, open_engine
+from components.annotate.engines.engine import Engine, PromptError, Refusal, Request, Result
 from components.shared import log
 from components.shared.launch import TransientError
 
@@ -25,8 +26,10 @@ _CLOSE_SECONDS = 30.0
 class ManyEngines:
     """A queue of requests that the engines draw from."""
 
-    def __init__(self, num_engines: int, **arguments: Any) -> None:  # noqa: ANN401 those of open_engine
+    def __init__(self, num_engines: int, opener: Callable[..., Engine], **arguments: Any) -> None:  # noqa: ANN401
         """Starts the engines at the same time and waits until all have loaded their model.
+
+        `opener` is called with the arguments in each engine's process, so it is a function of a module.
 
         Raises:
             ValueError: Where one cannot be opened.
@@ -37,7 +40,7 @@ class ManyEngines:
         self._processes: dict[Connection, Any] = {}
         for device in _devices(num_engines):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, device, arguments), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, device, opener, arguments), daemon=True)
             process.start()
             theirs.close()
             self._processes[ours], self._running[ours] = process, {}
@@ -133,13 +136,13 @@ def _received(connection: Connection) -> Any:  # noqa: ANN401 whatever the engin
     return message
 
 
-def _serve(connection: Connection, device: str, arguments: dict[str, Any]) -> None:
+def _serve(connection: Connection, device: str, opener: Callable[..., Engine], arguments: dict[str, Any]) -> None:
     """An engine's process: takes what is there, answers what is finished, ends when the other side is gone."""
     # Ctrl-C ends the job, which ends its engines.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["CUDA_VISIBLE_DEVICES"] = device
     try:
-        engine = open_engine(**arguments)
+        engine = opener(**arguments)
         connection.send((engine.model, engine.can_constrain))
         num_running = 0
         while True:

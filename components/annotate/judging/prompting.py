@@ -48,8 +48,8 @@ def chat(layout: str, template: str, *, query: str, passages: Sequence[str], ans
         elif role == "end":
             assert repeated is not None, f"{template}: `end` without `each passage`"
             for number, passage in enumerate(passages, start=1):
-                its = {**values, "number": str(number), "passage": unnumbered(passage)}
-                turns += [(role, _filled(text, its)) for role, text in repeated]
+                section = {**values, "number": str(number), "passage": unnumbered(passage)}
+                turns += [(role, _filled(text, section)) for role, text in repeated]
             repeated = None
         elif repeated is not None:
             repeated.append((role, text))

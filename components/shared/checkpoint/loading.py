@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import transformers
@@ -250,9 +250,10 @@ def _put_into_lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
     Source: Transformer of sentence-transformers 6.2.
     """
     backend = tokenizer.backend_tokenizer
-    first: Any = backend.normalizer
-    # A sequence of normalizers can be listed, which its stubs do not know.
-    steps: list[Any] = [] if first is None else list(first) if isinstance(first, Normalizers) else [first]
+    steps: list[Any] = [] if backend.normalizer is None else [backend.normalizer]
+    if steps and isinstance(steps[0], Normalizers):
+        # Its stubs do not know that it can be listed.
+        steps = list(cast(Any, steps[0]))
     if not any(isinstance(step, Lowercase) for step in steps):
         backend.normalizer = Normalizers([Lowercase(), *steps])
 

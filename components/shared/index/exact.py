@@ -23,20 +23,20 @@ def exact_rows(blocks: Iterable[Vectors], queries: Vectors, depth: int) -> Int64
         heap.add_result(scores, rows + first)
         first += len(block)
     heap.finalize()
-    found: Int64[np.ndarray, "query depth"] = heap.I
-    return found
+    best_rows: Int64[np.ndarray, "query depth"] = heap.I
+    return best_rows
 
 
-def recall(found: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]) -> float:
+def recall(best_rows: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]) -> float:
     """Share of the exact rows that were found, averaged over queries."""
-    return float(np.mean(recalls(found, exact)))
+    return float(np.mean(recalls(best_rows, exact)))
 
 
 def recalls(
-    found: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]
+    rows: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]
 ) -> Float64[np.ndarray, " query"]:
     """Share of the exact rows that were found, a query."""
-    pairs = zip(found, exact, strict=True)
+    pairs = zip(rows, exact, strict=True)
     return np.array(
         [len(set(a[a >= 0].tolist()) & set(b[b >= 0].tolist())) / max(1, int((b >= 0).sum())) for a, b in pairs]
     )

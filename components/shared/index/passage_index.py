@@ -171,15 +171,15 @@ class PassageIndex:
     def structure(self) -> dict[str, int]:
         """What can be searched more or less deeply, each with its largest value, and the bytes of a code where there are lists."""
         base = faiss.downcast_index(self._index)
-        found: dict[str, int] = {}
+        structure: dict[str, int] = {}
         if isinstance(base, faiss.IndexRefine):
-            found["k_factor_rf"] = self.num_passages
+            structure["k_factor_rf"] = self.num_passages
             base = faiss.downcast_index(base.base_index)
         if isinstance(base, faiss.IndexIVF):
-            found |= {"nprobe": base.nlist, "code_bytes": base.code_size}
+            structure |= {"nprobe": base.nlist, "code_bytes": base.code_size}
         if isinstance(base, faiss.IndexHNSW):
-            found["efSearch"] = self.num_passages
-        return found
+            structure["efSearch"] = self.num_passages
+        return structure
 
     def keeps_vectors(self) -> bool:
         """True where the vectors that were added can be had back bit by bit."""
@@ -233,10 +233,10 @@ class PassageIndex:
         return vectors
 
     def _hits(self, scores: Float32[np.ndarray, " depth"], rows: Int64[np.ndarray, " depth"]) -> list[Hit]:
-        found = rows >= 0
+        is_hit = rows >= 0
         # One gather instead of a look-up for each hit: 0.5 instead of 8 ms for 1,000 hits.
-        passage_ids = self._passage_ids.take(pa.array(rows[found])).to_pylist()
-        hits = [Hit(passage_id, score) for passage_id, score in zip(passage_ids, scores[found].tolist(), strict=True)]
+        passage_ids = self._passage_ids.take(pa.array(rows[is_hit])).to_pylist()
+        hits = [Hit(passage_id, score) for passage_id, score in zip(passage_ids, scores[is_hit].tolist(), strict=True)]
         return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))
 
 

@@ -127,7 +127,7 @@ def test_the_job_fails_names_the_cause_and_leaves_the_audit(tmp_path: Path) -> N
         mine(refused)
     assert not (tmp_path / "pools").exists()
     held = json.loads((tmp_path / "pools.partial" / "audit.json").read_text())
-    assert held["empty"]["found"] == 1
+    assert held["empty"]["counted"] == 1
     allowed = MineConfig(**uris, output_uri=str(tmp_path / "pools"), max_empty_share=1.0, max_suspected_share=1.0)
     mine(allowed)
     assert json.loads((tmp_path / "pools" / "audit.json").read_text())["empty"]["violated"] is False

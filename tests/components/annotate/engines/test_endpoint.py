@@ -21,8 +21,8 @@ from components.annotate.engines.engine import (
     Refusal,
     Result,
     Turn,
-    open_engine,
 )
+from components.annotate.engines.opening import open_engine
 from components.shared.launch import TransientError
 from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI, weight
 

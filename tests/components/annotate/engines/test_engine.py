@@ -21,8 +21,8 @@ from components.annotate.engines.engine import (
     Request,
     Result,
     Turn,
-    open_engine,
 )
+from components.annotate.engines.opening import open_engine
 from components.annotate.engines.transformers import TransformersEngine
 
 _TEXT = """Tides in the harbour rise and fall twice a day because the moon pulls on the sea.

@@ -5,8 +5,9 @@ import signal
 
 import pytest
 
-from components.annotate.engines.engine import Likelihood, LikelihoodRequest, Result, open_engine
+from components.annotate.engines.engine import Likelihood, LikelihoodRequest, Result
 from components.annotate.engines.many import ManyEngines, _devices
+from components.annotate.engines.opening import open_engine
 from components.shared.launch import TransientError
 from tests.tiny_llm import write_tiny_llm
 
@@ -39,7 +40,7 @@ def test_engines_answer_as_one_and_outlive_each_other(arguments: dict[str, objec
     expected: dict[str, Result] = {}
     while batch := alone.collect():
         expected |= {result.key: result for result in batch}
-    many = ManyEngines(2, **arguments)
+    many = ManyEngines(2, open_engine, **arguments)
     try:
         assert many.model == alone.model
         assert many.can_constrain
@@ -67,7 +68,7 @@ def test_engines_answer_as_one_and_outlive_each_other(arguments: dict[str, objec
 @pytest.mark.slow
 def test_an_engine_that_cannot_be_opened_says_why() -> None:
     with pytest.raises(ValueError, match=r"llm_uri '/nowhere' cannot be loaded"):
-        ManyEngines(2, engine="transformers", llm_uri="/nowhere")
+        ManyEngines(2, open_engine, engine="transformers", llm_uri="/nowhere")
 
 
 def test_each_engine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ from components.annotate.engines.engine import (
     Request,
     Result,
     Turn,
-    open_engine,
 )
+from components.annotate.engines.opening import open_engine
 from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; tests/vllm_env.sh makes an environment that has it")

@@ -1,0 +1,73 @@
+"""Which engine a name means; each is imported only when it is opened, because each needs a library of its own."""
+
+from __future__ import annotations
+
+from components.annotate.engines.engine import Engine, EngineName
+
+
+def open_engine(
+    engine: EngineName,
+    *,
+    llm_uri: str,
+    endpoint_uri: str = "",
+    endpoint_omit: str = "",
+    endpoint_rename: str = "",
+    endpoint_patience_seconds: float = 600.0,
+    batch_tokens: int = 1024,
+    seed: int = 0,
+    num_engines: int = 1,
+) -> Engine:
+    """Opens the engine of that name; loading a model takes seconds to minutes.
+
+    Args:
+        engine: Which one.
+        llm_uri: Folder, hub name or .gguf file; for an endpoint the model name it serves.
+        endpoint_uri: Base URL of the server, for an endpoint only.
+        endpoint_omit: Fields of the request that this server does not take, separated by commas.
+        endpoint_rename: Fields that this server calls otherwise, such as max_tokens=max_completion_tokens.
+        endpoint_patience_seconds: How long a server that is busy or away is waited for.
+        batch_tokens: Padded tokens in one forward pass, for transformers only.
+        seed: Of vLLM's sampling where a request has none of its own.
+        num_engines: Independent ones over one queue, each in a process with a GPU of its own; an endpoint takes one.
+
+    Raises:
+        ValueError: Where the model cannot be found, or an argument contradicts the engine.
+    """
+    if bool(endpoint_uri) != (engine == "endpoint"):
+        given = f"endpoint_uri {endpoint_uri!r} is given" if endpoint_uri else "endpoint_uri is empty"
+        raise ValueError(
+            f"engine {engine!r}, but {given}; an endpoint needs the server's base URL, the other engines take none"
+        )
+    if engine != "endpoint" and (endpoint_omit or endpoint_rename):
+        raise ValueError(
+            f"engine {engine!r} sends no request to a server, so endpoint_omit {endpoint_omit!r} and endpoint_rename "
+            f"{endpoint_rename!r} say nothing; leave them empty, or use --engine endpoint"
+        )
+    if num_engines > 1 and engine == "endpoint":
+        raise ValueError(
+            f"num_engines {num_engines}: a server runs its own engines; use one here, and more of num_in_flight"
+        )
+    if num_engines > 1:
+        from components.annotate.engines.many import ManyEngines
+
+        return ManyEngines(
+            num_engines, open_engine, engine=engine, llm_uri=llm_uri, batch_tokens=batch_tokens, seed=seed
+        )
+    # Imported where they are used: each brings a library that the other engines' images do not have.
+    if engine == "vllm":
+        from components.annotate.engines.vllm import VllmEngine
+
+        return VllmEngine(llm_uri, seed=seed)
+    if engine == "endpoint":
+        from components.annotate.engines.dialect import Dialect
+        from components.annotate.engines.endpoint import EndpointEngine
+
+        return EndpointEngine(
+            endpoint_uri,
+            llm_uri,
+            dialect=Dialect.read(omit=endpoint_omit, rename=endpoint_rename),
+            patience_seconds=endpoint_patience_seconds,
+        )
+    from components.annotate.engines.transformers import TransformersEngine
+
+    return TransformersEngine(llm_uri, batch_tokens=batch_tokens)
