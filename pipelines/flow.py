@@ -17,7 +17,7 @@ from components.export.config import ExportConfig
 from components.index.config import IndexConfig
 from components.mine.config import MineConfig
 from components.prepare.config import PrepareConfig
-from components.shared.dual_encoder import DualEncoderConfig
+from components.shared.encoding.dual_encoder import DualEncoderConfig
 from components.shared.roles import Role, role_of
 from components.train.config import TrainConfig
 

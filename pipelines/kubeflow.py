@@ -23,9 +23,9 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from kfp import compiler, dsl
 
+from components.shared.durable.storage import content_digest
 from components.shared.launch import FROM_EXECUTOR_INPUT
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
-from components.shared.storage import content_digest
 from pipelines import flow
 from pipelines.flow import Settings, Task
 from pipelines.resources import place, profile_of

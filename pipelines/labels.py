@@ -28,10 +28,10 @@ from components.annotate.quality.page import dollars
 from components.annotate.quality.page import estimate as with_interval
 from components.annotate.quality.report import ANNOTATIONS_NAME, compare
 from components.annotate.trace import trace
-from components.shared import storage
 from components.shared.dataset import Dataset
+from components.shared.durable import storage
+from components.shared.durable.journal import Journal, read_journal
 from components.shared.hashing import content_key
-from components.shared.journal import Journal, read_journal
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Annotation, Pool, read_records
 from pipelines.flow import Settings

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from components.annotate.judging.methods import METHODS
-from components.shared import sentence_transformers
+from components.shared.encoding import sentence_transformers
 from components.train.curriculum import parse_curriculum
 from pipelines import flow
 from pipelines.flow import SECTIONS, Settings

@@ -47,7 +47,7 @@ def docker_daemon() -> Iterator[DockerClient]:
 
 
 def _remove(folder: Path) -> None:
-    """The daemon's folder, with what it leaves mounted there when it ends (the network namespace of host networking)."""
+    """The daemon's folder, with what it leaves mounted there when it ends (a network namespace)."""
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for mount in sorted((one for one in mounts if one.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", mount], check=True)

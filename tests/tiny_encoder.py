@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from components.export.config import ExportConfig
 from components.index.config import IndexConfig
 from components.shared.dataset import Dataset
-from components.shared.encoder import (
+from components.shared.encoding.encoder import (
     CONTRACT_KEY,
     GRAPH_NAME,
     INPUT_NAMES,

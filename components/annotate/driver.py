@@ -25,9 +25,10 @@ from components.annotate.engines.engine import (
 )
 from components.annotate.engines.finish import is_known_reason, read_reason
 from components.annotate.judging.inquiry import Ask, FailedError, Judge, Verdict
-from components.shared import log, storage
+from components.shared import log
+from components.shared.durable import storage
+from components.shared.durable.journal import Journal
 from components.shared.hashing import content_key
-from components.shared.journal import Journal
 from components.shared.launch import TransientError
 
 # 128 of sha256's bits: a key is written at least twice for every call.

@@ -29,7 +29,7 @@ from components.annotate.quality.report import (
 )
 from components.shared import log
 from components.shared.dataset import Dataset
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Annotation, Pool, Quarantined, read_records, to_line
 from components.shared.roles import hint
@@ -175,7 +175,8 @@ def _write_labels(
     if not sums.num_annotated:
         raise ValueError(
             f"{config.pools_uri}: none of {total} pools could be annotated (outcomes {dict(sums.outcomes)}; "
-            f"for example: {sums.reason}); {hint('method', 'query_likelihood')} needs neither answers nor a model that follows "
+            f"for example: {sums.reason}); {hint('method', 'query_likelihood')} needs neither answers nor a model "
+            "that follows "
             "instructions"
         )
     return sums

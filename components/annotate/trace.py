@@ -10,7 +10,7 @@ from components.annotate.driver import is_completed
 from components.annotate.quality.gold import Gold
 from components.annotate.quality.report import ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME
 from components.shared.dataset import Dataset
-from components.shared.journal import read_journal
+from components.shared.durable.journal import read_journal
 from components.shared.manifest import open_artifact
 from components.shared.records import Annotation, Exchange, Pool, Quarantined, read_records
 

@@ -21,7 +21,7 @@ from components.evaluate.runs import RunWriter, Search, SystemRun, write_qrels
 from components.shared import log
 from components.shared.bm25 import BM25
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder, encoder_digest, num_cores
+from components.shared.encoding.encoder import Encoder, encoder_digest, num_cores
 from components.shared.index import PassageIndex, set_threads
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Hit, Query

@@ -66,7 +66,8 @@ def find_judgements(dataset: Dataset, *, split: str, annotation_folders: Sequenc
     if len(judgements.without_relevant(min_grade=min_grade)) == len(kept):
         raise ValueError(
             f"split {split!r}: none of its {judgements.num_judgements} judgements ({judgements.kind}) has a grade of "
-            f"{min_grade} or more, so every system would score 0; lower it ({hint('min_grade', 1)}), or judge more passages"
+            f"{min_grade} or more, so every system would score 0; lower it ({hint('min_grade', 1)}), or judge more "
+            "passages"
         )
     return judgements
 
@@ -96,6 +97,7 @@ def _remedy(dataset: Dataset, split: str) -> str:
     judged = [name for name in SPLITS if name != split and dataset.qrels(name)]
     other = f"; or evaluate on --split {' or '.join(judged)}, which people judged" if judged else ""
     return (
-        f"name annotations that cover its queries ({hint('annotations_uri')}; mine draws pools for them where there are no "
+        f"name annotations that cover its queries ({hint('annotations_uri')}; mine draws pools for them where there "
+        "are no "
         f"human labels){other}"
     )

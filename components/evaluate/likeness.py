@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
-from components.shared import cuts
 from components.shared.dataset import Dataset
-from components.shared.encoder import TOKENIZER_NAME, Encoder
+from components.shared.encoding import cuts
+from components.shared.encoding.encoder import TOKENIZER_NAME, Encoder
 from components.shared.index import IndexSettings
 from components.shared.records import Query
 from components.shared.roles import hint

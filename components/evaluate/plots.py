@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from components.evaluate.summary import SYSTEM_NAMES
-from components.shared import plots
+from components.shared.pages import plots
 
 # Numbers of the page's series colours, markers, and dashes of lines.
 COLOURS = {"bm25": 5, "base": 0, "trained": 1}

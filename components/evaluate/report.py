@@ -23,7 +23,7 @@ from components.evaluate.summary import SYSTEM_NAMES, cut, p_text, unlike, verdi
 from components.shared.dataset import Dataset
 from components.shared.identity import settings
 from components.shared.manifest import Manifest, input_digests, read_manifest
-from components.shared.page import open_environment
+from components.shared.pages.page import open_environment
 
 _TEMPLATE = "report.html"
 _SHOWN_EXAMPLES = 5

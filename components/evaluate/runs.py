@@ -105,7 +105,7 @@ class RunWriter:
 
     @cached_property
     def _own_passages(self) -> dict[str, set[str]]:
-        """The passages that each query is, by the rule that mining leaves them out of pools by; one pass over the corpus."""
+        """The passages that each query is, by the rule by which mining leaves them out; one pass over the corpus."""
         by_id = {query.query_id: query for query in self.queries}
         by_text: dict[str, list[Query]] = {}
         for query in self.queries:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from components.shared.dual_encoder import DualEncoderConfig
+from components.shared.encoding.dual_encoder import DualEncoderConfig
 from components.shared.roles import INPUT, OUTPUT, SETTING, above, at_least, at_most, refuse
 
 _KNOWN_VARIANTS = ("fp32", "fp16", "int8")

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Float64
 
 from components.export.config import ExportConfig
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 
 _CUTOFF = 10
 _RESAMPLES = 10_000

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from components.shared.checkpoint import DualEncoder
-from components.shared.encoder import (
+from components.shared.encoding.encoder import (
     CONTRACT_KEY,
     GRAPH_NAME,
     INPUT_NAMES,

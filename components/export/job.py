@@ -15,7 +15,7 @@ from components.export.parity import TorchVectors, compare, parity_texts
 from components.export.variants import parse_variants, write_variant
 from components.shared import checkpoint, log
 from components.shared.dataset import Dataset
-from components.shared.encoder import (
+from components.shared.encoding.encoder import (
     TOKENIZER_NAME,
     Encoder,
     EncoderSettings,

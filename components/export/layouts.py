@@ -7,11 +7,11 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from components.shared import sentence_transformers
 from components.shared.checkpoint import DualEncoder
 from components.shared.checkpoint.head import save_head
 from components.shared.checkpoint.model import PLAIN_TOKENIZER
-from components.shared.encoder import INPUT_NAMES, OUTPUT_NAME, EncoderSettings, graph_files
+from components.shared.encoding import sentence_transformers
+from components.shared.encoding.encoder import INPUT_NAMES, OUTPUT_NAME, EncoderSettings, graph_files
 
 TRITON = "triton"
 _TRITON_BATCH = 64

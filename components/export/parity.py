@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32
 
 from components.shared.checkpoint import DualEncoder
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 
 # Words that a tokenizer splits in different ways: Latin with accents, Chinese, Cyrillic, Arabic and Hebrew (right to
 # left), code, emoji.

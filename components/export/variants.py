@@ -18,7 +18,7 @@ from onnx.external_data_helper import load_external_data_for_model
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from components.export.graph import MAX_GRAPH_BYTES, SMALLEST_OUTSIDE_BYTES
-from components.shared.encoder import GRAPH_NAME, GRAPH_NAMES, WEIGHTS_SUFFIX, Variant
+from components.shared.encoding.encoder import GRAPH_NAME, GRAPH_NAMES, WEIGHTS_SUFFIX, Variant
 
 # Sums over a text and over a vector stay in fp32; layer norms and softmax sum in fp32 anyway on a GPU.
 _FP32_OPERATORS = [*DEFAULT_OP_BLOCK_LIST, "ReduceSum", "ReduceL2"]

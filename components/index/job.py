@@ -15,9 +15,9 @@ from components.index.queries import ExactSearch, held_out
 from components.index.shards import encode_shards, gather_vectors, sample_rows, write_contract
 from components.index.tuning import DEPTH, TUNE, tune
 from components.shared import log
-from components.shared.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder, num_cores
+from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
+from components.shared.encoding.encoder import Encoder, num_cores
 from components.shared.index import IndexSettings, PassageIndex, set_threads
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.roles import hint

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt64
 
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 from components.shared.index import PassageIndex
 from components.shared.manifest import open_artifact
 from components.shared.records import Passage

@@ -11,7 +11,7 @@ import numpy as np
 from components.index.config import IndexConfig
 from components.index.tuning import DEPTH, Point, Queries, measure
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 from components.shared.index import PassageIndex, exact_rows, iter_blocks
 
 # Fewer queries of the dataset's own than this say too little.

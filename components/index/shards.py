@@ -20,7 +20,7 @@ from components.index.config import IndexConfig
 from components.index.previous import PreviousIndex
 from components.shared import log
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder, NotFiniteError, Vectors, num_cores
+from components.shared.encoding.encoder import Encoder, NotFiniteError, Vectors, num_cores
 from components.shared.manifest import open_artifact, read_manifest
 
 CONTRACT_NAME = "vectors.json"

@@ -97,7 +97,8 @@ def audit_pools(
     suspected = Check(
         "suspected",
         config.max_suspected_share,
-        f"hard negatives score like positives; drop the likeliest ({hint('relative_margin', 0.95)}), or use a better encoder",
+        f"hard negatives score like positives; drop the likeliest ({hint('relative_margin', 0.95)}), or use a better "
+        "encoder",
         num_suspected,
         num_scored,
     )

@@ -12,7 +12,7 @@ from components.mine.config import MineConfig
 from components.mine.pools import Mined, make_pool
 from components.shared.bm25 import BM25
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 from components.shared.index import PassageIndex
 from components.shared.own_passage import is_own_passage, same_text
 from components.shared.records import Hit, Query

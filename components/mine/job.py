@@ -16,11 +16,12 @@ from components.mine.audit import Audit, audit_pools
 from components.mine.blocks import Miner
 from components.mine.config import MineConfig
 from components.mine.pools import OWN_PASSAGE
-from components.shared import log, storage
+from components.shared import log
 from components.shared.bm25 import BM25, warn_without_hit
-from components.shared.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.dataset import SPLITS, Dataset
-from components.shared.encoder import Encoder
+from components.shared.durable import storage
+from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
+from components.shared.encoding.encoder import Encoder
 from components.shared.index import PassageIndex
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Pool, Query, read_records

@@ -2,5 +2,6 @@
 
 Reads: corpus.jsonl, queries.jsonl, qrels/*.tsv, plain or compressed (`python -m components.prepare.docs` writes such a
 collection from docstrings). Writes: dataset (memory-mapped Arrow) with its language. Needs: pyarrow, regex; no model,
-no GPU. Guarantees: every bad line is named with file and line, or counted where the user said skip; nothing half-written.
+no GPU. Guarantees: every bad line is named with file and line, or counted where the user said skip; nothing
+half-written.
 """

@@ -14,7 +14,7 @@ from components.serve.protocols.bodies import InputType
 from components.serve.protocols.reading import CLIENT_GONE, read_body
 from components.serve.release import NotFiniteScoreError, Release
 from components.serve.service import Service
-from components.shared.encoder import NotFiniteError
+from components.shared.encoding.encoder import NotFiniteError
 
 Result = TypeVar("Result")
 

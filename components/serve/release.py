@@ -23,9 +23,10 @@ from components.serve.batching import Batcher
 from components.serve.config import ServeConfig
 from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import InputType, SearchFields
-from components.shared import log, storage
+from components.shared import log
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder, NotFiniteError, num_cores
+from components.shared.durable import storage
+from components.shared.encoding.encoder import Encoder, NotFiniteError, num_cores
 from components.shared.index import PassageIndex
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Hit, Passage

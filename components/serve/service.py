@@ -17,8 +17,9 @@ from components.serve.keys import KeyRing
 from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import Limits
 from components.serve.release import ArtifactUris, Release, version_at
-from components.shared import log, storage
-from components.shared.encoder import num_cores
+from components.shared import log
+from components.shared.durable import storage
+from components.shared.encoding.encoder import num_cores
 from components.shared.index import set_threads
 
 

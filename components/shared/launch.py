@@ -22,7 +22,8 @@ from typing import Any, TypeVar, get_type_hints
 import orjson
 import tyro
 
-from components.shared import log, storage
+from components.shared import log
+from components.shared.durable import storage
 from components.shared.manifest import BusyError, Config, compute_identity, input_digests, is_finished, read_manifest
 from components.shared.telemetry import JobTelemetry
 

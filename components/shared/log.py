@@ -45,10 +45,10 @@ def error(message: str, **fields: object) -> None:
 
 
 def silence_libraries() -> None:
-    """Switches off the progress bars of libraries, in this process and in those it starts, where no terminal shows them.
+    """Switches off libraries' progress bars where no terminal shows them, also in processes started from here.
 
-    Call it before a job begins. It reaches every library that draws with tqdm (the conversion of GGUF files among them),
-    and huggingface_hub and transformers whether they are imported already or later.
+    Call it before a job begins. It reaches every library that draws with tqdm (the conversion of GGUF files among
+    them), and huggingface_hub and transformers whether they are imported already or later.
     """
     if _draws_bars():
         return

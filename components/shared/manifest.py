@@ -25,7 +25,8 @@ from typing import IO, Any, ClassVar, Protocol, runtime_checkable
 
 import orjson
 
-from components.shared import identity, log, storage
+from components.shared import identity, log
+from components.shared.durable import storage
 from components.shared.hashing import file_digest, lines_digest, text_digest
 from components.shared.roles import Role, names
 

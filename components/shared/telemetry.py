@@ -43,7 +43,7 @@ class JobTelemetry:
 
     @classmethod
     def show(cls, **values: float | int) -> None:
-        """Sets gauges of the job that this process runs, while it runs; nothing where there is none (a script, a notebook)."""
+        """Sets gauges of the job that this process runs; does nothing where there is none (a script, a notebook)."""
         if cls._running is not None:
             for name, value in values.items():
                 cls._running.set(name, float(value))

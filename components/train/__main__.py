@@ -6,7 +6,7 @@ import sys
 from components.shared.launch import die_with_parent, launch, stop_on_sigterm
 from components.train.config import TrainConfig
 from components.train.job import train
-from components.train.processes import processes_to_start, run_processes
+from components.train.loop.processes import processes_to_start, run_processes
 
 if __name__ == "__main__":
     if (count := processes_to_start(sys.argv[1:])) > 1:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from components.shared.dual_encoder import DualEncoderConfig
+from components.shared.encoding.dual_encoder import DualEncoderConfig
 from components.shared.roles import INPUT, OPERATION, OUTPUT, PLACE, SETTING, above, at_least, at_most, below, refuse
 from components.train.curriculum import parse_curriculum
 

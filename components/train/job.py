@@ -6,19 +6,20 @@ import contextlib
 import math
 from typing import Any
 
-from components.shared import log, storage
+from components.shared import log
 from components.shared.dataset import Dataset
+from components.shared.durable import storage
 from components.shared.manifest import LOGS, artifact_writer, open_artifact, read_manifest
 from components.shared.records import Annotation, read_records
 from components.train.config import TrainConfig
 from components.train.curriculum import Stage, known_human_share, parse_curriculum
-from components.train.dev import DevSet, dev_set
-from components.train.fan_in import check_shards
-from components.train.groups import TrainingGroup, share_of, stage_groups
-from components.train.model import base_model, merge_adapters
-from components.train.processes import Processes, joined_processes
-from components.train.trainer import Trainer
-from components.train.watch import Watch
+from components.train.labels.dev import DevSet, dev_set
+from components.train.labels.fan_in import check_shards
+from components.train.labels.groups import TrainingGroup, share_of, stage_groups
+from components.train.loop.model import base_model, merge_adapters
+from components.train.loop.processes import Processes, joined_processes
+from components.train.loop.trainer import Trainer
+from components.train.loop.watch import Watch
 
 Staged = list[tuple[Stage, list[TrainingGroup]]]
 LINES_NAME = f"{LOGS}training.jsonl"

@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 
 from components.shared import log
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 from pipelines.study.cells import Cells
 from pipelines.study.conditions import BM25_NAME, UNTRAINED_NAME, conditions
 from pipelines.study.config import StudyConfig

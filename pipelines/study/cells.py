@@ -19,10 +19,10 @@ from components.evaluate.judgements import find_judgements
 from components.evaluate.measures import per_query
 from components.evaluate.runs import strictly_decreasing
 from components.shared import checkpoint
-from components.shared.batches import length_sorted_batches
 from components.shared.bm25 import BM25
 from components.shared.checkpoint import DualEncoder
 from components.shared.dataset import Dataset
+from components.shared.encoding.batches import length_sorted_batches
 from components.shared.hashing import content_key
 from components.shared.identity import code_digest
 from components.shared.manifest import artifact_writer

@@ -19,8 +19,9 @@ from components.export.config import ExportConfig
 from components.index.config import IndexConfig
 from components.mine.config import MineConfig
 from components.prepare.config import PrepareConfig
-from components.shared import checkpoint, storage
+from components.shared import checkpoint
 from components.shared.checkpoint import DualEncoder
+from components.shared.durable import storage
 from components.shared.records import Passage
 from pipelines.local import LocalStep, run_steps
 from pipelines.packaged import find_encoder, find_llm

@@ -16,7 +16,7 @@ import orjson
 from jaxtyping import Float64
 
 from components.evaluate.significance import Interval, holm, paired_t_test
-from components.shared import storage
+from components.shared.durable import storage
 from pipelines.study.conditions import CLAIMS, DOMAINS, Claim
 from pipelines.study.config import StudyConfig
 

@@ -27,7 +27,7 @@ from components.annotate.engines.engine import (
 )
 from components.annotate.job import annotate
 from components.annotate.judging.inquiry import Ask
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 from tests.components.annotate.inputs import job_config, write_inputs
 
 

@@ -20,7 +20,7 @@ from components.annotate import job
 from components.annotate.engines.engine import Engine, open_engine
 from components.annotate.job import annotate
 from components.annotate.quality.agreement import jaccard
-from components.shared.journal import read_journal
+from components.shared.durable.journal import read_journal
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Exchange, Passage, Pool, Qrel, Quarantined, Query, read_records
 from tests.components.annotate.inputs import job_config, write_dataset, write_pools

@@ -30,7 +30,15 @@ from tokenizers import Tokenizer
 
 from components.export.config import ExportConfig
 from components.export.job import export
-from components.shared.encoder import GRAPH_NAME, INPUT_NAMES, OUTPUT_NAME, TOKENIZER_NAME, Encoder, Variant, num_cores
+from components.shared.encoding.encoder import (
+    GRAPH_NAME,
+    INPUT_NAMES,
+    OUTPUT_NAME,
+    TOKENIZER_NAME,
+    Encoder,
+    Variant,
+    num_cores,
+)
 from pipelines.packaged import find_encoder
 
 _TOKENS, _BARE_BATCH = 256, 8

@@ -21,7 +21,7 @@ import numpy as np
 from components.index.choice import Candidate, candidates, lists_for
 from components.index.shards import sample_rows
 from components.index.tuning import DEPTH, tune
-from components.shared.encoder import num_cores
+from components.shared.encoding.encoder import num_cores
 from components.shared.index import (
     INDEX_NAME,
     IndexSettings,

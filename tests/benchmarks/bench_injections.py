@@ -28,7 +28,7 @@ from components.prepare.docs import collect_docs
 from components.prepare.job import prepare
 from components.shared.bm25 import BM25
 from components.shared.dataset import Dataset
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 from components.shared.records import Query
 from pipelines.packaged import find_llm
 

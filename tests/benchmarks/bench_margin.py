@@ -28,9 +28,9 @@ os.environ.setdefault("RETRIEVER_LOG", "json")
 from components.mine.config import MineConfig  # noqa: E402
 from components.mine.pools import make_pool  # noqa: E402
 from components.shared import checkpoint  # noqa: E402
-from components.shared.batches import length_sorted_batches  # noqa: E402
 from components.shared.bm25 import BM25  # noqa: E402
 from components.shared.dataset import Dataset, DatasetWriter  # noqa: E402
+from components.shared.encoding.batches import length_sorted_batches  # noqa: E402
 from components.shared.records import Hit, Passage  # noqa: E402
 from pipelines.packaged import find_encoder  # noqa: E402
 

@@ -30,9 +30,9 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))  # `python tests/benchmarks/...` puts this folder there, not the root
 
-from components.shared.batches import length_sorted_batches  # noqa: E402
 from components.shared.dataset import Dataset  # noqa: E402
-from components.shared.encoder import Encoder  # noqa: E402
+from components.shared.encoding.batches import length_sorted_batches  # noqa: E402
+from components.shared.encoding.encoder import Encoder  # noqa: E402
 
 NUM_PASSAGES = 400
 # Best for the bare sessions: at 128, 256, 384 and 512 they encode 85, 86, 85, 84 passages and 504, 539, 523, 502

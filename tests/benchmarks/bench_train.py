@@ -28,10 +28,10 @@ import torch
 
 from components.shared import checkpoint
 from components.train.config import TrainConfig
-from components.train.data import Batch
-from components.train.gradients import accumulate_gradients
+from components.train.labels.data import Batch
+from components.train.loop.gradients import accumulate_gradients
+from components.train.loop.processes import Processes
 from components.train.loss import Targets, batch_loss
-from components.train.processes import Processes
 from pipelines.packaged import find_encoder
 
 _WORDS = (

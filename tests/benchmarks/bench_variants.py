@@ -19,7 +19,7 @@ from components.export.config import ExportConfig
 from components.export.job import export
 from components.prepare.config import PrepareConfig
 from components.prepare.job import prepare
-from components.shared.encoder import GRAPH_NAMES
+from components.shared.encoding.encoder import GRAPH_NAMES
 from components.shared.manifest import read_manifest
 from pipelines.packaged import find_encoder
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.dual_encoder import DualEncoderConfig
+from components.shared.encoding.dual_encoder import DualEncoderConfig
 from components.shared.roles import Role, role_of
 from pipelines import flow
 from pipelines.local import plan

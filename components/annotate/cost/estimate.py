@@ -20,7 +20,7 @@ from components.annotate.judging.inquiry import Ask
 from components.annotate.judging.judge import judge
 from components.annotate.judging.methods import METHODS, QUESTIONS
 from components.shared.dataset import Dataset
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 from components.shared.records import Annotation, Pool
 
 # vLLM's prefix cache keeps whole blocks of so many tokens.

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from components.annotate.engines.finish import FinishReason as FinishReason
 from components.annotate.engines.finish import read_reason
-from components.shared import storage
+from components.shared.durable import storage
 
 Role = Literal["system", "user", "assistant"]
 

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from components.shared import log, storage
+from components.shared import log
+from components.shared.durable import storage
 from components.shared.hashing import file_digest
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from components.shared import plots
+from components.shared.pages import plots
 
 # Bars of a histogram; pools that select more fall into the last one.
 _MOST_COUNTS = 16

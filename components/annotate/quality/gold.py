@@ -6,8 +6,8 @@ import csv
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from components.shared import storage
 from components.shared.dataset import SPLITS, Dataset
+from components.shared.durable import storage
 from components.shared.records import RecordError
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from components.annotate.quality import charts
 from components.annotate.quality.summary import OUTCOMES
-from components.shared.page import open_environment
-from components.shared.plots import NUM_SERIES, shortened
+from components.shared.pages.page import open_environment
+from components.shared.pages.plots import NUM_SERIES, shortened
 
 # A report worth acting on says what to look at first.
 _MUCH_QUARANTINE, _LITTLE_AGREEMENT, _DRIFT_LEVEL = 0.05, 0.6, 0.01

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.shared.sentence_transformers import HeadModule, module_path
+from components.shared.encoding.sentence_transformers import HeadModule, module_path
 
 # A vector of zeros must not be divided by zero. Source: the default of torch's normalize.
 SMALLEST_NORM = 1e-12

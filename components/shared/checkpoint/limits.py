@@ -6,7 +6,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from components.shared import log
-from components.shared.sentence_transformers import NO_LIMIT
+from components.shared.encoding.sentence_transformers import NO_LIMIT
 
 
 def position_limit(transformer: PreTrainedModel) -> int:

@@ -25,7 +25,7 @@ from components.shared.checkpoint.hub import find_folder
 from components.shared.checkpoint.limits import position_limit, within
 from components.shared.checkpoint.model import SETTINGS_NAME, DualEncoder, DualEncoderSettings
 from components.shared.checkpoint.weights import check_finite, check_tensors
-from components.shared.sentence_transformers import POOLINGS, ModuleSettings, read_object, read_settings
+from components.shared.encoding.sentence_transformers import POOLINGS, ModuleSettings, read_object, read_settings
 
 # Of these pairs of encoder and decoder the encoder alone is a model of its own.
 _ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}

@@ -12,10 +12,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared import sentence_transformers
 from components.shared.checkpoint.head import normalised, save_head
 from components.shared.checkpoint.pooling import pool
-from components.shared.sentence_transformers import HeadModule, ModuleSettings
+from components.shared.encoding import sentence_transformers
+from components.shared.encoding.sentence_transformers import HeadModule, ModuleSettings
 
 SETTINGS_NAME = "dual_encoder.json"
 # The class that takes a tokenizer as tokenizer.json describes it; others build parts of it anew.

@@ -133,7 +133,8 @@ class PassageIndex:
             ) from error
         if settings.encoder_digest != encoder_digest:
             raise ValueError(
-                f"{folder}: made by encoder {settings.encoder_digest[:12]}, asked to serve encoder {encoder_digest[:12]}; "
+                f"{folder}: made by encoder {settings.encoder_digest[:12]}, asked to serve encoder "
+                f"{encoder_digest[:12]}; "
                 "their vectors do not mix: use the encoder that made it, or build the index again"
             )
         try:
@@ -169,7 +170,7 @@ class PassageIndex:
         self.settings = replace(self.settings, search_parameters=search_parameters)
 
     def structure(self) -> dict[str, int]:
-        """What can be searched more or less deeply, each with its largest value, and the bytes of a code where there are lists."""
+        """What can be searched more or less deeply, with its largest value, and a code's bytes where there are lists."""
         base = faiss.downcast_index(self._index)
         structure: dict[str, int] = {}
         if isinstance(base, faiss.IndexRefine):
@@ -215,7 +216,7 @@ class PassageIndex:
         return np.flatnonzero(is_wanted.to_numpy()).astype(np.int64)
 
     def search_among(self, queries: Vectors, rows: Int64[np.ndarray, " row"], depth: int) -> list[list[Hit]]:
-        """The best `depth` of the given rows, best first; every row is scored, so a narrow choice loses nothing to nprobe or efSearch."""
+        """The best `depth` of the given rows, best first; every row is scored, whatever nprobe or efSearch is."""
         vectors = self._reconstructed(rows)
         scores = queries @ vectors.T
         best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]

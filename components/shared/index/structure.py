@@ -36,7 +36,7 @@ def factory_problem(factory: str) -> str:
 
 
 def trained(factory: str, dimension: int, sample: Vectors) -> faiss.Index:
-    """An empty index of a factory string, trained on the sample where it needs that; k-means on a GPU where faiss-gpu finds one.
+    """An empty index of a factory string, trained on the sample where it needs that, on a GPU where there is one.
 
     Raises:
         ValueError: Where FAISS refuses the factory string or the sample.
@@ -60,7 +60,8 @@ def trained(factory: str, dimension: int, sample: Vectors) -> faiss.Index:
         index.train(np.ascontiguousarray(sample))
     except RuntimeError as error:
         raise ValueError(
-            f"factory {factory!r}: FAISS cannot be trained on {len(sample)} vectors ({first_line(error)}); use fewer clusters or Flat"
+            f"factory {factory!r}: FAISS cannot be trained on {len(sample)} vectors ({first_line(error)}); use fewer "
+            "clusters or Flat"
         ) from error
     return index
 

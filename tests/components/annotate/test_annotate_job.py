@@ -17,7 +17,7 @@ import pytest
 from components.annotate import job
 from components.annotate.engines.engine import CompletionRequest
 from components.annotate.job import annotate
-from components.shared.journal import read_journal
+from components.shared.durable.journal import read_journal
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Quarantined, read_records
 from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI

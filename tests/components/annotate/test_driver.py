@@ -27,8 +27,8 @@ from components.annotate.judging.inquiry import Verdict
 from components.annotate.judging.judge import judge
 from components.annotate.judging.likelihoods import likelihood_labels
 from components.annotate.judging.listwise import windows
+from components.shared.durable.journal import Journal
 from components.shared.hashing import content_key
-from components.shared.journal import Journal
 from components.shared.launch import TransientError
 from components.shared.records import Query
 from tests.components.annotate.fake_engine import FakeEngine, calls, config

@@ -14,7 +14,7 @@ from components.evaluate.job import evaluate
 from components.evaluate.likeness import check, find_differences, lower_cases, measure_cuts, properties
 from components.evaluate.summary import summary_table
 from components.shared.dataset import Dataset
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 from components.shared.index import IndexSettings
 from components.shared.records import Passage, Query
 from tests.components.evaluate.conftest import read_collection, write_dataset

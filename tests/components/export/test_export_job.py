@@ -12,7 +12,7 @@ from components.export.config import ExportConfig
 from components.export.job import export, write_encoder
 from components.export.parity import TorchVectors, compare, parity_texts
 from components.shared import checkpoint
-from components.shared.encoder import GRAPH_NAME, Encoder
+from components.shared.encoding.encoder import GRAPH_NAME, Encoder
 from components.shared.manifest import open_artifact, read_manifest
 from tests.tiny_checkpoint import write_tiny_checkpoint
 

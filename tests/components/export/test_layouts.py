@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from components.export.config import ExportConfig
 from components.export.job import export
-from components.shared.encoder import Encoder, encoder_digest
+from components.shared.encoding.encoder import Encoder, encoder_digest
 from components.shared.manifest import open_artifact
 from tests.kinds_of_encoder import KINDS
 

@@ -13,7 +13,7 @@ from components.export.config import ExportConfig
 from components.export.drift import ndcg, sign_flip_test
 from components.export.job import check_gates, export
 from components.export.variants import parse_variants, quantise
-from components.shared.encoder import GRAPH_NAMES, Encoder
+from components.shared.encoding.encoder import GRAPH_NAMES, Encoder
 from components.shared.manifest import open_artifact, read_manifest
 from tests.components.index.test_index_job import WORDS as CORPUS_WORDS
 from tests.components.index.test_index_job import write_dataset

@@ -9,7 +9,7 @@ from components.index.config import IndexConfig
 from components.index.job import build_index
 from components.prepare.config import PrepareConfig
 from components.shared.dataset import Dataset, DatasetWriter
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 from components.shared.index import PassageIndex
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Passage

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from components.serve.client import RetrieverClient, ServerError
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 from tests.components.serve.served import Process, Sources
 
 ROOT = Path(__file__).parents[3]

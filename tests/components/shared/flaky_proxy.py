@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server that fails as told: connections cut at once, canned answers, uploads cut half-way."""
+"""A TCP proxy that fails as told: connections cut at once, canned answers, uploads cut half-way."""
 
 import socket
 import threading

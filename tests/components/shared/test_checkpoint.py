@@ -103,7 +103,7 @@ def test_fused_and_eager_attention_agree(tmp_path: Path) -> None:
 
 def test_a_decoder_survives_export(tmp_path: Path) -> None:
     from components.export.job import write_encoder
-    from components.shared.encoder import Encoder
+    from components.shared.encoding.encoder import Encoder
 
     model = checkpoint.load(str(write_tiny_llm(tmp_path / "llm", _WORDS)), query_tokens=16, passage_tokens=24)
     (tmp_path / "encoder").mkdir()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.cuts import Cuts, count_tokens, measure_cuts, measure_passages, warn_of_cuts
 from components.shared.dataset import Dataset, DatasetWriter
-from components.shared.encoder import Encoder
+from components.shared.encoding.cuts import Cuts, count_tokens, measure_cuts, measure_passages, warn_of_cuts
+from components.shared.encoding.encoder import Encoder
 from components.shared.records import Passage
 from tests.tiny_encoder import write_tiny_encoder
 
@@ -33,7 +33,7 @@ def test_the_cuts_of_a_dataset_are_those_of_a_sample_of_it(tmp_path: Path, monke
     for number in range(50):
         writer.add_passage(Passage(str(number), "a title", "cat " * 900))
     writer.finish([], [])
-    monkeypatch.setattr("components.shared.cuts.SAMPLE_PASSAGES", 20)
+    monkeypatch.setattr("components.shared.encoding.cuts.SAMPLE_PASSAGES", 20)
     encoder = Encoder(write_tiny_encoder(tmp_path / "encoder", 1, ["cat"], passage_tokens=64))
     cuts = measure_passages(Dataset(tmp_path), partial(encoder.tokenize_passages, truncate=False), limit=64, seed=1)
     assert cuts == Cuts(64, 20, 1.0, (904 - 64) / 904, 904)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from components.shared.batches import length_sorted_batches
-from components.shared.encoder import (
+from components.shared.encoding.batches import length_sorted_batches
+from components.shared.encoding.encoder import (
     GRAPH_NAME,
     SETTINGS_NAME,
     TOKENIZER_NAME,

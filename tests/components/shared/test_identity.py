@@ -41,7 +41,7 @@ _APPENDED = [
     ("shared/bm25.py", "\n_MORE = 1\n", {"mine", "evaluate"}),
     ("shared/manifest.py", "\n_MORE = 1\n", set(_ROOMS)),
     ("evaluate/report.html", "<!-- another look -->", {"evaluate"}),
-    ("shared/page.css", "p { margin: 0; }", {"evaluate"}),
+    ("shared/pages/page.css", "p { margin: 0; }", {"evaluate"}),
 ]
 
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from components.annotate.driver import from_value, is_completed, to_value
 from components.annotate.engines.engine import Completion, Likelihood
-from components.shared import storage
+from components.shared.durable import storage
+from components.shared.durable.journal import Journal, read_journal
 from components.shared.hashing import content_key
-from components.shared.journal import Journal, read_journal
 from components.shared.records import RecordError
 
 _FIRST = "calls-00000.jsonl"
@@ -64,7 +64,7 @@ def test_equal_calls_have_equal_keys() -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 for number in range(len(journal), 10**9):
     journal.append(f"key-{number}", {"number": number, "text": "x" * 2000})
@@ -149,7 +149,7 @@ def test_many_records_are_found_in_little_memory(tmp_path: Path) -> None:
 
 
 def test_keys_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.shared.journal._hash", lambda content: len(content))
+    monkeypatch.setattr("components.shared.durable.journal._hash", lambda content: len(content))
     with Journal(tmp_path) as journal:
         for number in range(50):
             journal.append(f"key-{number}", {"number": number})
@@ -159,7 +159,7 @@ def test_keys_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.Mon
 
 _FULL = """
 import sys
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 journal = Journal(sys.argv[1])
 try:
     for number in range(10**6):
@@ -206,7 +206,7 @@ def test_segments_in_a_bucket_are_shared_and_immutable(
     with Journal(uri) as journal:
         assert {key: journal.get(key) for key in journal} == expected
         journal.append("d", {"by": "three"})
-        monkeypatch.setattr("components.shared.journal._UPLOAD_SECONDS", 0.0)
+        monkeypatch.setattr("components.shared.durable.journal._UPLOAD_SECONDS", 0.0)
         journal.sync()
         assert len(storage.list_files(uri)) == 4
         assert journal.get("d") == {"by": "three"}

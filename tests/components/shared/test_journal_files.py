@@ -10,9 +10,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from components.shared import storage
-from components.shared.journal import Journal, read_journal
-from components.shared.journal_files import MOST_FILES
+from components.shared.durable import storage
+from components.shared.durable.journal import Journal, read_journal
+from components.shared.durable.journal_files import MOST_FILES
 from components.shared.records import RecordError
 
 
@@ -36,7 +36,7 @@ def held_in(folder: Path) -> list[tuple[str, int]]:
 _FEW_DESCRIPTORS = """
 import resource, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 start = time.monotonic()
 with Journal(sys.argv[1]) as journal:
     seconds = time.monotonic() - start
@@ -60,7 +60,7 @@ def test_five_thousand_segments_open_with_few_descriptors(tmp_path: Path) -> Non
 
 _OPEN = """
 import sys
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 print("open", flush=True)
 Journal(sys.argv[1]).close()
 """
@@ -105,7 +105,7 @@ def test_a_kill_between_the_new_file_and_the_removal_of_the_old_ones_doubles_not
 
 _SHARD = """
 import sys
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 shard = sys.argv[2]
 for attempt in range(4):
     with Journal(sys.argv[1]) as journal:
@@ -188,7 +188,7 @@ def test_a_long_job_with_a_bucket_keeps_its_number_of_open_files(
 ) -> None:
     uri = f"{bucket}/{tmp_path.name}/journal"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("components.shared.journal._UPLOAD_SECONDS", 0.0)
+    monkeypatch.setattr("components.shared.durable.journal._UPLOAD_SECONDS", 0.0)
     with Journal(uri) as journal:
         before = len(list(Path("/proc/self/fd").iterdir()))
         for number in range(30):

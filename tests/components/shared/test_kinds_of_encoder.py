@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from components.export.job import write_encoder
 from components.shared import checkpoint
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 from tests.kinds_of_encoder import KINDS, texts
 from tests.offline_hub import HubCache, offline_hub  # noqa: F401 a fixture
 

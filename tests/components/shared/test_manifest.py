@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared import manifest, storage
+from components.shared import manifest
+from components.shared.durable import storage
 from components.shared.manifest import (
     BusyError,
     artifact_writer,

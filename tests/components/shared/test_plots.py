@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from components.shared import plots
+from components.shared.pages import plots
 
 
 def chart_of(label: str, title: str = "A chart") -> str:

@@ -1,4 +1,4 @@
-"""One changed byte of an encoder or index is refused by every reader, with and without a manifest that was made to fit."""
+"""One changed byte of an encoder or index is refused by every reader, whether or not its manifest was made to fit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,8 @@ from components.index.config import IndexConfig
 from components.index.job import build_index
 from components.serve.config import ServeConfig
 from components.serve.service import Service
+from components.shared.durable.storage import MANIFEST_NAME
 from components.shared.hashing import file_digest
-from components.shared.storage import MANIFEST_NAME
 from tests.components.index.test_index_job import WORDS, write_dataset
 from tests.tiny_encoder import write_tiny_encoder
 

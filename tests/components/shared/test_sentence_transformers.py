@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaModel
 
 from components.shared import checkpoint
-from components.shared.sentence_transformers import read_settings
+from components.shared.encoding.sentence_transformers import read_settings
 from tests.kinds_of_encoder import KINDS, byte_pairs, word_pieces
 from tests.offline_hub import REVISION, HubCache, offline_hub  # noqa: F401 a fixture
 

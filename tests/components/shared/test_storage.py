@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared import storage
+from components.shared.durable import storage
+from components.shared.durable.stores import locate
 from components.shared.manifest import (
     artifact_writer,
     compute_identity,
@@ -19,7 +20,6 @@ from components.shared.manifest import (
     open_artifact,
     read_manifest,
 )
-from components.shared.stores import locate
 
 _BUCKETS = {"gs": "bucket", "s3": "s3_bucket", "memory": ""}
 
@@ -163,7 +163,7 @@ def test_an_artifact_in_a_bucket_is_finished_when_its_manifest_is_there(
 
 _WRITE_FOR_EVER = """
 import sys
-from components.shared import storage
+from components.shared.durable import storage
 for number in range(10**9):
     storage.write_bytes(sys.argv[1], str(number).encode() * 100_000)
 """

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared import storage, stores
-from components.shared.stores import StoreError
+from components.shared.durable import storage, stores
+from components.shared.durable.stores import StoreError
 from tests.components.shared.flaky_proxy import FlakyProxy, flaky
 
 _ADDRESS = {"gs": "STORAGE_EMULATOR_HOST", "s3": "AWS_ENDPOINT_URL"}
@@ -185,7 +185,7 @@ def test_a_setting_that_cannot_work_is_named(variable: str, value: str, monkeypa
 
 _WRITE_FOR_EVER = """
 import signal, sys
-from components.shared import storage
+from components.shared.durable import storage
 from components.shared.launch import stop_on_sigterm
 signal.signal(signal.SIGTERM, stop_on_sigterm)
 number = 0

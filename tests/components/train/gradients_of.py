@@ -11,12 +11,12 @@ import torch
 
 from components.shared.dataset import Dataset
 from components.train.curriculum import Stage
-from components.train.data import Batch, batches
-from components.train.gradients import accumulate_gradients
-from components.train.groups import TrainingGroup
+from components.train.labels.data import Batch, batches
+from components.train.labels.groups import TrainingGroup
+from components.train.loop.gradients import accumulate_gradients
+from components.train.loop.model import base_model
+from components.train.loop.processes import Processes, joined_processes
 from components.train.loss import batch_loss
-from components.train.model import base_model
-from components.train.processes import Processes, joined_processes
 from tests.components.train.learnable import config
 
 STAGE = Stage("llm", "llm")

@@ -8,8 +8,8 @@ import torch
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.records import Passage, Qrel, Query
 from components.train.curriculum import Stage
-from components.train.data import Batch, batches, num_batches
-from components.train.groups import TrainingGroup
+from components.train.labels.data import Batch, batches, num_batches
+from components.train.labels.groups import TrainingGroup
 
 STAGE = Stage("llm", "llm")
 

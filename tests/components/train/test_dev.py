@@ -6,8 +6,8 @@ import pytest
 
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.records import Annotation, Passage, Qrel, Query
-from components.train.dev import dev_set
-from components.train.distractors import hardest_passages
+from components.train.labels.dev import dev_set
+from components.train.labels.distractors import hardest_passages
 from tests.components.train.learnable import config
 
 _TOPICS = ("tides", "bees", "ice", "ships", "moss")
@@ -108,6 +108,6 @@ def test_words_are_found_in_every_script(tmp_path: Path, query: str, expected: s
 
 
 def test_a_large_corpus_is_sampled(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.train.distractors._SCANNED_PASSAGES", 50)
+    monkeypatch.setattr("components.train.labels.distractors._SCANNED_PASSAGES", 50)
     scanned = hardest_passages(dataset, ["note"] + [f"why {topic}" for topic in _TOPICS], depth=200, seed=0)
     assert 0 < len(scanned) <= 50

@@ -7,7 +7,7 @@ import pytest
 from components.annotate.config import AnnotateConfig
 from components.shared.manifest import artifact_writer
 from components.shared.records import Annotation, write_records
-from components.train.fan_in import check_shards
+from components.train.labels.fan_in import check_shards
 
 
 def write_shard(

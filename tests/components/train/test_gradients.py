@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from components.shared import checkpoint
-from components.train.gradients import step_slices
+from components.train.loop.gradients import step_slices
+from components.train.loop.model import base_model
 from components.train.loss import disj_infonce
-from components.train.model import base_model
 from tests.components.train.gradients_of import NUM_ROWS, gradients_of, make_batch
 from tests.components.train.learnable import config
 

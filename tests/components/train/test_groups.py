@@ -8,7 +8,7 @@ import pytest
 
 from components.shared.records import Annotation
 from components.train.curriculum import Stage
-from components.train.groups import TrainingGroup, human_groups, share_of, stage_groups, utilities_of
+from components.train.labels.groups import TrainingGroup, human_groups, share_of, stage_groups, utilities_of
 
 LLM = Stage("llm", "llm")
 HUMAN = Stage("human", "human")

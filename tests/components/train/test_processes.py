@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from components.shared.launch import EXIT_TRANSIENT, EXIT_USAGE
 from components.shared.manifest import read_manifest
 from components.train.job import train
-from components.train.processes import processes_to_start, run_processes
+from components.train.loop.processes import processes_to_start, run_processes
 from pipelines.local import flags
 from tests.components.train.learnable import config
 

@@ -18,7 +18,7 @@ from components.shared import checkpoint
 from components.shared.manifest import read_manifest
 from components.train.config import TrainConfig
 from components.train.job import train
-from components.train.state import Position, read_state, unpack_state, write_state
+from components.train.loop.state import Position, read_state, unpack_state, write_state
 from pipelines.local import flags
 from tests.components.train.learnable import config
 

@@ -12,9 +12,9 @@ from components.shared import checkpoint
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.manifest import artifact_writer, read_manifest
 from components.shared.records import Annotation, Passage, Qrel, Query, write_records
-from components.train.dev import dev_set, ndcg
 from components.train.job import read_annotations, train
-from components.train.model import base_model
+from components.train.labels.dev import dev_set, ndcg
+from components.train.loop.model import base_model
 from tests.components.train.learnable import config
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
@@ -63,7 +63,7 @@ def test_the_best_weights_are_kept_not_the_last(inputs: Path) -> None:
     assert metrics["best_step"] == max(measured, key=lambda step: (measured[step], -step)) < max(measured)
     model = checkpoint.load(str(inputs / "checkpoint"))
     annotations = read_annotations(config(inputs).annotations_uri)
-    from components.train.dev import measure_dev
+    from components.train.labels.dev import measure_dev
 
     again = measure_dev(model, dev_set(Dataset(inputs / "dataset"), annotations, config(inputs)))
     assert again == pytest.approx(metrics["best_dev_ndcg_10"])

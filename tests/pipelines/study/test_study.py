@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 from components.train.curriculum import parse_curriculum
 from pipelines.study.__main__ import Planned, fill, plan, study
 from pipelines.study.conditions import conditions

@@ -33,7 +33,7 @@ from components.annotate.engines.engine import (
 )
 from components.annotate.job import annotate
 from components.shared.dataset import Dataset
-from components.shared.journal import Journal, read_journal
+from components.shared.durable.journal import Journal, read_journal
 from components.shared.records import Annotation, Pool, read_records
 from pipelines.packaged import find_llm
 from tests.components.annotate.inputs import job_config, write_inputs

@@ -17,7 +17,7 @@ from components.annotate.cost.ledger import (
     human_dollars,
     tally_journal,
 )
-from components.shared.journal import Journal, read_journal
+from components.shared.durable.journal import Journal, read_journal
 
 # Source: [ufa] section 5 and Table 7 (which swaps the hours of the two methods): MS MARCO's training queries, 30
 # negatives and the human positive each, $0.09 a human label, eight GPUs at $0.8 an hour.

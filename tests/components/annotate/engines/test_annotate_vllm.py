@@ -13,7 +13,7 @@ import pytest
 from components.annotate import job
 from components.annotate.engines.engine import CompletionRequest, Engine, Turn, open_engine
 from components.annotate.job import annotate
-from components.shared.journal import read_journal
+from components.shared.durable.journal import read_journal
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Quarantined, read_records
 from tests.components.annotate.inputs import job_config, write_inputs

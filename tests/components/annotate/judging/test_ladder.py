@@ -13,7 +13,7 @@ from components.annotate.judging.inquiry import Verdict
 from components.annotate.judging.judge import judge
 from components.annotate.judging.ladder import reply_pattern
 from components.annotate.judging.parsing import parse_ranking, parse_selection
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 from components.shared.records import Query
 from tests.components.annotate.fake_engine import FakeEngine, Reply, config
 

@@ -10,7 +10,7 @@ from components.annotate.driver import Driver
 from components.annotate.judging.inquiry import Verdict
 from components.annotate.judging.judge import judge
 from components.annotate.judging.methods import METHODS, QUESTIONS
-from components.shared.journal import Journal
+from components.shared.durable.journal import Journal
 from components.shared.records import Query
 from tests.components.annotate.fake_engine import FakeEngine, config
 

@@ -16,7 +16,7 @@ from components.annotate.quality.recheck import is_rechecked, reordered
 from components.annotate.quality.report import compare
 from components.annotate.trace import trace
 from components.shared.dataset import Dataset
-from components.shared.journal import read_journal
+from components.shared.durable.journal import read_journal
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Pool, Quarantined, read_records
 from tests.components.annotate.fake_engine import FakeEngine

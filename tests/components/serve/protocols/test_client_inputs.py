@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from components.export.config import ExportConfig
 from components.serve.release import NotFiniteScoreError
 from components.serve.service import Service
-from components.shared.encoder import GRAPH_NAME, Encoder
+from components.shared.encoding.encoder import GRAPH_NAME, Encoder
 from components.shared.manifest import artifact_writer
 from components.shared.records import Hit
 from tests.components.serve.served import PASSAGES, InProcess, Sources

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from components.serve.protocols.bodies import InputType
-from components.shared.encoder import Encoder
+from components.shared.encoding.encoder import Encoder
 from tests.components.serve.served import Process, Sources
 
 TEXTS = ["the danger of a volcano", "a violin told in plain words", "Beehive: \u00fcnknown \U0001f41d"]

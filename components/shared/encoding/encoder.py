@@ -26,7 +26,7 @@ from jaxtyping import Float32, Int64
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from tokenizers import Encoding, Tokenizer
 
-from components.shared.batches import length_sorted_batches
+from components.shared.encoding.batches import length_sorted_batches
 from components.shared.hashing import file_digest, lines_digest
 from components.shared.records import Passage
 

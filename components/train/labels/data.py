@@ -15,7 +15,7 @@ import torch
 from components.shared.dataset import Dataset
 from components.shared.hashing import content_key
 from components.train.curriculum import Stage
-from components.train.groups import TrainingGroup
+from components.train.labels.groups import TrainingGroup
 from components.train.loss import Targets
 
 

@@ -16,13 +16,12 @@ from components.shared.checkpoint import DualEncoder
 from components.shared.dataset import Dataset
 from components.train.config import TrainConfig
 from components.train.curriculum import Stage
-from components.train.data import Batch, batches, num_batches
-from components.train.dev import DevSet, measure_dev
-from components.train.gradients import accumulate_gradients
-from components.train.groups import TrainingGroup
-from components.train.loss import batch_loss
-from components.train.processes import Processes
-from components.train.state import (
+from components.train.labels.data import Batch, batches, num_batches
+from components.train.labels.dev import DevSet, measure_dev
+from components.train.labels.groups import TrainingGroup
+from components.train.loop.gradients import accumulate_gradients
+from components.train.loop.processes import Processes
+from components.train.loop.state import (
     Position,
     load_trained_weights,
     read_state,
@@ -31,7 +30,8 @@ from components.train.state import (
     write_state,
     write_weights,
 )
-from components.train.watch import Watch, peak_memory_bytes
+from components.train.loop.watch import Watch, peak_memory_bytes
+from components.train.loss import batch_loss
 
 _NO_DECAY = ("bias", "norm.weight")
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from components.shared.checkpoint import DualEncoder
 from components.shared.hashing import content_key
 from components.train.config import TrainConfig
-from components.train.data import Batch
-from components.train.processes import Processes
+from components.train.labels.data import Batch
+from components.train.loop.processes import Processes
 
 # Gradients travel in blocks of this many numbers: large enough for the network, small beside a model.
 _BLOCK_NUMBERS = 1 << 24

@@ -26,9 +26,10 @@ from typing import IO, Any
 
 import orjson
 
-from components.shared import log, storage
+from components.shared import log
+from components.shared.durable import storage
+from components.shared.durable.journal_files import SUFFIX, claim, exchange, locked, merge, read_lines, upload
 from components.shared.hashing import text_digest
-from components.shared.journal_files import SUFFIX, claim, exchange, locked, merge, read_lines, upload
 
 _UPLOAD_SECONDS = 30.0
 _OFFSET_BITS = 44

@@ -34,7 +34,8 @@ def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
     )
     if model.settings.normalise and config.loss_temperature >= _HIGHEST_UNIT_TEMPERATURE:
         raise ValueError(
-            f"loss_temperature {config.loss_temperature}: {config.checkpoint_uri} has unit vectors, whose scores lie in "
+            f"loss_temperature {config.loss_temperature}: {config.checkpoint_uri} has unit vectors, whose scores lie "
+            "in "
             "[-1, 1], so a softmax at this temperature is nearly flat and teaches nothing; use about 0.05"
         )
     if config.gradient_checkpointing == "yes":

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import orjson
 
-from components.shared import storage
+from components.shared.durable import storage
 from components.shared.hashing import text_digest
 from components.shared.records import RecordError
 

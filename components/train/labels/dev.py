@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 import torch
 
-from components.shared.batches import length_sorted_batches
 from components.shared.checkpoint import DualEncoder
 from components.shared.dataset import Dataset
+from components.shared.encoding.batches import length_sorted_batches
 from components.shared.records import Annotation
 from components.train.config import TrainConfig
-from components.train.distractors import hardest_passages
-from components.train.groups import share_of
+from components.train.labels.distractors import hardest_passages
+from components.train.labels.groups import share_of
 
 _CUTOFF = 10
-# Measured over 21 encoders (the layers of MiniLM, with noise), 50 of 162 dev queries, 400 of 1,100 passages of a part of
-# SciFact, 8 seeds: dev nDCG@10 is 0.034 above that of the test over all passages, with a random draw alone 0.050, and
-# Kendall's tau between the two orders of the encoders is 0.895 against 0.881. It takes about a second.
-# Of the room beside the judged passages; the rest is a random draw, so that other failures of an encoder are seen too.
+# Measured over 21 encoders (the layers of MiniLM, with noise), 50 of 162 dev queries, 400 of 1,100 passages of a part
+# of SciFact, 8 seeds: dev nDCG@10 is 0.034 above that of the test over all passages, with a random draw alone 0.050,
+# and Kendall's tau between the two orders of the encoders is 0.895 against 0.881. It takes about a second. Of the room
+# beside the judged passages; the rest is a random draw, so that other failures of an encoder are seen too.
 _HARD_SHARE = 0.75
 
 

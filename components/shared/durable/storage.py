@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.shared.durable.stores import Location, Result, locate, missing, no_bucket, patiently
+from components.shared.durable.stores import is_remote as is_remote
 from components.shared.hashing import file_digest, lines_digest, text_digest
-from components.shared.stores import Location, Result, locate, missing, no_bucket, patiently
-from components.shared.stores import is_remote as is_remote
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.shared import storage
+from components.shared.durable import storage
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""durable: what outlives a process: local and remote storage, and the journal of LLM calls."""

@@ -1,0 +1,1 @@
+"""labels: annotations and qrels -> training groups, batches with their denominators, the dev set."""
