@@ -19,11 +19,12 @@ from packaging.utils import canonicalize_name
 
 FOLDER = Path(__file__).parent
 PROJECT = "retriever-pipeline"
-COMPONENTS = ("prepare", "mine", "annotate", "train", "export", "index", "evaluate", "serve")
+# A room with a __main__ is a component.
+COMPONENTS = tuple(sorted(path.parent.name for path in (FOLDER.parent / "components").glob("*/__main__.py")))
 # Every image reads gs://; train's settings offer LoRA and TensorBoard.
 _EVERY_IMAGE, _MORE_EXTRAS = "gcs", {"train": ("lora", "tensorboard")}
 # annotate's default engine is vLLM, which no extra installs on a person's machine.
-_BESIDE_EXTRAS = {"annotate": ("vllm",)}
+_BESIDE_EXTRAS = {"annotate": ("vllm==0.32.0",)}
 
 _HEADER = """\
 # Written by docker/lock.py; do not edit. All that the {component} image holds, from one resolution for all images.
@@ -48,6 +49,9 @@ def resolve() -> list[dict[str, Any]]:
             "--isolated",
             "--dry-run",
             "--ignore-installed",
+            # What people run and what images hold are the same versions.
+            "--constraint",
+            str(FOLDER.parent / "constraints.txt"),
             "--report",
             report.name,
         ]
