@@ -1,8 +1,9 @@
-"""Writes <component>.lock and cuda.lock: exact versions of all that an image holds, from one resolution for all images.
+"""Writes <component>.lock and cuda.lock: exact versions of all that an image holds, those of constraints.txt.
 
-One resolution, so that the encoder that export writes meets the same numpy, tokenizers and onnxruntime in index,
-evaluate and serve. Run it where pip reaches an index, for Linux on x86-64 and the Python of the images (3.11): `python
-docker/lock.py`. It takes minutes, because pip downloads what it has to look into (vLLM among it), and installs nothing.
+One resolution for all images, so that the encoder that export writes meets the same numpy, tokenizers and onnxruntime
+in index, evaluate and serve; only annotate has its own, because vLLM takes no newer numpy and transformers. Run it
+where pip reaches an index, for Linux on x86-64 and the Python of the images (3.11): `python docker/lock.py`. It takes
+minutes, because pip downloads what it has to look into (vLLM among it), and installs nothing.
 """
 
 import json
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,17 @@ from packaging.utils import canonicalize_name
 
 FOLDER = Path(__file__).parent
 PROJECT = "retriever-pipeline"
-COMPONENTS = ("prepare", "mine", "annotate", "train", "export", "index", "evaluate", "serve")
+# A room with a __main__ is a component.
+COMPONENTS = tuple(sorted(path.parent.name for path in (FOLDER.parent / "components").glob("*/__main__.py")))
 # Every image reads gs://; train's settings offer LoRA and TensorBoard.
 _EVERY_IMAGE, _MORE_EXTRAS = "gcs", {"train": ("lora", "tensorboard")}
 # annotate's default engine is vLLM, which no extra installs on a person's machine.
-_BESIDE_EXTRAS = {"annotate": ("vllm",)}
+_BESIDE_EXTRAS = {"annotate": ("vllm==0.32.0",)}
+# What these need in other versions than constraints.txt has: vLLM 0.32 wants numpy < 2.4 and transformers < 5.20.
+APART = {"annotate": ("numpy", "transformers")}
 
 _HEADER = """\
-# Written by docker/lock.py; do not edit. All that the {component} image holds, from one resolution for all images.
+# Written by docker/lock.py; do not edit. All that the {component} image holds.
 """
 _CUDA_HEADER = """\
 # Written by docker/lock.py; do not edit. Constraints, not requirements: the CUDA libraries that the index's torch asks
@@ -34,25 +37,22 @@ _CUDA_HEADER = """\
 """
 
 
-def resolve() -> list[dict[str, Any]]:
-    """Metadata of every distribution that all images together would install."""
-    beside = [name for names in _BESIDE_EXTRAS.values() for name in names]
-    extras = ",".join((*COMPONENTS, _EVERY_IMAGE, *chain.from_iterable(_MORE_EXTRAS.values())))
-    with tempfile.NamedTemporaryFile(suffix=".json") as report:
+def resolve(components: Iterable[str]) -> list[dict[str, Any]]:
+    """Metadata of every distribution that the images of these components together would install."""
+    chosen = tuple(components)
+    beside = [name for component in chosen for name in _BESIDE_EXTRAS.get(component, ())]
+    apart = {name for component in chosen for name in APART.get(component, ())}
+    more = (extra for component in chosen for extra in _MORE_EXTRAS.get(component, ()))
+    extras = ",".join((*chosen, _EVERY_IMAGE, *more))
+    with tempfile.TemporaryDirectory() as folder:
+        report, constraints = Path(folder) / "report.json", Path(folder) / "constraints.txt"
+        lines = (FOLDER.parent / "constraints.txt").read_text().splitlines()
+        constraints.write_text("\n".join(line for line in lines if line.partition("==")[0] not in apart))
         # Isolated: a machine's own wheel folders must not decide what the images hold.
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--isolated",
-            "--dry-run",
-            "--ignore-installed",
-            "--report",
-            report.name,
-        ]
+        pip = [sys.executable, "-m", "pip", "install", "--isolated", "--dry-run", "--ignore-installed"]
+        pip += ["--constraint", str(constraints), "--report", str(report)]
         subprocess.run([*pip, f"{FOLDER.parent}[{extras}]", *beside], check=True)
-        return [entry["metadata"] for entry in json.load(report)["install"]]
+        return [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
 
 
 def needed(distributions: dict[str, dict[str, Any]], roots: Iterable[str]) -> set[str]:
@@ -84,16 +84,16 @@ def is_cuda(name: str) -> bool:
     return name.startswith(("nvidia-", "cuda-")) or name == "triton"
 
 
-def lock_texts(metadata: list[dict[str, Any]]) -> dict[str, str]:
-    """File name -> content."""
-    distributions = {str(canonicalize_name(each["name"])): each for each in metadata}
+def lock_texts(metadata: list[dict[str, Any]], components: Iterable[str]) -> dict[str, str]:
+    """File name -> content, of these components' locks and of the CUDA constraints, from one resolution."""
+    distributions = {str(canonicalize_name(distribution["name"])): distribution for distribution in metadata}
 
     def lines(names: Iterable[str]) -> str:
         # Without the local part (+cpu): which build of torch is taken is a matter of the wheels, not of the lock.
         return "".join(f"{name}=={distributions[name]['version'].partition('+')[0]}\n" for name in sorted(names))
 
     texts = {"cuda.lock": _CUDA_HEADER + lines(filter(is_cuda, distributions))}
-    for component in COMPONENTS:
+    for component in components:
         extras = ",".join((component, _EVERY_IMAGE, *_MORE_EXTRAS.get(component, ())))
         roots = (f"{PROJECT}[{extras}]", *_BESIDE_EXTRAS.get(component, ()))
         names = (name for name in needed(distributions, roots) if not is_cuda(name))
@@ -101,6 +101,13 @@ def lock_texts(metadata: list[dict[str, Any]]) -> dict[str, str]:
     return texts
 
 
+def write_locks() -> None:
+    """Writes all lock files; those of the components that need versions of their own first, for one cuda.lock."""
+    alike = [component for component in COMPONENTS if component not in APART]
+    for group in (*([component] for component in APART), alike):
+        for file_name, text in lock_texts(resolve(group), group).items():
+            (FOLDER / file_name).write_text(text)
+
+
 if __name__ == "__main__":
-    for file_name, text in lock_texts(resolve()).items():
-        (FOLDER / file_name).write_text(text)
+    write_locks()

@@ -148,7 +148,7 @@ def quote(
     llm_uri = resolve(config.llm_uri)
     # Drawn by hash: the first pools of a collection may be of one kind.
     sampled = sorted(pools, key=lambda pool: content_key("estimate", pool.query_id))[:sample]
-    with _paid(config.journal_uri or str(workdir / "journal"), llm_uri) as paid:
+    with _paid(config.journal_uri or str(workdir / "journal"), llm_uri, config) as paid:
         return estimate(
             sampled,
             len(pools),
@@ -200,7 +200,7 @@ def _times(times: float | None) -> str:
 
 
 @contextmanager
-def _paid(journal_uri: str, llm_uri: str) -> Iterator[Paid | None]:
+def _paid(journal_uri: str, llm_uri: str, config: AnnotateConfig) -> Iterator[Paid | None]:
     if not storage.exists(journal_uri):
         yield None
         return
@@ -211,7 +211,8 @@ def _paid(journal_uri: str, llm_uri: str) -> Iterator[Paid | None]:
         else:
             shutil.copytree(journal_uri, scratch, dirs_exist_ok=True)
         with Journal(scratch) as journal:
-            yield Paid(journal, journal_model(model_name(llm_uri), llm_uri))
+            changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
+            yield Paid(journal, journal_model(model_name(llm_uri), llm_uri, **changes))
 
 
 def _measured(workdir: Path, method: str) -> Assumptions | None:

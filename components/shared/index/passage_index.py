@@ -170,7 +170,7 @@ class PassageIndex:
         self.settings = replace(self.settings, search_parameters=search_parameters)
 
     def structure(self) -> dict[str, int]:
-        """What can be searched more or less deeply, with its largest value, and a code's bytes where there are lists."""
+        """What can be searched more or less deeply, with its largest value, and the bytes of a list's codes."""
         base = faiss.downcast_index(self._index)
         structure: dict[str, int] = {}
         if isinstance(base, faiss.IndexRefine):
