@@ -116,7 +116,8 @@ def compare(expected: TorchVectors, encoder: Encoder, texts: Sequence[str]) -> P
 
 def _lengths(vectors: Vectors) -> Float32[np.ndarray, " _"]:
     """Lengths of vectors, never zero: a text without a pooled token has a vector of zeros, and nan stays nan."""
-    return np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
+    lengths: Float32[np.ndarray, " _"] = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
+    return lengths
 
 
 def _cosines(first: Vectors, second: Vectors) -> Float32[np.ndarray, " _"]:

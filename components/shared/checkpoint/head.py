@@ -70,7 +70,8 @@ class Normalize(nn.Module):
 
 def normalised(vectors: Vectors) -> Vectors:
     """Vectors of unit length; one of zeros stays so."""
-    return vectors / vectors.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)
+    lengths: Tensor = vectors.norm(dim=-1, keepdim=True)
+    return vectors / lengths.clamp_min(SMALLEST_NORM)
 
 
 def load_head(folder: Path, modules: Sequence[HeadModule], dimension: int) -> nn.Sequential:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as Normalizers
 from tokenizers.processors import Sequence as Processors
 from tokenizers.processors import TemplateProcessing
@@ -250,9 +250,11 @@ def _put_into_lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
     Source: Transformer of sentence-transformers 6.2.
     """
     backend = tokenizer.backend_tokenizer
-    steps = [] if backend.normalizer is None else [backend.normalizer]
-    if steps and isinstance(steps[0], Normalizers):
-        steps = list(steps[0])
+    first = backend.normalizer
+    steps: list[Normalizer] = [] if first is None else [first]
+    if isinstance(first, Normalizers):
+        # It can be walked through by position only.
+        steps = [first[number] for number in range(len(first))]
     if not any(isinstance(step, Lowercase) for step in steps):
         backend.normalizer = Normalizers([Lowercase(), *steps])
 
