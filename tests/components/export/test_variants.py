@@ -167,7 +167,7 @@ def test_variants_are_named_in_any_order_and_unknown_ones_refused() -> None:
 def test_smaller_graphs_of_a_large_encoder_keep_their_weights_beside_them_and_in_their_digest(tmp_path: Path) -> None:
     source = write_tiny_checkpoint(tmp_path / "checkpoint", WORDS)
     config = ExportConfig(
-        checkpoint_uri=str(source), output_uri=str(tmp_path / "encoder"), variants="fp32,fp16,int8", min_overlap=0
+        checkpoint_uri=str(source), output_uri=str(tmp_path / "encoder"), variants="fp32,fp16,int8", min_overlap=0.0
     )
     export(config, max_graph_bytes=1)
     folder = tmp_path / "encoder"
