@@ -205,10 +205,17 @@ def _list(location: Location) -> dict[str, int]:
 
 def _checksum(location: Location) -> str:
     def metadata() -> dict[str, str]:
+        try:
+            return kept()
+        except ValueError as error:
+            # Where the store hangs up between opening and asking, the library says that the file is closed.
+            raise OSError(f"UNAVAILABLE: {error}") from error
+
+    def kept() -> dict[str, str]:
         with location.filesystem.open_input_file(location.path) as file:
             # Opening asks for the metadata only. No store keeps a checksum for memory://: it is for tests, and small.
-            kept = file.metadata() or {"sha256": text_digest(file.readall()).encode()}
-            return {name: value.decode() for name, value in kept.items()}
+            values = file.metadata() or {"sha256": text_digest(file.readall()).encode()}
+            return {name: value.decode() for name, value in values.items()}
 
     values = _present(location, metadata)
     checksum = values.get("crc32c") or values.get("ETag") or values.get("md5Hash") or values.get("sha256")
