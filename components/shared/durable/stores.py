@@ -220,8 +220,8 @@ def _refused(uri: str, words: str) -> str:
 
 _RIGHTS = {
     "gs": "give the account roles/storage.objectUser on the bucket",
-    "s3": "see whether the credentials are right, and give the account the rights to list the bucket and to get, put and "
-    "delete its objects",
+    "s3": "see whether the credentials are right, and give the account the rights to list the bucket and to get, put "
+    "and delete its objects",
     "memory": "",
 }
 _CREDENTIALS = {
