@@ -34,14 +34,14 @@ def bucket() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
         try:
-            _await_port(port, server)
+            await_port(port, server)
             yield "gs://tests"
         finally:
             server.kill()
             server.wait()
 
 
-def _await_port(port: int, server: "subprocess.Popen[bytes]") -> None:
+def await_port(port: int, server: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + 60
     while True:
         try:

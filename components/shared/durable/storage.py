@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MANIFEST_NAME = "manifest.json"
 
 _BLOCK_BYTES = 16 << 20
+_SMALL_BYTES = 64 << 10
 
 
 def exists(uri: str) -> bool:
@@ -145,11 +146,12 @@ def content_digest(uri: str) -> str:
         return lines_digest(f"{name} {file_digest(path / name)}" for name in list_files(uri))
     location = locate(uri)
     if (size := _size(location)) is not None:
-        return lines_digest([f" {size} {_checksum(location)}"])
+        return lines_digest([f" {size} {_checksum(location, size)}"])
     sizes = _list(location)
     if not sizes:
         raise missing(location)
-    return lines_digest(f"{name} {sizes[name]} {_checksum(_below(location, name))}" for name in sorted(sizes))
+    lines = (f"{name} {sizes[name]} {_checksum(_below(location, name), sizes[name])}" for name in sorted(sizes))
+    return lines_digest(lines)
 
 
 def _replace_folder(folder: Path, target: Path) -> None:
@@ -203,11 +205,19 @@ def _list(location: Location) -> dict[str, int]:
     return {info.path.lstrip("/")[start:]: info.size for info in infos if info.type == FileType.File}
 
 
-def _checksum(location: Location) -> str:
+def _checksum(location: Location, size: int) -> str:
     def metadata() -> dict[str, str]:
-        with location.filesystem.open_input_file(location.path) as file:
-            # Opening asks for the metadata only. No store keeps a checksum for memory://: it is for tests, and small.
-            kept = file.metadata() or {"sha256": text_digest(file.readall()).encode()}
+        filesystem = location.filesystem
+        # The handle of a large object is made without reading it, but asked whether it is open, the library begins a
+        # download while it holds Python's lock: nothing else runs meanwhile. A small object is simply read.
+        is_small = size <= _SMALL_BYTES
+        opened = filesystem.open_input_stream(location.path) if is_small else filesystem.open_input_file(location.path)
+        with opened as file:
+            content = file.read() if is_small else b""
+            kept = file.metadata()
+            if not kept:
+                # No store keeps a checksum for memory://: it is for tests.
+                kept = {"sha256": text_digest(content or file.read()).encode()}
             return {name: value.decode() for name, value in kept.items()}
 
     values = _present(location, metadata)

@@ -144,6 +144,9 @@ def patiently(location: Location, call: Callable[[], Result]) -> Result:
             if (refusal := _refusal(location.uri, str(error))) is not None:
                 raise ValueError(refusal) from error
             patience = _patience(str(error))
+        except (ValueError, NotImplementedError) as error:
+            # The library's names for an invalid argument and for what a server does not know.
+            raise ValueError(_refused(location.uri, _first_words(error))) from error
         waited = time.monotonic() - start
         if waited + pause > patience:
             raise StoreError(_given_up(location.uri, problem, waited))
@@ -207,13 +210,18 @@ def _refusal(uri: str, problem: str) -> str | None:
         return f"{uri}: the bucket lies in another region ({words}); set AWS_REGION to it"
     is_client_error = status is not None and 400 <= status < 500 and status not in (408, 429)
     if code in _REFUSED or (is_client_error and not _is_about_credentials(problem)):
-        return f"{uri}: the store refuses ({words}); see whether the URI and the address of the store are right"
+        return _refused(uri, words)
     return None
+
+
+def _refused(uri: str, words: str) -> str:
+    return f"{uri}: the store refuses ({words}); see whether the URI and the address of the store are right"
 
 
 _RIGHTS = {
     "gs": "give the account roles/storage.objectUser on the bucket",
-    "s3": "give the account the rights to list the bucket and to get, put and delete its objects",
+    "s3": "see whether the credentials are right, and give the account the rights to list the bucket and to get, put "
+    "and delete its objects",
     "memory": "",
 }
 _CREDENTIALS = {

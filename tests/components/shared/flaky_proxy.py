@@ -13,12 +13,12 @@ _ANSWER = b"HTTP/1.1 %d Canned\r\nContent-Type: text/plain\r\nContent-Length: 2\
 class FlakyProxy:
     """Passes everything on until it is told to fail."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, *, port: int = 0) -> None:
         parts = urlsplit(upstream)
         assert parts.hostname is not None
         assert parts.port is not None
         self._upstream = parts.hostname, parts.port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._open: set[socket.socket] = set()
         self._failure: int | str | None = None
         self._until = 0.0

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from components.shared.manifest import (
     open_artifact,
     read_manifest,
 )
+from components.shared.roles import INPUT, OUTPUT, SETTING
 
 _BUCKETS = {"gs": "bucket", "s3": "s3_bucket", "memory": ""}
 
@@ -138,9 +139,9 @@ def test_nothing_is_downloaded_for_a_digest(bucket: str, monkeypatch: pytest.Mon
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    output_uri: str
-    corpus_uri: str = ""
-    seed: int = 42
+    output_uri: str = field(metadata=OUTPUT)
+    corpus_uri: str = field(default="", metadata=INPUT)
+    seed: int = field(default=42, metadata=SETTING)
 
 
 def test_an_artifact_in_a_bucket_is_finished_when_its_manifest_is_there(

@@ -1,7 +1,9 @@
 """What a job tells a monitoring system, over real HTTP; a failure to tell never fails the job."""
 
 import json
+import shutil
 import socket
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.shared.telemetry import JobTelemetry, MetricLines
+from tests.bucket import await_port, free_ports
 
 
 class _Gateway(HTTPServer):
@@ -78,7 +81,96 @@ def test_a_failure_does_not_look_like_a_success(gateway: _Gateway, monkeypatch: 
     JobTelemetry("index").finish(succeeded=False, metrics={})
     values = _values(gateway.pushes[0][2])
     assert values["retriever_last_success"] == 0
-    assert values["retriever_last_success_timestamp_seconds"] == 0
+    assert values["retriever_last_failure_timestamp_seconds"] > 1.7e9
+    # A zero would erase the time of an earlier success in the gateway.
+    assert "retriever_last_success_timestamp_seconds" not in values
+
+
+@pytest.fixture
+def real_gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A Prometheus Pushgateway on loopback, empty."""
+    program = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
+    if program is None:
+        pytest.skip("no Pushgateway; apt-get install prometheus-pushgateway")
+    (port,) = free_ports(1)
+    server = subprocess.Popen([program, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+    try:
+        await_port(port, server)
+        monkeypatch.setenv("PUSHGATEWAY_URL", f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}/metrics"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _groups(url: str) -> dict[tuple[str, ...], dict[str, float]]:
+    """Our metrics in the gateway by the group that they were pushed to: component, pipeline, task."""
+    with urllib.request.urlopen(url) as response:
+        families = list(text_string_to_metric_families(response.read().decode()))
+    groups: dict[tuple[str, ...], dict[str, float]] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        if sample.name.startswith("retriever_"):
+            group = tuple(sample.labels.get(name, "") for name in ("component", "pipeline", "task"))
+            groups.setdefault(group, {})[sample.name.removeprefix("retriever_")] = sample.value
+    return groups
+
+
+def test_a_failure_keeps_the_time_of_the_last_success_and_the_other_way(real_gateway: str) -> None:
+    JobTelemetry("index").finish(succeeded=True, metrics={"num_passages": 30.0})
+    (succeeded,) = _groups(real_gateway).values()
+    JobTelemetry("index").finish(succeeded=False, metrics={})
+    (failed,) = _groups(real_gateway).values()
+    assert failed["last_success"] == 0
+    assert failed["last_success_timestamp_seconds"] == succeeded["last_success_timestamp_seconds"]
+    assert failed["last_failure_timestamp_seconds"] > succeeded["last_success_timestamp_seconds"]
+    assert failed["num_passages"] == 30
+    JobTelemetry("index").finish(succeeded=True, metrics={"num_passages": 31.0})
+    (again,) = _groups(real_gateway).values()
+    assert again["last_success"] == 1
+    assert again["last_success_timestamp_seconds"] > failed["last_failure_timestamp_seconds"]
+    assert again["last_failure_timestamp_seconds"] == failed["last_failure_timestamp_seconds"]
+    assert again["num_passages"] == 31
+
+
+def test_pipelines_and_tasks_of_one_component_do_not_erase_each_other(
+    real_gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pipeline, task in (("news", "export"), ("news", "export-base"), ("law", "export")):
+        monkeypatch.setenv("RETRIEVER_PIPELINE", pipeline)
+        monkeypatch.setenv("RETRIEVER_TASK", task)
+        JobTelemetry("export").finish(succeeded=task == "export", metrics={})
+    groups = _groups(real_gateway)
+    assert {group: metrics["last_success"] for group, metrics in groups.items()} == {
+        ("export", "news", "export"): 1,
+        ("export", "news", "export-base"): 0,
+        ("export", "law", "export"): 1,
+    }
+
+
+def test_shards_push_nothing(real_gateway: str) -> None:
+    JobTelemetry("annotate", is_shard=True).finish(succeeded=True, metrics={"num_calls": 7.0})
+    assert _groups(real_gateway) == {}
+
+
+@pytest.mark.parametrize("ending", [RuntimeError("boom"), SystemExit(143), KeyboardInterrupt()])
+def test_a_job_that_leaves_without_a_word_has_failed(real_gateway: str, ending: BaseException) -> None:
+    def job() -> None:
+        with JobTelemetry("train") as telemetry:
+            telemetry.set("train_loss", 0.5)
+            raise ending
+
+    with pytest.raises(type(ending)):
+        job()
+    (metrics,) = _groups(real_gateway).values()
+    assert metrics["last_success"] == 0
+    assert metrics["train_loss"] == 0.5
+
+
+def test_an_outcome_is_pushed_once(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHGATEWAY_URL", gateway.url)
+    with JobTelemetry("train") as telemetry:
+        telemetry.finish(succeeded=True, metrics={})
+    assert len(gateway.pushes) == 1
 
 
 def test_any_name_of_a_measure_becomes_a_metric(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
