@@ -1,9 +1,7 @@
 """What a job tells a monitoring system, over real HTTP; a failure to tell never fails the job."""
 
 import json
-import shutil
 import socket
-import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.shared.telemetry import JobTelemetry, MetricLines
-from tests.bucket import await_port, free_ports
+from tests.components.shared.pushgateway import pushed_groups, pushgateway
 
 
 class _Gateway(HTTPServer):
@@ -88,44 +86,23 @@ def test_a_failure_does_not_look_like_a_success(gateway: _Gateway, monkeypatch: 
 
 @pytest.fixture
 def real_gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A Prometheus Pushgateway on loopback, empty."""
-    program = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
-    if program is None:
-        pytest.skip("no Pushgateway; apt-get install prometheus-pushgateway")
-    (port,) = free_ports(1)
-    server = subprocess.Popen([program, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
-    try:
-        await_port(port, server)
-        monkeypatch.setenv("PUSHGATEWAY_URL", f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}/metrics"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _groups(url: str) -> dict[tuple[str, ...], dict[str, float]]:
-    """Our metrics in the gateway by the group that they were pushed to: component, pipeline, task."""
-    with urllib.request.urlopen(url) as response:
-        families = list(text_string_to_metric_families(response.read().decode()))
-    groups: dict[tuple[str, ...], dict[str, float]] = {}
-    for sample in (sample for family in families for sample in family.samples):
-        if sample.name.startswith("retriever_"):
-            group = tuple(sample.labels.get(name, "") for name in ("component", "pipeline", "task"))
-            groups.setdefault(group, {})[sample.name.removeprefix("retriever_")] = sample.value
-    return groups
+    """The address of a Prometheus Pushgateway on loopback, empty."""
+    with pushgateway() as url:
+        monkeypatch.setenv("PUSHGATEWAY_URL", url)
+        yield url
 
 
 def test_a_failure_keeps_the_time_of_the_last_success_and_the_other_way(real_gateway: str) -> None:
     JobTelemetry("index").finish(succeeded=True, metrics={"num_passages": 30.0})
-    (succeeded,) = _groups(real_gateway).values()
+    (succeeded,) = pushed_groups(real_gateway).values()
     JobTelemetry("index").finish(succeeded=False, metrics={})
-    (failed,) = _groups(real_gateway).values()
+    (failed,) = pushed_groups(real_gateway).values()
     assert failed["last_success"] == 0
     assert failed["last_success_timestamp_seconds"] == succeeded["last_success_timestamp_seconds"]
     assert failed["last_failure_timestamp_seconds"] > succeeded["last_success_timestamp_seconds"]
     assert failed["num_passages"] == 30
     JobTelemetry("index").finish(succeeded=True, metrics={"num_passages": 31.0})
-    (again,) = _groups(real_gateway).values()
+    (again,) = pushed_groups(real_gateway).values()
     assert again["last_success"] == 1
     assert again["last_success_timestamp_seconds"] > failed["last_failure_timestamp_seconds"]
     assert again["last_failure_timestamp_seconds"] == failed["last_failure_timestamp_seconds"]
@@ -139,7 +116,7 @@ def test_pipelines_and_tasks_of_one_component_do_not_erase_each_other(
         monkeypatch.setenv("RETRIEVER_PIPELINE", pipeline)
         monkeypatch.setenv("RETRIEVER_TASK", task)
         JobTelemetry("export").finish(succeeded=task == "export", metrics={})
-    groups = _groups(real_gateway)
+    groups = pushed_groups(real_gateway)
     assert {group: metrics["last_success"] for group, metrics in groups.items()} == {
         ("export", "news", "export"): 1,
         ("export", "news", "export-base"): 0,
@@ -149,7 +126,7 @@ def test_pipelines_and_tasks_of_one_component_do_not_erase_each_other(
 
 def test_shards_push_nothing(real_gateway: str) -> None:
     JobTelemetry("annotate", is_shard=True).finish(succeeded=True, metrics={"num_calls": 7.0})
-    assert _groups(real_gateway) == {}
+    assert pushed_groups(real_gateway) == {}
 
 
 @pytest.mark.parametrize("ending", [RuntimeError("boom"), SystemExit(143), KeyboardInterrupt()])
@@ -161,7 +138,7 @@ def test_a_job_that_leaves_without_a_word_has_failed(real_gateway: str, ending: 
 
     with pytest.raises(type(ending)):
         job()
-    (metrics,) = _groups(real_gateway).values()
+    (metrics,) = pushed_groups(real_gateway).values()
     assert metrics["last_success"] == 0
     assert metrics["train_loss"] == 0.5
 
