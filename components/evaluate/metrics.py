@@ -45,7 +45,7 @@ def compute_metrics(
     )
     curve = curve_measures(depth=min(config.depth, about["num_passages"]), min_grade=config.min_grade)
     metrics = {
-        "split": config.split,
+        **{name: getattr(config, name) for name in ("split", "depth", "min_grade", "confidence", "num_resamples")},
         "judge": _judge(judgements),
         "unlike": about["unlike"],
         "cut": about["cut"],
@@ -57,12 +57,8 @@ def compute_metrics(
         "num_dropped": judgements.num_dropped,
         "num_self_matches": sum(run.num_self_matches for run in runs.values()),
         "num_passages": about["num_passages"],
-        "depth": config.depth,
-        "min_grade": config.min_grade,
         "measures": names,
         "headline_measure": names[0],
-        "confidence": config.confidence,
-        "num_resamples": config.num_resamples,
         "systems": {
             name: {measure: asdict(interval) for measure, interval in intervals.items()}
             for name, intervals in systems.items()

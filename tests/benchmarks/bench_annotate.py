@@ -23,8 +23,8 @@ from components.annotate.engines.engine import (
     LikelihoodRequest,
     Request,
     Result,
-    open_engine,
 )
+from components.annotate.engines.opening import open_engine
 from components.annotate.job import annotate
 from components.annotate.judging.inquiry import Ask
 from components.shared.durable.journal import Journal

@@ -17,7 +17,8 @@ from typing import Any
 import orjson
 
 from components.annotate import job
-from components.annotate.engines.engine import Engine, open_engine
+from components.annotate.engines.engine import Engine
+from components.annotate.engines.opening import open_engine
 from components.annotate.job import annotate
 from components.annotate.quality.agreement import jaccard
 from components.shared.durable.journal import read_journal

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from components.annotate.config import AnnotateConfig
 from components.annotate.driver import Driver
-from components.annotate.engines.engine import Engine, open_engine
+from components.annotate.engines.engine import Engine
+from components.annotate.engines.opening import open_engine
 from components.annotate.judging import prompting
 from components.annotate.judging.inquiry import Verdict
 from components.annotate.judging.judge import judge

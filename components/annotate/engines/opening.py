@@ -33,20 +33,7 @@ def open_engine(
     Raises:
         ValueError: Where the model cannot be found, or an argument contradicts the engine.
     """
-    if bool(endpoint_uri) != (engine == "endpoint"):
-        given = f"endpoint_uri {endpoint_uri!r} is given" if endpoint_uri else "endpoint_uri is empty"
-        raise ValueError(
-            f"engine {engine!r}, but {given}; an endpoint needs the server's base URL, the other engines take none"
-        )
-    if engine != "endpoint" and (endpoint_omit or endpoint_rename):
-        raise ValueError(
-            f"engine {engine!r} sends no request to a server, so endpoint_omit {endpoint_omit!r} and endpoint_rename "
-            f"{endpoint_rename!r} say nothing; leave them empty, or use --engine endpoint"
-        )
-    if num_engines > 1 and engine == "endpoint":
-        raise ValueError(
-            f"num_engines {num_engines}: a server runs its own engines; use one here, and more of num_in_flight"
-        )
+    _refuse_contradictions(engine, endpoint_uri, endpoint_omit, endpoint_rename, num_engines)
     if num_engines > 1:
         from components.annotate.engines.many import ManyEngines
 
@@ -71,3 +58,22 @@ def open_engine(
     from components.annotate.engines.transformers import TransformersEngine
 
     return TransformersEngine(llm_uri, batch_tokens=batch_tokens)
+
+
+def _refuse_contradictions(
+    engine: EngineName, endpoint_uri: str, endpoint_omit: str, endpoint_rename: str, num_engines: int
+) -> None:
+    if bool(endpoint_uri) != (engine == "endpoint"):
+        given = f"endpoint_uri {endpoint_uri!r} is given" if endpoint_uri else "endpoint_uri is empty"
+        raise ValueError(
+            f"engine {engine!r}, but {given}; an endpoint needs the server's base URL, the other engines take none"
+        )
+    if engine != "endpoint" and (endpoint_omit or endpoint_rename):
+        raise ValueError(
+            f"engine {engine!r} sends no request to a server, so endpoint_omit {endpoint_omit!r} and endpoint_rename "
+            f"{endpoint_rename!r} say nothing; leave them empty, or use --engine endpoint"
+        )
+    if num_engines > 1 and engine == "endpoint":
+        raise ValueError(
+            f"num_engines {num_engines}: a server runs its own engines; use one here, and more of num_in_flight"
+        )

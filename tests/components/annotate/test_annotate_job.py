@@ -267,7 +267,7 @@ def test_an_unknown_finish_reason_is_counted_and_said_once(tmp_path: Path, capfd
         (Answer(503, b"loading"), 75, b"gave up after"),
         (Answer(400, b'{"error": "prompt is bad"}'), 65, b"refused alike"),
         (Answer(400, b'{"error": "unknown field seed"}'), 65, b"--endpoint-omit seed"),
-        (Answer(200, b"<html>Sign in</html>", {"Content-Type": "text/html"}), 65, b"'Sign in'; is --endpoint-uri"),
+        (Answer(200, b"<html>Sign in</html>", {"Content-Type": "text/html"}), 65, b"'Sign in'; is endpoint_uri"),
     ],
     ids=["quota", "busy", "all refused", "field", "page"],
 )

@@ -160,7 +160,7 @@ def test_a_corpus_without_queries_is_judged_by_its_own_passages(world: Path, tmp
 
 
 def test_a_share_outside_its_number_is_refused(world: Path) -> None:
-    with pytest.raises(ValueError, match=r"shard 3 of 3: must lie between 0 and 2"):
+    with pytest.raises(ValueError, match=r"shard 3: shards are numbered from 0 to 2"):
         build_index(config_of(world, "outside", product="vectors", shard=3, num_shards=3))
 
 

@@ -173,4 +173,4 @@ def test_unit_vectors_need_a_small_loss_temperature(inputs: Path, temperature: f
     with pytest.raises(ValueError, match=rf"loss_temperature {temperature}: .* lie in \[-1, 1\], .* about 0\.05$"):
         base_model(its)
     longer = write_tiny_checkpoint(inputs / "longer", ["cat"], normalise=False)
-    assert not base_model(config(inputs, base_uri=str(longer), loss_temperature=temperature)).settings.normalise
+    assert not base_model(config(inputs, checkpoint_uri=str(longer), loss_temperature=temperature)).settings.normalise

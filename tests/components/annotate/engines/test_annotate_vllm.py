@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from components.annotate import job
-from components.annotate.engines.engine import CompletionRequest, Engine, Turn, open_engine
+from components.annotate.engines.engine import CompletionRequest, Engine, Turn
+from components.annotate.engines.opening import open_engine
 from components.annotate.job import annotate
 from components.shared.durable.journal import read_journal
 from components.shared.manifest import read_manifest

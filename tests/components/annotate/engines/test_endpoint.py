@@ -361,7 +361,7 @@ def test_a_wrong_page_is_told_within_one_retry_and_seconds(server: FakeOpenAI, m
     engine = make_engine(patience_seconds=600.0, first_delay_seconds=1.0)
     start = time.monotonic()
     engine.submit(_chat("a"))
-    with pytest.raises(ValueError, match="status 200 with text/html, 'Sign in'; is --endpoint-uri the base URL"):
+    with pytest.raises(ValueError, match="status 200 with text/html, 'Sign in'; is endpoint_uri the base URL"):
         engine.collect()
     assert time.monotonic() - start < 5.0
     assert len(server.calls) == 2

@@ -235,7 +235,7 @@ COMPLETIONS = [
     ),
     Row("wrong key", (_error("Incorrect API key"),), 401, ends=ValueError, message="set RETRIEVER_API_KEY"),
     Row("forbidden", (b"{}",), 403, ends=ValueError, message="may not use this model"),
-    Row("no such model", (_error("no model"),), 404, ends=ValueError, message="--llm-uri must be a name"),
+    Row("no such model", (_error("no model"),), 404, ends=ValueError, message="llm_uri must be a name"),
     Row("wrong method", (b"",), 405, ends=ValueError, message="ends in /v1"),
     Row(
         "unknown field",
@@ -276,7 +276,7 @@ COMPLETIONS = [
         (_HTML,),
         headers=(("Content-Type", "text/html; charset=utf-8"),),
         ends=ValueError,
-        message="status 200 with text/html, 'Sign in Company login'; is --endpoint-uri",
+        message="status 200 with text/html, 'Sign in Company login'; is endpoint_uri",
     ),
     Row(
         "a redirect to a login",
