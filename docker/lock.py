@@ -21,8 +21,8 @@ FOLDER = Path(__file__).parent
 PROJECT = "retriever-pipeline"
 # A room with a __main__ is a component.
 COMPONENTS = tuple(sorted(path.parent.name for path in (FOLDER.parent / "components").glob("*/__main__.py")))
-# Every image reads gs://; train's settings offer LoRA and TensorBoard.
-_EVERY_IMAGE, _MORE_EXTRAS = "gcs", {"train": ("lora", "tensorboard")}
+# train's settings offer LoRA and TensorBoard. No image needs an extra for gs:// and s3://: pyarrow speaks to both.
+_MORE_EXTRAS = {"train": ("lora", "tensorboard")}
 # annotate's default engine is vLLM, which no extra installs on a person's machine.
 _BESIDE_EXTRAS = {"annotate": ("vllm==0.32.0",)}
 # What these need in other versions than constraints.txt has: vLLM 0.32 wants numpy < 2.4 and transformers < 5.20.
@@ -43,7 +43,7 @@ def resolve(components: Iterable[str]) -> list[dict[str, Any]]:
     beside = [name for component in chosen for name in _BESIDE_EXTRAS.get(component, ())]
     apart = {name for component in chosen for name in APART.get(component, ())}
     more = (extra for component in chosen for extra in _MORE_EXTRAS.get(component, ()))
-    extras = ",".join((*chosen, _EVERY_IMAGE, *more))
+    extras = ",".join((*chosen, *more))
     with tempfile.TemporaryDirectory() as folder:
         report, constraints = Path(folder) / "report.json", Path(folder) / "constraints.txt"
         lines = (FOLDER.parent / "constraints.txt").read_text().splitlines()
@@ -94,7 +94,7 @@ def lock_texts(metadata: list[dict[str, Any]], components: Iterable[str]) -> dic
 
     texts = {"cuda.lock": _CUDA_HEADER + lines(filter(is_cuda, distributions))}
     for component in components:
-        extras = ",".join((component, _EVERY_IMAGE, *_MORE_EXTRAS.get(component, ())))
+        extras = ",".join((component, *_MORE_EXTRAS.get(component, ())))
         roots = (f"{PROJECT}[{extras}]", *_BESIDE_EXTRAS.get(component, ()))
         names = (name for name in needed(distributions, roots) if not is_cuda(name))
         texts[f"{component}.lock"] = _HEADER.format(component=component) + lines(names)

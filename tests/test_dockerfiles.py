@@ -33,11 +33,7 @@ def locked(component: str) -> dict[str, str]:
 def asked_for(component: str) -> Iterator[Requirement]:
     """What pyproject.toml says the component needs, extras of this project followed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    waiting = [
-        *project["dependencies"],
-        *project["optional-dependencies"][component],
-        *project["optional-dependencies"]["gcs"],
-    ]
+    waiting = [*project["dependencies"], *project["optional-dependencies"][component]]
     while waiting:
         requirement = Requirement(waiting.pop())
         if canonicalize_name(requirement.name) == project["name"]:

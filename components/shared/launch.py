@@ -60,10 +60,11 @@ def launch(
     if os.environ.get("RANK", "0") != "0":
         # One of several processes of a job: the first one speaks for all.
         sys.exit(_run(component, config, job))
-    telemetry = JobTelemetry(component)
-    code = _run(component, config, job)
-    metrics = _metrics(config) if code == EXIT_OK else {}
-    telemetry.finish(succeeded=code == EXIT_OK, metrics=metrics)
+    # Left by an exception or by SIGTERM, it pushes a failure.
+    with JobTelemetry(component, is_shard=getattr(config, "num_shards", 1) > 1) as telemetry:
+        code = _run(component, config, job)
+        metrics = _metrics(config) if code == EXIT_OK else {}
+        telemetry.finish(succeeded=code == EXIT_OK, metrics=metrics)
     if code == EXIT_OK and executor_input:
         write_executor_output(executor_input, metrics)
     sys.exit(code)

@@ -1,7 +1,9 @@
 """Prometheus metrics of a job: a /metrics endpoint while it runs, a push when it ends, JSON lines that survive kill -9.
 
 `METRICS_PORT` starts the endpoint, `PUSHGATEWAY_URL` turns the push on; a failed push is logged and never fails a job.
-Only gauges: a batch job has no rate that a scrape could see, and a pushed counter would restart with each run.
+`RETRIEVER_PIPELINE` and `RETRIEVER_TASK` say whose job it is, where several pipelines or several tasks of one component
+push to the same gateway. Only gauges: a batch job has no rate that a scrape could see, and a pushed counter would
+restart with each run.
 """
 
 from __future__ import annotations
@@ -28,18 +30,35 @@ class JobTelemetry:
 
     _running: ClassVar[JobTelemetry | None] = None
 
-    def __init__(self, component: str, *, pipeline: str = "retriever") -> None:
-        """Registers the outcome metrics, so that they exist before the first value."""
-        self._grouping = {"pipeline": pipeline, "component": component}
+    def __init__(self, component: str, *, is_shard: bool = False) -> None:
+        """Starts the endpoint, where a port is named.
+
+        Args:
+            component: The component whose job it is.
+            is_shard: One of several that do the same task side by side; it pushes nothing, because shards share a
+                group in the gateway and the last one would speak for all.
+        """
+        self._grouping = {"pipeline": os.environ.get("RETRIEVER_PIPELINE", "retriever"), "component": component}
+        if task := os.environ.get("RETRIEVER_TASK"):
+            self._grouping["task"] = task
+        self._is_shard = is_shard
+        self._is_finished = False
         self._registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
         self._start = time.monotonic()
         self._server: WSGIServer | None = None
-        for name, text in _OUTCOMES.items():
-            self._gauge(name, text)
         if port := os.environ.get("METRICS_PORT"):
             self._serve(int(port))
         JobTelemetry._running = self
+
+    def __enter__(self) -> JobTelemetry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """A job that leaves without a word (an exception, SIGTERM) has failed, and says so."""
+        if not self._is_finished:
+            self.finish(succeeded=False, metrics={})
+        self.close()
 
     @classmethod
     def show(cls, **values: float | int) -> None:
@@ -53,13 +72,17 @@ class JobTelemetry:
         self._gauge(name, f"{name.replace('_', ' ')} of the job").set(value)
 
     def finish(self, *, succeeded: bool, metrics: dict[str, float]) -> None:
-        """Sets the outcome and pushes everything to the gateway, where one is named."""
+        """Sets the outcome and pushes everything to the gateway, where one is named.
+
+        What is not set is not pushed either, so the time of the last success outlives a failure, and the other way.
+        """
+        self._is_finished = True
         for name, value in metrics.items():
             self.set(name, value)
-        self.set("last_duration_seconds", time.monotonic() - self._start)
-        self.set("last_success", float(succeeded))
-        if succeeded:
-            self.set("last_success_timestamp_seconds", time.time())
+        self._outcome("last_duration_seconds", time.monotonic() - self._start)
+        self._outcome("last_success", float(succeeded))
+        kind = "success" if succeeded else "failure"
+        self._outcome(f"last_{kind}_timestamp_seconds", time.time())
         self._push()
 
     def close(self) -> None:
@@ -78,7 +101,7 @@ class JobTelemetry:
 
     def _push(self) -> None:
         url = os.environ.get("PUSHGATEWAY_URL")
-        if not url:
+        if not url or self._is_shard:
             return
         try:
             pushadd_to_gateway(
@@ -86,6 +109,9 @@ class JobTelemetry:
             )
         except (OSError, HTTPException, ValueError) as error:  # no route, no HTTP, no URL
             log.warning("metrics were not pushed", gateway=url, problem=str(error))
+
+    def _outcome(self, name: str, value: float) -> None:
+        self._gauge(name, _OUTCOMES[name]).set(value)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         # nDCG@10 is a fine name for a measure; PromQL and the text format of older scrapers want letters, digits and _.
@@ -99,6 +125,7 @@ _OUTCOMES = {
     "last_duration_seconds": "Seconds the last attempt took.",
     "last_success": "1 where the last attempt succeeded.",
     "last_success_timestamp_seconds": "Unix time of the last success.",
+    "last_failure_timestamp_seconds": "Unix time of the last failure.",
 }
 
 

@@ -206,25 +206,37 @@ def _list(location: Location) -> dict[str, int]:
 
 
 def _checksum(location: Location, size: int) -> str:
+    import pyarrow as pa
+
     def metadata() -> dict[str, str]:
-        filesystem = location.filesystem
-        # The handle of a large object is made without reading it, but asked whether it is open, the library begins a
-        # download while it holds Python's lock: nothing else runs meanwhile. A small object is simply read.
-        is_small = size <= _SMALL_BYTES
-        opened = filesystem.open_input_stream(location.path) if is_small else filesystem.open_input_file(location.path)
-        with opened as file:
-            content = file.read() if is_small else b""
-            kept = file.metadata()
-            if not kept:
-                # No store keeps a checksum for memory://: it is for tests.
-                kept = {"sha256": text_digest(content or file.read()).encode()}
-            return {name: value.decode() for name, value in kept.items()}
+        try:
+            kept = _small_metadata(location) if size <= _SMALL_BYTES else _large_metadata(location)
+        except pa.ArrowInvalid:
+            raise
+        except ValueError as error:
+            # Where the store hangs up between opening and asking, the library says that the file is closed.
+            raise OSError(f"UNAVAILABLE: {error}") from error
+        return {name: value.decode() for name, value in kept.items()}
 
     values = _present(location, metadata)
     checksum = values.get("crc32c") or values.get("ETag") or values.get("md5Hash") or values.get("sha256")
     if not checksum:
         raise ValueError(f"{location.uri}: the store keeps no checksum of it; copy it to a local path and name that")
     return checksum
+
+
+def _small_metadata(location: Location) -> dict[str, bytes]:
+    with location.filesystem.open_input_stream(location.path) as stream:
+        content = stream.read()
+        # No store keeps a checksum for memory://: it is for tests.
+        return stream.metadata() or {"sha256": text_digest(content).encode()}
+
+
+def _large_metadata(location: Location) -> dict[str, bytes]:
+    # A handle is made without reading the object. But when it is asked for the metadata, the library begins a download
+    # while it holds Python's lock, and nothing else runs meanwhile; so a small object is rather read.
+    with location.filesystem.open_input_file(location.path) as file:
+        return file.metadata() or {"sha256": text_digest(file.readall()).encode()}
 
 
 def _present(location: Location, call: Callable[[], Result]) -> Result:

@@ -44,6 +44,7 @@ _WARNING_SECONDS = 30.0
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _LOST_SLASH = re.compile(r"(gs|s3|memory):/?[^/]")
 _HTTP_STATUS = re.compile(r"HTTP (?:response )?(?:status )?(?:code: )?(\d{3})", re.IGNORECASE)
+_UNTRUSTED = re.compile(r"(?:CURL error \[|curlCode: )60\b")
 _AWS_ERROR = re.compile(r"AWS Error (\w+)")
 _GOOGLE_STATUS = re.compile(r"Status\((\w+):")
 
@@ -133,20 +134,22 @@ def patiently(location: Location, call: Callable[[], Result]) -> Result:
         ValueError: At once, where the bucket does not exist or the store refuses; names the URI and the remedy.
         StoreError: Where it still failed after RETRIEVER_STORE_SECONDS (30 at most where it is about credentials).
     """
+    import pyarrow as pa
+
     start, pause, last_warning = time.monotonic(), _FIRST_PAUSE_SECONDS, -_WARNING_SECONDS
     while True:
         try:
             return call()
-        except OSError as error:
-            if not _is_of_store(error):
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and not _is_of_store(error):
                 raise
             problem = _first_words(error)
-            if (refusal := _refusal(location.uri, str(error))) is not None:
+            # The library's names for an invalid argument and for what a server does not know.
+            is_refused = isinstance(error, ValueError | NotImplementedError)
+            refusal = _refused(location.uri, problem) if is_refused else _refusal(location.uri, str(error))
+            if refusal is not None:
                 raise ValueError(refusal) from error
             patience = _patience(str(error))
-        except (ValueError, NotImplementedError) as error:
-            # The library's names for an invalid argument and for what a server does not know.
-            raise ValueError(_refused(location.uri, _first_words(error))) from error
         waited = time.monotonic() - start
         if waited + pause > patience:
             raise StoreError(_given_up(location.uri, problem, waited))
@@ -160,12 +163,13 @@ def patiently(location: Location, call: Callable[[], Result]) -> Result:
 
 def missing(location: Location) -> Exception:
     """What to raise for an object or folder that is not there: the bucket may be the one that is missing."""
+    import pyarrow as pa
     from pyarrow.fs import FileType
 
     bucket = location.path.partition("/")[0]
     try:
         kind = location.filesystem.get_file_info(bucket).type
-    except OSError:
+    except (OSError, pa.ArrowException):
         # Whoever may read objects need not have the right to look at the bucket.
         kind = FileType.Directory
     if kind == FileType.NotFound and not location.uri.startswith("memory://"):
@@ -206,6 +210,8 @@ def _refusal(uri: str, problem: str) -> str | None:
         return f"{uri}: permission denied ({words}); {_RIGHTS[scheme]}"
     if code in _BAD_CREDENTIALS or (status == 401 and not _is_about_credentials(problem)):
         return f"{uri}: the store does not accept the credentials ({words}); {_CREDENTIALS[scheme]}"
+    if _UNTRUSTED.search(problem):
+        return f"{uri}: the server's certificate is not trusted here ({words}); add its authority to /etc/ssl/certs"
     if "PERMANENT_REDIRECT" in problem or status == 301:
         return f"{uri}: the bucket lies in another region ({words}); set AWS_REGION to it"
     is_client_error = status is not None and 400 <= status < 500 and status not in (408, 429)

@@ -16,6 +16,7 @@ import pytest
 from components.shared.launch import parse_flags, write_executor_output
 from components.shared.manifest import read_manifest
 from components.shared.roles import INPUT, OUTPUT, SETTING, refuse
+from tests.components.shared.pushgateway import pushed_groups, pushgateway
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +211,36 @@ def test_sigterm_keeps_finished_work_and_exits_143(tmp_path: Path) -> None:
     assert half.read_text() == "done"
     code, _ = _run(tmp_path, "assert (artifact.scratch / 'half').read_text() == 'done'")
     assert code == 0
+
+
+def test_a_job_that_sigterm_ended_is_pushed_as_a_failure(tmp_path: Path) -> None:
+    with pushgateway() as url:
+        process = _start(
+            tmp_path, "(artifact.scratch / 'half').write_text('done'); time.sleep(60)", PUSHGATEWAY_URL=url
+        )
+        half = tmp_path / "artifact.partial" / ".scratch" / "half"
+        deadline = time.monotonic() + 30
+        while not half.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode == 143
+        (metrics,) = pushed_groups(url).values()
+        assert metrics["last_success"] == 0
+        assert _run(tmp_path, "", PUSHGATEWAY_URL=url)[0] == 0
+        (metrics,) = pushed_groups(url).values()
+        assert metrics["last_success"] == 1
+        assert metrics["num_rows"] == 1
+        assert metrics["last_failure_timestamp_seconds"] < metrics["last_success_timestamp_seconds"]
+
+
+def test_a_store_that_is_away_ends_a_job_with_try_again_and_a_wrong_uri_with_bad_data(tmp_path: Path) -> None:
+    body = "from components.shared.durable import storage; storage.write_bytes({uri!r}, b'1')"
+    away = {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9", "RETRIEVER_STORE_SECONDS": "1"}
+    code, lines = _run(tmp_path, body.format(uri="gs://bucket/file"), **away)
+    assert (code, "did not answer" in lines[-1]["problem"]) == (75, True)
+    code, lines = _run(tmp_path, body.format(uri="az://bucket/file"))
+    assert (code, "cannot read or write az://" in lines[-1]["problem"]) == (65, True)
 
 
 def test_a_job_dies_with_the_run_that_started_it(tmp_path: Path) -> None:

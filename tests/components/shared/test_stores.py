@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from components.shared.durable import storage, stores
 from components.shared.durable.stores import StoreError
-from tests.bucket import free_ports
+from tests.bucket import await_port, free_ports
 from tests.components.shared.flaky_proxy import FlakyProxy, flaky
 
 _ADDRESS = {"gs": "STORAGE_EMULATOR_HOST", "s3": "AWS_ENDPOINT_URL"}
@@ -106,6 +107,31 @@ def test_a_refusal_is_said_at_once_with_a_remedy(proxy: FlakyProxy, uri: str, st
     with pytest.raises(ValueError, match=rf"{uri}/file: .*({remedy})"):
         storage.write_bytes(f"{uri}/file", b"1")
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("scheme", _ADDRESS)
+def test_a_server_that_is_not_trusted_is_said_at_once(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("no openssl to make a certificate with")
+    (port,) = free_ports(1)
+    certificate = [f"-keyout={tmp_path / 'key'}", f"-out={tmp_path / 'certificate'}"]
+    flags = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    flags += [word for flag in certificate for word in flag.split("=", 1)]
+    subprocess.run([openssl, "req", *flags], check=True, capture_output=True)
+    serve = ["-accept", str(port), "-cert", str(tmp_path / "certificate"), "-key", str(tmp_path / "key"), "-www"]
+    server = subprocess.Popen([openssl, "s_server", *serve], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        await_port(port, server)
+        monkeypatch.setenv(_ADDRESS[scheme], f"https://localhost:{port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        with pytest.raises(ValueError, match=rf"{scheme}://tests/file: the server's certificate is not trusted here"):
+            storage.read_bytes(f"{scheme}://tests/file")
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_wrong_credentials_are_said_at_once(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.shared.telemetry import JobTelemetry, MetricLines
+from tests.components.shared.pushgateway import pushed_groups, pushgateway
 
 
 class _Gateway(HTTPServer):
@@ -78,7 +79,75 @@ def test_a_failure_does_not_look_like_a_success(gateway: _Gateway, monkeypatch: 
     JobTelemetry("index").finish(succeeded=False, metrics={})
     values = _values(gateway.pushes[0][2])
     assert values["retriever_last_success"] == 0
-    assert values["retriever_last_success_timestamp_seconds"] == 0
+    assert values["retriever_last_failure_timestamp_seconds"] > 1.7e9
+    # A zero would erase the time of an earlier success in the gateway.
+    assert "retriever_last_success_timestamp_seconds" not in values
+
+
+@pytest.fixture
+def real_gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a Prometheus Pushgateway on loopback, empty."""
+    with pushgateway() as url:
+        monkeypatch.setenv("PUSHGATEWAY_URL", url)
+        yield url
+
+
+def test_a_failure_keeps_the_time_of_the_last_success_and_the_other_way(real_gateway: str) -> None:
+    JobTelemetry("index").finish(succeeded=True, metrics={"num_passages": 30.0})
+    (succeeded,) = pushed_groups(real_gateway).values()
+    JobTelemetry("index").finish(succeeded=False, metrics={})
+    (failed,) = pushed_groups(real_gateway).values()
+    assert failed["last_success"] == 0
+    assert failed["last_success_timestamp_seconds"] == succeeded["last_success_timestamp_seconds"]
+    assert failed["last_failure_timestamp_seconds"] > succeeded["last_success_timestamp_seconds"]
+    assert failed["num_passages"] == 30
+    JobTelemetry("index").finish(succeeded=True, metrics={"num_passages": 31.0})
+    (again,) = pushed_groups(real_gateway).values()
+    assert again["last_success"] == 1
+    assert again["last_success_timestamp_seconds"] > failed["last_failure_timestamp_seconds"]
+    assert again["last_failure_timestamp_seconds"] == failed["last_failure_timestamp_seconds"]
+    assert again["num_passages"] == 31
+
+
+def test_pipelines_and_tasks_of_one_component_do_not_erase_each_other(
+    real_gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pipeline, task in (("news", "export"), ("news", "export-base"), ("law", "export")):
+        monkeypatch.setenv("RETRIEVER_PIPELINE", pipeline)
+        monkeypatch.setenv("RETRIEVER_TASK", task)
+        JobTelemetry("export").finish(succeeded=task == "export", metrics={})
+    groups = pushed_groups(real_gateway)
+    assert {group: metrics["last_success"] for group, metrics in groups.items()} == {
+        ("export", "news", "export"): 1,
+        ("export", "news", "export-base"): 0,
+        ("export", "law", "export"): 1,
+    }
+
+
+def test_shards_push_nothing(real_gateway: str) -> None:
+    JobTelemetry("annotate", is_shard=True).finish(succeeded=True, metrics={"num_calls": 7.0})
+    assert pushed_groups(real_gateway) == {}
+
+
+@pytest.mark.parametrize("ending", [RuntimeError("boom"), SystemExit(143), KeyboardInterrupt()])
+def test_a_job_that_leaves_without_a_word_has_failed(real_gateway: str, ending: BaseException) -> None:
+    def job() -> None:
+        with JobTelemetry("train") as telemetry:
+            telemetry.set("train_loss", 0.5)
+            raise ending
+
+    with pytest.raises(type(ending)):
+        job()
+    (metrics,) = pushed_groups(real_gateway).values()
+    assert metrics["last_success"] == 0
+    assert metrics["train_loss"] == 0.5
+
+
+def test_an_outcome_is_pushed_once(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHGATEWAY_URL", gateway.url)
+    with JobTelemetry("train") as telemetry:
+        telemetry.finish(succeeded=True, metrics={})
+    assert len(gateway.pushes) == 1
 
 
 def test_any_name_of_a_measure_becomes_a_metric(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,40 @@
+"""A real Prometheus Pushgateway on loopback, and what was pushed to it."""
+
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.bucket import await_port, free_ports
+
+
+@contextmanager
+def pushgateway() -> Iterator[str]:
+    """The address of an empty gateway."""
+    program = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
+    if program is None:
+        pytest.skip("no Pushgateway; apt-get install prometheus-pushgateway")
+    (port,) = free_ports(1)
+    server = subprocess.Popen([program, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+    try:
+        await_port(port, server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def pushed_groups(url: str) -> dict[tuple[str, ...], dict[str, float]]:
+    """Our metrics by the group that they were pushed to: component, pipeline, task."""
+    with urllib.request.urlopen(f"{url}/metrics") as response:
+        families = list(text_string_to_metric_families(response.read().decode()))
+    groups: dict[tuple[str, ...], dict[str, float]] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        if sample.name.startswith("retriever_"):
+            group = tuple(sample.labels.get(name, "") for name in ("component", "pipeline", "task"))
+            groups.setdefault(group, {})[sample.name.removeprefix("retriever_")] = sample.value
+    return groups
