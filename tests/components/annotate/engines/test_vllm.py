@@ -244,7 +244,7 @@ def test_without_tokenize_the_border_is_found_in_the_echoed_text(
 def test_a_model_that_the_server_does_not_have_is_refused(endpoint_uri: str) -> None:
     engine = EndpointEngine(endpoint_uri, "gpt-9")
     engine.submit(_COMPLETIONS[0])
-    with pytest.raises(ValueError, match=r"status 404, .*gpt-9.*--llm-uri must be a name that GET /models lists"):
+    with pytest.raises(ValueError, match=r"status 404, .*gpt-9.*llm_uri must be a name that GET /models lists"):
         engine.collect()
     engine.close()
 
