@@ -16,7 +16,6 @@ from components.shared.roles import (
     above,
     at_least,
     at_most,
-    below,
     refuse,
 )
 
@@ -103,7 +102,7 @@ class AnnotateConfig:
     its own, and Kubeflow hands their list to the next task as one argument."""
     seed: int = field(default=42, metadata=SETTING)
     """Seed of sampling; the number of the attempt is added."""
-    recheck_share: float = field(default=0.02, metadata=SETTING | at_least(0) | below(1))
+    recheck_share: float = field(default=0.02, metadata=SETTING | at_least(0) | at_most(1))
     """Share of the queries that are judged again in another order, to measure the annotator's agreement with itself; 0
     judges none."""
     utility_labels_uri: str = field(default="", metadata=INPUT)
@@ -143,7 +142,5 @@ class AnnotateConfig:
             yield f"endpoint_uri {self.endpoint_uri!r}: is no URL; write http://host:8000/v1"
         if self.engine == "endpoint" and self.num_engines > 1:
             yield f"num_engines {self.num_engines}: a server runs its own engines; use 1, and more of num_in_flight"
-        if self.ignore_margin < self.positive_margin:
-            yield f"ignore_margin {self.ignore_margin}: must be at least positive_margin {self.positive_margin}"
         if self.shard >= self.num_shards:
             yield f"shard {self.shard}: shards are numbered from 0 to {self.num_shards - 1}"

@@ -79,7 +79,7 @@ def test_nobody_to_judge_is_refused_with_what_to_do(
 def test_judgements_without_anything_relevant_are_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset(PASSAGES, QUERIES, {"test": {"q": {"a": 1, "b": 0}}})
     with pytest.raises(
-        ValueError, match=r"none of its 2 judgements \(human\) has a grade of 2 or more.*lower --min-grade"
+        ValueError, match=r"none of its 2 judgements \(human\) has a grade of 2 or more.*lower it .--min-grade 1."
     ):
         find(dataset, min_grade=2)
 

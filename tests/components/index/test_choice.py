@@ -30,7 +30,7 @@ def test_a_memory_budget_leaves_out_what_does_not_fit() -> None:
 
 def test_a_budget_that_nothing_fits_names_what_would() -> None:
     with pytest.raises(
-        ValueError, match=r"memory budget of 50 MiB: 200000 vectors .* need at least 86 MiB .*raise --memory-mib"
+        ValueError, match=r"memory budget of 50 MiB: 200000 vectors .* need at least 86 MiB .*raise memory_mib"
     ):
         factories(200_000, memory_mib=50)
 
