@@ -148,7 +148,6 @@ class Cells:
             denominators="own_labels",
             # The last weights count: choosing the best ones would hide what bad labels do.
             dev_queries=0,
-            dev_passages=0,
             checkpoint_steps=1_000_000,
             seed=seed,
         )

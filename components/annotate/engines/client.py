@@ -76,6 +76,8 @@ class Client:
         )
         self._has_said_that_it_waits = False
         self.num_results = 0
+        # When the last try began that had a result; one in flight while the server dies says nothing of it afterwards.
+        self._served_begun = 0.0
         self.stopping = asyncio.Event()
 
     def url(self, path: str, *, below_root: bool = False) -> httpx.URL:
@@ -106,18 +108,20 @@ class Client:
             ValueError: Where no call can succeed before the user changes something.
             TransientError: Where the server stayed busy or away for as long as it was waited for.
         """
-        first_failure, results_then, attempt = 0.0, 0, 0
+        first_failure, attempt = 0.0, 0
         while True:
+            begun = time.monotonic()
             result, problem = await self._try(url, body, read)
             if problem is None:
                 assert result is not None, "an answer without a problem has a result"
                 self.num_results += 1
+                self._served_begun = max(self._served_begun, begun)
                 return result
             attempt += 1
             if attempt == 1:
-                first_failure, results_then = time.monotonic(), self.num_results
+                first_failure = time.monotonic()
             waited = time.monotonic() - first_failure
-            self._give_up(url, problem, attempt, waited, others_succeed=self.num_results > results_then)
+            self._give_up(url, problem, attempt, waited, others_succeed=self._served_begun > first_failure)
             await self._pause(url, problem, attempt, waited)
 
     async def probe(self, url: httpx.URL, body: Mapping[str, Any]) -> dict[str, Any] | None:

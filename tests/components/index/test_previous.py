@@ -59,9 +59,10 @@ def test_only_new_and_changed_passages_are_encoded(world: Path, factory: str, mo
     encoded: list[int] = []
     encode = Encoder.tokenize_passages
 
-    def counting(self: Encoder, texts: list[str]) -> list[list[int]]:
-        encoded.append(len(texts))
-        return encode(self, texts)
+    def counting(self: Encoder, texts: list[str], *, truncate: bool = True) -> list[list[int]]:
+        # Whole texts are read to see how many are cut, not to be encoded.
+        encoded.extend([len(texts)] if truncate else [])
+        return encode(self, texts, truncate=truncate)
 
     monkeypatch.setattr(Encoder, "tokenize_passages", counting)
     metrics = build(world, f"new-{factory}", "changed", previous_uri=str(world / f"old-{factory}"), **its)

@@ -1,7 +1,9 @@
 """The packages that people ask such a server with, each against the running server: vectors equal the encoder's own."""
 
+import asyncio
 import functools
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,17 @@ def url(prefixed_sources: Sources) -> Iterator[str]:
     server.terminate()
     assert server.exit_code() == 0
     assert not [line for line in server.lines if line["level"] == "error"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_event_loop_stays() -> Iterator[None]:
+    """LiteLLM opens an event loop in this thread and leaves it; collected later, it would be another test's fault."""
+    yield
+    policy = asyncio.get_event_loop_policy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        policy.get_event_loop().close()
+        policy.set_event_loop(None)
 
 
 @functools.cache
