@@ -159,7 +159,7 @@ FLOW: tuple[Task, ...] = (
         config=TrainConfig,
         sections=("encoder", "train"),
         makes="checkpoint",
-        inputs={"dataset_uri": ("prepare",), "annotations_uri": ("annotate",)},
+        inputs={"dataset_uri": ("prepare",), "pools_uri": ("mine",), "annotations_uri": ("annotate",)},
     ),
     *_exported_and_indexed("", "encoder", "", ("train",)),
     Task(

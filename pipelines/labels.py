@@ -10,6 +10,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
+from components.annotate.chosen import ChosenPools
 from components.annotate.config import AnnotateConfig
 from components.annotate.cost.estimate import (
     Assumptions,
@@ -33,7 +34,7 @@ from components.shared.durable import storage
 from components.shared.durable.journal import Journal, read_journal
 from components.shared.hashing import content_key
 from components.shared.manifest import open_artifact, read_manifest
-from components.shared.records import Annotation, Pool, read_records
+from components.shared.records import Annotation, read_records
 from pipelines.flow import Settings
 from pipelines.local import LocalStep, plan, run_steps
 from pipelines.packaged import resolve
@@ -144,7 +145,8 @@ def quote(
         ValueError: Where the pools are not made yet, or the tokenizer cannot be found.
     """
     config = AnnotateConfig(**{**settings["annotate"], "dataset_uri": "", "pools_uri": "", "output_uri": ""})
-    pools = list(read_records(open_artifact(str(made / "pools")) / "pools.jsonl", Pool))
+    dataset = Dataset(open_artifact(str(made / "dataset")))
+    pools = list(ChosenPools(open_artifact(str(made / "pools")) / "pools.jsonl", dataset, config))
     llm_uri = resolve(config.llm_uri)
     # Drawn by hash: the first pools of a collection may be of one kind.
     sampled = sorted(pools, key=lambda pool: content_key("estimate", pool.query_id))[:sample]
@@ -152,7 +154,7 @@ def quote(
         return estimate(
             sampled,
             len(pools),
-            Dataset(open_artifact(str(made / "dataset"))),
+            dataset,
             config,
             open_tokenizer(llm_uri),
             prices=prices,

@@ -57,6 +57,9 @@ class AnnotateConfig:
     """How utility is judged. Selection and ranking need a model that follows instructions; the likelihoods work with
     any causal LM: replug weighs the collection's answers, answer_likelihood the LLM's own answer, query_likelihood the
     query."""
+    num_queries: int = field(default=0, metadata=SETTING | at_least(0))
+    """Number of train queries whose pools are judged (seeded draw), which is what the LLM costs; 0 judges all. Held-out
+    queries that have a pool are judged all the same."""
     window: int = field(default=16, metadata=SETTING | at_least(1))
     """Number of passages in one relevance selection call."""
     passage_words: int = field(default=300, metadata=SETTING | at_least(1))

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from components.annotate.chosen import ChosenPools
 from components.annotate.config import AnnotateConfig
 from components.annotate.driver import Driver, is_completed, journal_model
 from components.annotate.engines.engine import Engine
@@ -31,7 +32,7 @@ from components.shared import log
 from components.shared.dataset import Dataset
 from components.shared.durable.journal import Journal
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
-from components.shared.records import Annotation, Pool, Quarantined, read_records, to_line
+from components.shared.records import Annotation, Pool, Quarantined, to_line
 from components.shared.roles import hint
 
 _SYNC_SECONDS = 5.0
@@ -68,7 +69,7 @@ def annotate(config: AnnotateConfig) -> None:
         TransientError: Where the engine went away; a second attempt continues.
     """
     dataset = Dataset(open_artifact(config.dataset_uri))
-    pools = open_artifact(config.pools_uri) / "pools.jsonl"
+    pools = ChosenPools(open_artifact(config.pools_uri) / "pools.jsonl", dataset, config)
     journal_uri = config.journal_uri or f"{config.output_uri.rstrip('/')}.journal"
     with artifact_writer("annotate", config) as artifact, Journal(journal_uri, accepts=is_completed) as journal:
         engine = _open_engine(config)
@@ -97,7 +98,12 @@ def _open_engine(config: AnnotateConfig) -> Engine:
 
 
 def _annotate(
-    config: AnnotateConfig, dataset: Dataset, pools: Path, engine: Engine, journal: Journal, artifact: ArtifactWriter
+    config: AnnotateConfig,
+    dataset: Dataset,
+    pools: ChosenPools,
+    engine: Engine,
+    journal: Journal,
+    artifact: ArtifactWriter,
 ) -> None:
     model = journal_model(
         engine.model,
@@ -109,11 +115,11 @@ def _annotate(
     cut, calibration, fitted_on = _calibrated(config, dataset, pools, driver)
     write_calibration(artifact.path, fitted_on)
     judge_pool = partial(_judge, dataset=dataset, config=cut, can_constrain=engine.can_constrain)
-    total = sum(1 for _ in _shard(pools, config))
+    total = sum(1 for _ in pools.of_shard())
     sums = _write_labels(artifact.path, config, pools, driver, journal, judge_pool, model=model, total=total)
     again = [
         reordered(pool)
-        for pool in _shard(pools, config)
+        for pool in pools.of_shard()
         if is_rechecked(pool.query_id, share=config.recheck_share, seed=config.seed)
     ]
     _write_rechecked(artifact.path / RECHECK_NAME, again, driver.run(map(judge_pool, again)), config.method, model)
@@ -142,7 +148,7 @@ def _annotate(
 def _write_labels(
     folder: Path,
     config: AnnotateConfig,
-    pools: Path,
+    pools: ChosenPools,
     driver: Driver,
     journal: Journal,
     judge_pool: Callable[[Pool], Judge],
@@ -161,8 +167,8 @@ def _write_labels(
         (folder / QUARANTINE_NAME).open("wb") as quarantined,
         log.Progress("annotating", total=total, unit="queries") as bar,
     ):
-        verdicts = driver.run(map(judge_pool, _shard(pools, config)))
-        for pool, verdict in zip(_shard(pools, config), verdicts, strict=True):
+        verdicts = driver.run(map(judge_pool, pools.of_shard()))
+        for pool, verdict in zip(pools.of_shard(), verdicts, strict=True):
             if verdict.labels:
                 annotated.write(to_line(_annotation(pool, verdict, config.method, model)))
             else:
@@ -191,14 +197,8 @@ def _write_rechecked(path: Path, pools: Sequence[Pool], verdicts: Iterator[Verdi
                 file.write(to_line(_annotation(pool, verdict, method, model)))
 
 
-def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:
-    for number, pool in enumerate(read_records(pools, Pool)):
-        if number % config.num_shards == config.shard:
-            yield pool
-
-
 def _calibrated(
-    config: AnnotateConfig, dataset: Dataset, pools: Path, driver: Driver
+    config: AnnotateConfig, dataset: Dataset, pools: ChosenPools, driver: Driver
 ) -> tuple[AnnotateConfig, dict[str, float], list[str]]:
     """The config with margins fitted to human positives, how they were got, and on which queries; as given elsewhere.
 
@@ -207,9 +207,7 @@ def _calibrated(
     if not config.calibration_queries or not METHODS[config.method].is_calibrated:
         return config, {}, []
     positives = dataset.positives("train")
-    drawn = calibration_pools(
-        read_records(pools, Pool), positives, num_queries=config.calibration_queries, seed=config.seed
-    )
+    drawn = calibration_pools(pools, positives, num_queries=config.calibration_queries, seed=config.seed)
     judges = (_judge(pool, dataset, config, can_constrain=False) for pool in drawn)
     scored = [
         (verdict.scores, [passage_id in positives[pool.query_id] for passage_id in pool.passage_ids])

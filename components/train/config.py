@@ -28,6 +28,9 @@ class TrainConfig(DualEncoderConfig):
     """Annotations that annotate wrote; several shards are separated by commas."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the checkpoint is written to."""
+    pools_uri: str = field(default="", metadata=INPUT)
+    """Pools that mine wrote, for a stage with a teacher, which learns from every query that has one; empty takes the
+    annotated pools."""
     state_uri: str = field(default="", metadata=PLACE)
     """Durable folder for the state that a killed job resumes from (in a bucket where pods are preempted); empty puts it
     beside the output."""
@@ -53,6 +56,11 @@ class TrainConfig(DualEncoderConfig):
     """Norm that larger gradients are scaled down to."""
     precision: Literal["fp32", "bf16"] = field(default="fp32", metadata=SETTING)
     """bf16 is autocast on a GPU, the loss stays fp32; on a CPU without bf16 units it is many times slower."""
+    train_passage_tokens: int = field(default=0, metadata=SETTING | at_least(0))
+    """Tokens that passages are cut to while training, to save time; the encoder reads passage_tokens all the same. 0
+    does not cut them shorter."""
+    dropout: Literal["model", "off"] = field(default="model", metadata=SETTING)
+    """model keeps the dropout that the model's own folder says; off trains without, which suits a teacher's scores."""
     encode_rows: int = field(default=16, metadata=SETTING | at_least(1))
     """Number of texts encoded together; they are sorted by length first, which on a CPU halves a step's time. Several
     hundred on a GPU. Dropout is drawn for each such slice, so another number is another result."""

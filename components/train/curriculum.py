@@ -12,7 +12,7 @@ import yaml
 
 from components.train.loss_records import LOSSES, LossRecord
 
-Labels = Literal["llm", "human", "mixed"]
+Labels = Literal["llm", "human", "mixed", "teacher"]
 IgnoreBand = Literal["mask", "negative"]
 PositiveStrategy = Literal["one", "avg", "all"]
 
@@ -21,15 +21,19 @@ PositiveStrategy = Literal["one", "avg", "all"]
 class Stage:
     """One curriculum stage.
 
-    `labels`: mixed interleaves the LLM's groups with the human share's, in one random order.
-    `human_share` (human and mixed labels) takes that share of the labelled queries, nested: 0.2 is part of 0.5. The
-    largest share of all stages is all that a run knows of the human labels, also in the denominators of LLM stages and
-    in the choice of the best weights.
+    `labels`: mixed interleaves the LLM's groups with the human share's, in one random order. teacher takes every train
+    query with a pool: what is learnt is a score fused from BM25, the untrained encoder and the LLM.
+    `human_share` (human, mixed and teacher labels) takes that share of the labelled queries, nested: 0.2 is part of
+    0.5. The largest share of all stages is all that a run knows of the human labels, also in the denominators of LLM
+    stages and in the choice of the best weights.
     `positives`: one a query and epoch, rotating, with all other places of the group for negatives; as many as the
     average group has; or all that leave room for a negative.
     `ignore`: what the LLM found relevant but not useful is kept out of the denominator (mask), or a negative as in the
     paper.
-    `utility_temperature` divides the LLM's scores before the softmax (losses that learn from its scores only).
+    `utility_temperature` divides the LLM's or the teacher's scores before the softmax (losses that learn from scores
+    only).
+    `bm25_share` and `llm_share` (teacher labels): weight of BM25 against the untrained encoder, and of the LLM's scores
+    against both; a negative one is tuned on labels that the run knows.
 
     Source: [ufa] section 4 for the strategies and the two-stage curriculum.
     """
@@ -43,6 +47,13 @@ class Stage:
     human_share: float = 1.0
     ignore: IgnoreBand = "mask"
     utility_temperature: float = 1.0
+    bm25_share: float = -1.0
+    llm_share: float = -1.0
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether the stage learns from a fused score of every train query."""
+        return self.labels == "teacher"
 
     @property
     def uses_llm(self) -> bool:
@@ -52,7 +63,7 @@ class Stage:
     @property
     def uses_human(self) -> bool:
         """Whether the stage learns from human labels."""
-        return self.labels in ("human", "mixed")
+        return self.labels in ("human", "mixed") or (self.uses_teacher and self.human_share > 0)
 
     @property
     def loss_record(self) -> LossRecord:
@@ -90,8 +101,10 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 _RANGES: Mapping[str, _Range] = {
     "epochs": _Range(1.0, math.inf, True, True, "whole and at least 1"),
     "learning_rate": _Range(0.0, math.inf, False, False, "above 0"),
-    "human_share": _Range(0.0, 1.0, False, False, "above 0 and at most 1"),
+    "human_share": _Range(0.0, 1.0, True, False, "from 0 to 1"),
     "utility_temperature": _Range(0.0, math.inf, False, False, "above 0"),
+    "bm25_share": _Range(-1.0, 1.0, True, False, "from 0 to 1, or -1 to tune it"),
+    "llm_share": _Range(-1.0, 1.0, True, False, "from 0 to 1, or -1 to tune it"),
 }
 _DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Stage)}
 
@@ -143,7 +156,7 @@ def _problems(row: Any) -> list[str]:  # noqa: ANN401
     for field, allowed in _RANGES.items():
         if field in row:
             problems += _number_problems(field, row[field], allowed)
-    return problems or _misfits(_stage(row))
+    return problems or _misfits(_stage(row), row)
 
 
 def _number_problems(field: str, value: Any, allowed: _Range) -> list[str]:  # noqa: ANN401
@@ -157,24 +170,48 @@ def _number_problems(field: str, value: Any, allowed: _Range) -> list[str]:  # n
     return [] if allowed.holds(number) else [f"{field} {value!r} must be {allowed.words}"]
 
 
-def _misfits(stage: Stage) -> list[str]:
+def _misfits(stage: Stage, row: Mapping[str, Any]) -> list[str]:
     """Values that are right alone and cannot work together."""
-    problems = []
     record = stage.loss_record
+    problems = _teacher_misfits(stage, row)
     if record.needs_utilities and stage.uses_human:
         losses = ", ".join(name for name, other in LOSSES.items() if not other.needs_utilities)
         problems.append(
             f"the loss {stage.loss} learns from the LLM's scores, which labels {stage.labels!r} do not have; "
             f"use labels: llm, or one of the losses {losses}"
         )
-    if not record.needs_utilities and stage.utility_temperature != _DEFAULTS["utility_temperature"]:
+    if (
+        not (record.needs_utilities or record.needs_teacher)
+        and stage.utility_temperature != _DEFAULTS["utility_temperature"]
+    ):
         problems.append(f"utility_temperature has no effect on the loss {stage.loss}; leave it out")
     if record.one_positive and stage.positives == "avg":
         problems.append(f"the loss {stage.loss} takes one positive a query, not positives: avg; use positives: one")
-    if not stage.uses_human and stage.human_share != _DEFAULTS["human_share"]:
+    if stage.labels == "llm" and stage.human_share != _DEFAULTS["human_share"]:
         problems.append(
             f"human_share has no effect on labels {stage.labels!r}; leave it out, or use labels: human or mixed"
         )
+    if stage.labels in ("human", "mixed") and stage.human_share == 0:
+        problems.append(f"human_share 0 leaves labels {stage.labels!r} nothing; it must be above 0 and at most 1")
+    return problems
+
+
+def _teacher_misfits(stage: Stage, row: Mapping[str, Any]) -> list[str]:
+    needs, problems = stage.loss_record.needs_teacher, []
+    if needs != stage.uses_teacher:
+        losses = ", ".join(name for name, other in LOSSES.items() if other.needs_teacher)
+        problems.append(
+            f"the loss {stage.loss} and labels {stage.labels!r} do not go together: labels: teacher learn by the loss "
+            f"{losses}, and only they do"
+        )
+    if stage.uses_teacher and "human_share" not in row:
+        problems.append("human_share is missing; say what share of the human labels joins the teacher, 0 for none")
+    if not stage.uses_teacher:
+        problems += [
+            f"{name} has no effect on labels {stage.labels!r}; leave it out, or use labels: teacher"
+            for name in ("bm25_share", "llm_share")
+            if name in row
+        ]
     return problems
 
 

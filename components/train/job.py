@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from components.shared import log
+from components.shared.checkpoint import DualEncoder
 from components.shared.dataset import Dataset
 from components.shared.durable import storage
 from components.shared.manifest import LOGS, artifact_writer, open_artifact, read_manifest
-from components.shared.records import Annotation, read_records
+from components.shared.records import Annotation, Pool, read_records
 from components.train.config import TrainConfig
 from components.train.curriculum import Stage, known_human_share, parse_curriculum
 from components.train.labels.dev import DevSet, dev_set
 from components.train.labels.fan_in import check_shards
-from components.train.labels.groups import TrainingGroup, share_of, stage_groups
+from components.train.labels.groups import share_of, stage_groups
 from components.train.loop.model import base_model, merge_adapters
 from components.train.loop.processes import Processes, joined_processes
+from components.train.loop.teaching import Staged, Taught, teach
 from components.train.loop.trainer import Trainer
 from components.train.loop.watch import Watch
 
-Staged = list[tuple[Stage, list[TrainingGroup]]]
 LINES_NAME = f"{LOGS}training.jsonl"
 
 
@@ -39,30 +43,54 @@ def train(config: TrainConfig) -> None:
     held_out = {query.query_id for split in ("dev", "test") for query in dataset.queries(split)}
     # Whoever is not held out trains, also where people judged other queries and not these.
     trained_on = {query_id: annotation for query_id, annotation in annotations.items() if query_id not in held_out}
-    staged = _staged(stages, dataset, trained_on, config, known_share)
+    pools = read_pools(config, trained_on, held_out) if any(stage.uses_teacher for stage in stages) else {}
+    dev_share = known_share if config.dev_human_share < 0 else config.dev_human_share
+    material = Material(
+        config=config,
+        dataset=dataset,
+        annotations=trained_on,
+        dev=dev_set(dataset, annotations, config, human_share=dev_share),
+        staged=_staged(stages, dataset, trained_on, pools, config, known_share),
+        known_share=known_share,
+    )
     with joined_processes() as processes:
         if processes.is_first:
-            dev_share = known_share if config.dev_human_share < 0 else config.dev_human_share
-            dev = dev_set(dataset, annotations, config, human_share=dev_share)
-            used = human_labels_used(staged, dev, dataset, trained_on, config, known_share)
-            log.event("human labels", **used)
-            if not dev.queries:
+            if not material.dev.queries:
                 log.warning("no label may choose the best weights: the last ones are kept", human_share=dev_share)
-            _train_and_write(staged, dataset, dev, config, processes, used)
+            _train_and_write(material, processes)
         else:
-            _help(staged, dataset, config, processes)
+            _help(material, processes)
         # Nobody asks for the artifact before it is there.
         processes.wait_for_all()
 
 
-def human_labels_used(
-    staged: Staged,
-    dev: DevSet,
-    dataset: Dataset,
-    annotations: dict[str, Annotation],
-    config: TrainConfig,
-    known_share: float,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What is learnt from, the same in every process; `known_share` is all that the run knows of the human labels."""
+
+    config: TrainConfig
+    dataset: Dataset
+    annotations: dict[str, Annotation]
+    dev: DevSet
+    staged: Staged
+    known_share: float
+
+    def taught(self, model: DualEncoder, processes: Processes, cache_path: Path | None) -> Taught:
+        """The stages and their teachers, which the untrained model takes part in."""
+        return teach(
+            self.staged,
+            model,
+            self.dataset,
+            self.dev,
+            self.annotations,
+            config=self.config,
+            known_share=self.known_share,
+            processes=processes,
+            cache_path=cache_path,
+        )
+
+
+def human_labels_used(material: Material) -> dict[str, Any]:
     """How many human labels this run uses, and for what; a label counts once a stage.
 
     `positives` and `masks`: by stage, those learnt from and those kept out of the denominators of the LLM's groups.
@@ -70,11 +98,12 @@ def human_labels_used(
     fitted to. `pooled_beyond_share`: positives of queries outside the share that stand in annotated pools, where the
     LLM saw them; mine puts them there (human_positive) or found them itself.
     """
-    positives = dataset.positives("train")
-    known = share_of(positives, known_share, seed=config.seed)
+    config, staged = material.config, material.staged
+    positives = material.dataset.positives("train")
+    known = share_of(positives, material.known_share, seed=config.seed)
     pooled = sum(
         len(set(annotation.passage_ids).intersection(positives.get(query_id, ())))
-        for query_id, annotation in annotations.items()
+        for query_id, annotation in material.annotations.items()
         if query_id not in known
     )
     calibrations = [
@@ -82,31 +111,40 @@ def human_labels_used(
         for uri in config.annotations_uri.split(",")
     ]
     return {
-        "share": known_share,
+        "share": material.known_share,
         "positives": {stage.name: sum(group.num_human_positives for group in groups) for stage, groups in staged},
         "masks": {stage.name: sum(group.num_human_masks for group in groups) for stage, groups in staged},
-        "dev": dev.num_human_labels,
+        "dev": material.dev.num_human_labels,
         "calibration_queries": max(calibrations),
         "pooled_beyond_share": pooled,
     }
 
 
-def _train_and_write(
-    staged: Staged, dataset: Dataset, dev: DevSet, config: TrainConfig, processes: Processes, used: dict[str, Any]
-) -> None:
+def _train_and_write(material: Material, processes: Processes) -> None:
+    config, dev = material.config, material.dev
     with artifact_writer("train", config) as artifact:
+        used = human_labels_used(material)
+        log.event("human labels", **used)
         lines_path = artifact.path / LINES_NAME
         lines_path.parent.mkdir(exist_ok=True)
         state_uri = f"{config.state_uri.rstrip('/') or artifact.scratch}/{artifact.identity}.pt"
         if not storage.exists(state_uri):
             lines_path.unlink(missing_ok=True)
         model, watch = base_model(config), Watch(lines_path, tensorboard=config.tensorboard == "yes")
-        best_path = artifact.scratch / "best.pt"
+        taught = material.taught(model, processes, artifact.scratch / "teacher.npy")
         trainer = Trainer(
-            model, dataset, dev, config, state_uri=state_uri, best_path=best_path, watch=watch, processes=processes
+            model,
+            material.dataset,
+            dev,
+            config,
+            state_uri=state_uri,
+            best_path=artifact.scratch / "best.pt",
+            watch=watch,
+            processes=processes,
+            teachers=taught.teachers,
         )
         with contextlib.closing(watch):
-            trainer.run(staged)
+            trainer.run(taught.staged)
         merge_adapters(model)
         model.save(artifact.path)
         position = trainer.position
@@ -116,7 +154,8 @@ def _train_and_write(
             masked_pairs=watch.masked_pairs,
             num_processes=processes.count,
             human_labels=used,
-            num_groups={stage.name: len(groups) for stage, groups in staged},
+            num_groups={stage.name: len(groups) for stage, groups in taught.staged},
+            **({"teacher": dict(taught.metrics)} if taught.metrics else {}),
             **({"best_dev_ndcg_10": position.best_ndcg} if math.isfinite(position.best_ndcg) else {}),
         )
     if dev.queries and position.best_step == 0:
@@ -125,20 +164,22 @@ def _train_and_write(
         )
 
 
-def _help(staged: Staged, dataset: Dataset, config: TrainConfig, processes: Processes) -> None:
+def _help(material: Material, processes: Processes) -> None:
     """What the other processes do: encode their part of each step, measure and write nothing."""
-    nothing = DevSet({}, {}, {})
+    model = base_model(material.config)
+    taught = material.taught(model, processes, None)
     trainer = Trainer(
-        base_model(config),
-        dataset,
-        nothing,
-        config,
+        model,
+        material.dataset,
+        DevSet({}, {}, {}),
+        material.config,
         state_uri="",
         best_path=None,
         watch=Watch(None),
         processes=processes,
+        teachers=taught.teachers,
     )
-    trainer.run(staged)
+    trainer.run(taught.staged)
 
 
 def read_annotations(uris: str) -> dict[str, Annotation]:
@@ -158,8 +199,23 @@ def read_annotations(uris: str) -> dict[str, Annotation]:
     return by_query
 
 
+def read_pools(
+    config: TrainConfig, annotations: dict[str, Annotation], held_out: Collection[str]
+) -> dict[str, tuple[str, ...]]:
+    """Passages found for each query that is not held out: of mine's pools, or where none are given the annotated."""
+    if not config.pools_uri:
+        return {query_id: annotation.passage_ids for query_id, annotation in annotations.items()}
+    pools = read_records(open_artifact(config.pools_uri) / "pools.jsonl", Pool)
+    return {pool.query_id: pool.passage_ids for pool in pools if pool.query_id not in held_out}
+
+
 def _staged(
-    stages: list[Stage], dataset: Dataset, annotations: dict[str, Annotation], config: TrainConfig, known_share: float
+    stages: list[Stage],
+    dataset: Dataset,
+    annotations: dict[str, Annotation],
+    pools: dict[str, tuple[str, ...]],
+    config: TrainConfig,
+    known_share: float,
 ) -> Staged:
     """Each stage with its groups; a stage without any is left out, loudly."""
     positives = dataset.positives("train")
@@ -167,7 +223,13 @@ def _staged(
     for stage in stages:
         own = config.denominators == "own_labels"
         groups = stage_groups(
-            stage, positives, annotations, seed=config.seed, known_share=known_share, own_labels_only=own
+            stage,
+            positives,
+            annotations,
+            seed=config.seed,
+            known_share=known_share,
+            own_labels_only=own,
+            pools=pools,
         )
         if groups:
             staged.append((stage, groups))

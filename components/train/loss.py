@@ -1,8 +1,8 @@
 """Listwise losses over one batch; every reduction is in fp32 or better.
 
 All take the score of every query against every passage of the batch, and two masks: which passages are the query's
-positives, and which may stand in its denominator. A row without positives gives no loss and no gradient. Only
-`kl_replug` learns from a distribution instead of a set. What a loss needs is a field of its record (loss_records.py).
+positives, and which may stand in its denominator. A row without positives gives no loss and no gradient. `kl_replug`
+and `distillation` learn from a distribution. What a loss needs is a field of its record (loss_records.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ Loss = Callable[[Scores, Mask, Mask, float], Float[Tensor, ""]]
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch's scores are judged by; `utilities` are -inf outside a query's own scored pool."""
+    """What a batch's scores are judged by.
+
+    `utilities`: the LLM's scores, -inf outside a query's own scored pool; or a teacher's, of every passage.
+    """
 
     is_positive: Bool[Tensor, "query passage"]
     is_candidate: Bool[Tensor, "query passage"]
@@ -116,6 +119,25 @@ def kl_replug(
     return losses.sum() / kept.sum().clamp(min=1)
 
 
+def distillation(
+    scores: Scores, targets: Targets, loss_temperature: float, utility_temperature: float
+) -> Float[Tensor, ""]:
+    """KL from the teacher's distribution over all passages of the batch, plus InfoNCE where a query has a positive.
+
+    Both are means over the rows that they are taken of, so few positives weigh as much as the teacher's whole word.
+
+    Args:
+        scores: As in `disj_infonce`.
+        targets: The teacher's scores as `utilities`, of every passage; at most one positive a row.
+        loss_temperature: Divides the scores.
+        utility_temperature: Divides the teacher's scores, which lie between 0 and 1.
+
+    Source: knowledge distillation, arXiv 1503.02531; over in-batch passages, arXiv 2010.11386.
+    """
+    divergence = kl_replug(scores, targets.utilities, loss_temperature, utility_temperature)
+    return divergence + infonce(scores, targets.is_positive, targets.is_candidate, loss_temperature)
+
+
 def _of_sets(loss: Loss) -> BatchLoss:
     return lambda scores, targets, loss_temperature, _: loss(
         scores, targets.is_positive, targets.is_candidate, loss_temperature
@@ -135,6 +157,7 @@ FUNCTIONS: dict[str, BatchLoss] = {
     "infonce": _of_sets(infonce),
     "lsepair": _of_sets(lsepair),
     "kl_replug": _of_utilities,
+    "distillation": distillation,
 }
 
 

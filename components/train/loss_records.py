@@ -14,10 +14,12 @@ class LossRecord:
     """What a loss is and needs.
 
     `needs_utilities`: it learns from the LLM's score of each passage of the pool, which human labels do not give.
+    `needs_teacher`: it learns from a teacher's score of each passage of the batch, which only labels `teacher` give.
     `one_positive`: the batch has to draw one positive a query.
     """
 
     needs_utilities: bool = False
+    needs_teacher: bool = False
     one_positive: bool = False
 
 
@@ -27,4 +29,5 @@ LOSSES: Mapping[str, LossRecord] = {
     "infonce": LossRecord(one_positive=True),
     "lsepair": LossRecord(),
     "kl_replug": LossRecord(needs_utilities=True),
+    "distillation": LossRecord(needs_teacher=True, one_positive=True),
 }

@@ -104,9 +104,10 @@ class DualEncoder(nn.Module):
         """Token ids of queries, prefix and special tokens included."""
         return self._tokenize(texts, self.settings.query_prefix, self.settings.query_tokens)
 
-    def tokenize_passages(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of passages, prefix and special tokens included."""
-        return self._tokenize(texts, self.settings.passage_prefix, self.settings.passage_tokens)
+    def tokenize_passages(self, texts: Sequence[str], *, max_tokens: int = 0) -> list[list[int]]:
+        """Token ids of passages, prefix and special tokens included; `max_tokens` above 0 cuts them shorter."""
+        limit = self.settings.passage_tokens
+        return self._tokenize(texts, self.settings.passage_prefix, min(limit, max_tokens) if max_tokens else limit)
 
     def prompt_tokens(self, prefix: str) -> int:
         """Tokens at the beginning of a text with this prefix that the pooling leaves out.

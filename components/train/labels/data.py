@@ -16,6 +16,7 @@ from components.shared.dataset import Dataset
 from components.shared.hashing import content_key
 from components.train.curriculum import Stage
 from components.train.labels.groups import TrainingGroup
+from components.train.labels.teacher import Teacher
 from components.train.loss import Targets
 
 
@@ -48,6 +49,7 @@ def batches(
     group_size: int,
     seed: int,
     skip: int = 0,
+    teacher: Teacher | None = None,
 ) -> Iterator[Batch]:
     """The batches of one epoch; a pure function of its arguments, so a resumed job sees the same ones after `skip`."""
     order = list(groups)
@@ -58,7 +60,7 @@ def batches(
             _drawn(group, dataset, stage, allowed, group_size, epoch, seed)
             for group in order[start : start + batch_queries]
         ]
-        yield _batch(chosen, dataset)
+        yield _batch(chosen, dataset, teacher)
 
 
 def num_batches(num_groups: int, batch_queries: int) -> int:
@@ -106,7 +108,10 @@ def _drawn(
     pool = tuple(p for p in group.utilities if p not in positives) if learns_utilities else group.hard_negatives
     room = max(0, group_size - count)
     draw = random.Random(content_key(seed, epoch, group.query_id))
-    others = draw.sample(pool, min(room, len(pool)))
+    # A teacher's pool is in its order: its best in every epoch, since they carry most of what it says, and a draw.
+    best = pool[: (room + 1) // 2] if stage.uses_teacher else ()
+    rest = pool[len(best) :]
+    others = [*best, *draw.sample(rest, min(room - len(best), len(rest)))]
     if stage.positives == "one" and not learns_utilities:
         others += _of_corpus(dataset, group, room - len(others), draw)
     return _Drawn(group, positives, tuple(others))
@@ -122,7 +127,7 @@ def _of_corpus(dataset: Dataset, group: TrainingGroup, count: int, draw: random.
     return [passage_id for passage_id in passage_ids if passage_id not in known][:count]
 
 
-def _batch(drawn: Sequence[_Drawn], dataset: Dataset) -> Batch:
+def _batch(drawn: Sequence[_Drawn], dataset: Dataset, teacher: Teacher | None) -> Batch:
     text_of = {p: _same_text(dataset.passage(p).full_text) for d in drawn for p in d.passage_ids}
     passages: dict[str, str] = {}
     for passage_id, same in text_of.items():
@@ -138,6 +143,10 @@ def _batch(drawn: Sequence[_Drawn], dataset: Dataset) -> Batch:
         is_positive[row, [columns[text_of[passage_id]] for passage_id in one.positives]] = True
         for passage_id in one.passage_ids:
             utilities[row, columns[text_of[passage_id]]] = one.group.utilities.get(passage_id, -torch.inf)
+    if teacher is not None:
+        passage_of = {same: passage_id for passage_id, same in reversed(text_of.items())}
+        scores = teacher.scores([one.group.query_id for one in drawn], [passage_of[same] for same in columns])
+        utilities = torch.from_numpy(scores)
     return Batch(queries, list(passages.values()), Targets(is_positive, is_candidate | is_positive, utilities))
 
 

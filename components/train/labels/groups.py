@@ -53,6 +53,7 @@ def stage_groups(
     seed: int,
     known_share: float = 1.0,
     own_labels_only: bool = False,
+    pools: Mapping[str, Sequence[str]] | None = None,
 ) -> list[TrainingGroup]:
     """The groups that a stage learns from; a mixed stage has the LLM's and the human share's side by side.
 
@@ -63,11 +64,14 @@ def stage_groups(
         seed: Of the human share.
         known_share: Share of the human labels that the run knows, also in the denominators of the LLM's groups.
         own_labels_only: True: labels of the other source are unknown to the stage.
+        pools: Passages that were found for each train query; what a stage with a teacher takes its passages from.
 
     Raises:
         ValueError: Where the stage learns from utilities that the annotations do not have.
     """
     groups: list[TrainingGroup] = []
+    if stage.uses_teacher:
+        return teacher_groups(stage, positives, annotations, pools or {}, seed=seed, known_share=known_share)
     is_alone = own_labels_only and not (stage.uses_llm and stage.uses_human)
     if stage.uses_llm:
         groups += llm_groups(stage, annotations, {} if is_alone else share_of(positives, known_share, seed=seed))
@@ -119,6 +123,30 @@ def human_groups(
         else:
             known = frozenset(annotation.with_label("positive"))
             groups.append(_group(stage, annotation, human, known, num_human_positives=len(human)))
+    return groups
+
+
+def teacher_groups(
+    stage: Stage,
+    positives: Positives,
+    annotations: Mapping[str, Annotation],
+    pools: Mapping[str, Sequence[str]],
+    *,
+    seed: int,
+    known_share: float,
+) -> list[TrainingGroup]:
+    """A group for each query with a pool or a human positive of the stage's share; its negatives are the pool.
+
+    What the LLM or a known person calls positive is no negative of the contrastive part.
+    """
+    human, known = share_of(positives, stage.human_share, seed=seed), share_of(positives, known_share, seed=seed)
+    groups = []
+    for query_id in dict.fromkeys([*pools, *human]):
+        own = tuple(human.get(query_id, ()))
+        useful = annotations[query_id].with_label("positive") if query_id in annotations else ()
+        ignored = frozenset(useful).union(known.get(query_id, ())) - set(own)
+        rest = tuple(passage_id for passage_id in pools.get(query_id, ()) if passage_id not in set(own))
+        groups.append(TrainingGroup(query_id, own, rest, ignored, num_human_positives=len(own)))
     return groups
 
 

@@ -50,7 +50,8 @@ def accumulate_gradients(
     Of each process's texts `config.held_rows` keep their activations from the first pass (0: all); the others are
     encoded without, and once more for their gradients, one slice at a time.
     """
-    queries, passages = model.tokenize_queries(batch.queries), model.tokenize_passages(batch.passages)
+    queries = model.tokenize_queries(batch.queries)
+    passages = model.tokenize_passages(batch.passages, max_tokens=config.train_passage_tokens)
     slices = step_slices(queries, passages, encode_rows=config.encode_rows, seed=config.seed, step=step)
     mine = slices[processes.rank :: processes.count]
     held = _num_held(mine, config.held_rows)

@@ -38,6 +38,8 @@ def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
             "in "
             "[-1, 1], so a softmax at this temperature is nearly flat and teaches nothing; use about 0.05"
         )
+    if config.dropout == "off":
+        _switch_dropout_off(model)
     if config.gradient_checkpointing == "yes":
         _checkpoint_activations(model)
     if config.lora_rank:
@@ -50,6 +52,16 @@ def merge_adapters(model: checkpoint.DualEncoder) -> None:
     merge = getattr(model.transformer, "merge_and_unload", None)
     if merge is not None:
         model.transformer = merge()
+
+
+def _switch_dropout_off(model: checkpoint.DualEncoder) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        # Fused attention is handed its dropout as a number that its module keeps.
+        for name in ("dropout", "attention_dropout", "dropout_prob", "attention_probs_dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
 
 
 def _checkpoint_activations(model: checkpoint.DualEncoder) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from components.train.curriculum import Stage
 from components.train.labels.data import Batch, batches, num_batches
 from components.train.labels.dev import DevSet, measure_dev
 from components.train.labels.groups import TrainingGroup
+from components.train.labels.teacher import Teacher
 from components.train.loop.gradients import accumulate_gradients
 from components.train.loop.processes import Processes
 from components.train.loop.state import (
@@ -53,6 +54,7 @@ class Trainer:
         best_path: Path | None,
         watch: Watch,
         processes: Processes,
+        teachers: Mapping[str, Teacher] | None = None,
     ) -> None:
         """Takes what training needs.
 
@@ -65,7 +67,9 @@ class Trainer:
             best_path: Where the first process keeps the best weights; None in all others.
             watch: Where the numbers go; its lines are part of the state.
             processes: Who shares the work.
+            teachers: By the name of the stage that learns from one.
         """
+        self._teachers = teachers or {}
         self._model, self._dataset, self._dev, self._config = model, dataset, dev, config
         self._state_uri, self._best_path, self._watch, self._processes = state_uri, best_path, watch, processes
         self._model.to(processes.device)
@@ -127,6 +131,7 @@ class Trainer:
             group_size=config.group_size,
             seed=config.seed,
             skip=self.position.batch,
+            teacher=self._teachers.get(stage.name),
         )
 
     def _step(
