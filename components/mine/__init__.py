@@ -2,7 +2,7 @@
 
 Reads: dataset, encoder, index of that encoder.
 Writes: pools.jsonl, one shuffled pool a query: BM25 hits, dense hits, the human positive where known.
-Needs: bm25s, onnxruntime, faiss.
+Needs: bm25s, onnxruntime, faiss. The BM25 index is the dataset's.
 Guarantees: no passage twice, no known positive in the place of a hard negative, never the query's own passage unless
 people judged it relevant, the same seed gives the same bytes.
 """

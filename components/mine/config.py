@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from components.shared.roles import INPUT, OUTPUT, PLACE, SETTING, at_least, at_most, refuse
+from components.shared.roles import INPUT, OUTPUT, SETTING, at_least, at_most, refuse
 
 _SHARE = SETTING | at_least(0) | at_most(1)
 
@@ -57,8 +57,6 @@ class MineConfig:
     """Audit: largest share of passages without text."""
     max_pool_share: float = field(default=0.5, metadata=_SHARE)
     """Audit: largest share of the pools that hold one and the same hard negative (skew)."""
-    cache_uri: str = field(default="", metadata=PLACE)
-    """Local folder of BM25 indexes, which are found again by the corpus's content; empty puts it beside the output."""
     seed: int = field(default=42, metadata=SETTING)
     """Seed of the draw of queries and of each pool's order."""
 

@@ -23,7 +23,7 @@ from components.shared.durable import storage
 from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.encoding.encoder import Encoder
 from components.shared.index import PassageIndex
-from components.shared.manifest import artifact_writer, open_artifact, read_manifest
+from components.shared.manifest import artifact_writer, open_artifact
 from components.shared.records import Pool, Query, read_records
 
 POOLS_NAME, AUDIT_NAME = "pools.jsonl", "audit.json"
@@ -54,7 +54,7 @@ def mine(config: MineConfig) -> None:
         tokenize = partial(encoder.tokenize_passages, truncate=False)
         cuts = measure_passages(dataset, tokenize, limit=encoder.settings.passage_tokens, seed=config.seed)
         warn_of_cuts(cuts)
-        bm25 = BM25(dataset, cache=_cache(config), digest=read_manifest(config.dataset_uri).digest)
+        bm25 = BM25(dataset)
         miner = Miner(dataset, bm25, encoder, index, positives, config)
         counts = _mine_blocks(miner, queries, artifact.path / POOLS_NAME, artifact.scratch)
         warn_without_hit(counts["without_lexical_hit"], len(queries), language=bm25.language)
@@ -123,17 +123,6 @@ def _draw(queries: list[Query], num_queries: int, seed: int) -> list[Query]:
         return queries
     chosen = set(random.Random(seed).sample(range(len(queries)), num_queries))
     return [query for position, query in enumerate(queries) if position in chosen]
-
-
-def _cache(config: MineConfig) -> Path:
-    folder = config.cache_uri or f"{config.output_uri.rstrip('/')}.cache"
-    if storage.is_remote(folder):
-        if config.cache_uri:
-            raise ValueError(
-                f"cache_uri {folder}: the index is searched through memory maps; name a local folder, or leave it empty"
-            )
-        return Path.home() / ".cache" / "retriever" / "bm25"
-    return Path(folder)
 
 
 def _mine_blocks(miner: Miner, queries: Sequence[Query], target: Path, scratch: Path) -> Counter[str]:

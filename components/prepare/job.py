@@ -1,4 +1,4 @@
-"""The recipe of prepare: look at the files, read and check every line, then write what is good.
+"""The recipe of prepare: look at the files, read and check every line, then write what is good and its BM25 index.
 
 The corpus is read twice, once to check and once to write, so that a refused collection leaves nothing behind.
 """
@@ -15,7 +15,8 @@ from components.prepare.layout import find_layout
 from components.prepare.problems import Problems
 from components.prepare.splits import assign_splits
 from components.shared import log
-from components.shared.dataset import SPLITS, DatasetWriter
+from components.shared.bm25 import BM25_NAME, build_bm25
+from components.shared.dataset import SPLITS, Dataset, DatasetWriter
 from components.shared.language.detection import SAMPLE_TEXTS, Detection, detect_language
 from components.shared.language.table import AUTO, OTHER, require_language
 from components.shared.manifest import artifact_writer
@@ -54,6 +55,7 @@ def prepare(config: PrepareConfig) -> None:
         writer.finish(
             ((query, splits[query_id]) for query_id, query in queries.items()), ((row.qrel, row.split) for row in rows)
         )
+        build_bm25(Dataset(artifact.path), artifact.path / BM25_NAME, scratch=artifact.scratch / BM25_NAME)
         artifact.metrics |= {
             "num_passages": corpus.num_passages,
             "num_queries": len(queries),

@@ -1,24 +1,24 @@
-"""BM25 over a dataset: the lexical half of mining and the baseline of every evaluation.
+"""BM25 over a dataset: the lexical half of mining and of hybrid search, and the baseline of every evaluation.
 
 Lucene's variant with k1 0.9 and b 0.4 over title and text, in English with the Porter stemmer and Lucene's stop words:
 the setting whose figures the literature quotes. Other languages have their own stemmers, stop words and borders of
 words; the language is the dataset's, and is kept with the index, so that queries are read as passages were.
 Source: Robertson and Zaragoza 2009; parameters of Anserini's MS MARCO passage runs.
 
-The index is built in blocks on disk and searched through memory maps, so that 8.8 million passages need neither the
-corpus nor the scores in memory: what stays resident is the vocabulary and one score a passage. The layout is bm25s's
-own.
+The index is a folder of the dataset's artifact, written by prepare and covered by the artifact's digest: every reader
+opens it and none builds it. It is built in blocks on disk and searched through memory maps, so that 8.8 million
+passages need neither the corpus nor the scores in memory: what stays resident is the vocabulary and one score a
+passage. The layout is bm25s's own.
 """
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import bm25s
 import numpy as np
@@ -28,7 +28,6 @@ from jaxtyping import Float32, Int64
 
 from components.shared import log
 from components.shared.dataset import Dataset
-from components.shared.hashing import content_key
 from components.shared.language.detection import SAMPLE_TEXTS, detect_language
 from components.shared.language.terms import Terms
 from components.shared.language.words import RULES_VERSION
@@ -36,37 +35,34 @@ from components.shared.records import Hit
 
 K1, B = 0.9, 0.4
 
+# Folder of a dataset that holds its index.
+BM25_NAME = "bm25"
 # Passages tokenised at once, and what a killed build loses: their words as Python integers take about 50 MiB.
 _BLOCK_PASSAGES = 16_384
 _DATA, _INDICES, _INDPTR = "data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy"
 _VOCABULARY, _PARAMETERS, _IDS = "vocab.index.json", "params.index.json", "passage_ids.arrow"
-_LANGUAGE = "language.json"
+_RULES = "rules.json"
 # A larger share of queries without a hit is a sign of another language or of broken texts.
 _LARGEST_SHARE_WITHOUT_HIT = 0.05
 
 
 class BM25:
-    """A BM25 index of one dataset; equal scores rank in passage-id order.
+    """The BM25 index of one dataset; equal scores rank in passage-id order.
 
     Attributes:
         language: Code of the language that passages and queries are read in.
     """
 
-    def __init__(self, dataset: Dataset, *, cache: Path | None = None, digest: str = "") -> None:
-        """Builds the index, or opens it where the cache holds one of this content.
+    def __init__(self, dataset: Dataset) -> None:
+        """Opens the index that lies in the dataset's folder.
 
-        Args:
-            dataset: Its passages are indexed by title and text.
-            cache: Folder that keeps indexes between runs; None: a temporary one.
-            digest: Content digest of the dataset's artifact, the key in the cache.
+        A dataset that an earlier version wrote has none, or one whose words were made by other rules: then it is built
+        into a temporary folder, and a warning says so.
         """
-        assert cache is None or digest, "a cache without the content's digest would serve another corpus"
-        key = content_key(digest, K1, B, bm25s.__version__, dataset.language, RULES_VERSION)[:16]
-        folder = (cache or self._temporary_folder()) / f"bm25-{key}"
-        with _locked(folder):
-            if not folder.is_dir():
-                _build(dataset, folder)
-        self.language: str = orjson.loads((folder / _LANGUAGE).read_bytes())["language"]
+        folder = dataset.folder / BM25_NAME
+        if not _is_readable(folder):
+            folder = self._build_temporary(dataset)
+        self.language: str = orjson.loads((folder / _RULES).read_bytes())["language"]
         self._terms = Terms(self.language)
         self._retriever = bm25s.BM25.load(folder, mmap=True, show_progress=False)
         # Plain views into the same maps: numpy's add.at has its fast path for them only.
@@ -75,19 +71,62 @@ class BM25:
         # One gather for all hits of a query: looking each up in the dataset made a query three times as long.
         self._passage_ids = pa.ipc.open_file(pa.memory_map(str(folder / _IDS))).get_batch(0).column(0)
 
+    @property
+    def passage_ids(self) -> pa.Array:
+        """The passage id of each row, in the dataset's order; a view into the memory map."""
+        return self._passage_ids
+
     def search(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
         """The best `depth` passages with a score above 0 of each query, best first."""
+        return [self._hits(*ranking) for ranking in self.search_rows(queries, depth)]
+
+    def search_rows(
+        self, queries: Sequence[str], depth: int
+    ) -> list[tuple[Int64[np.ndarray, " _"], Float32[np.ndarray, " _"]]]:
+        """As `search`, rows and scores in descending order; which of equal scores come first is not said."""
         if not queries:
             return []
         depth = min(depth, len(self._passage_ids))
-        terms = self._terms.of(queries)
-        rows, scores = self._retriever.retrieve(terms, k=depth, show_progress=False, n_threads=0)
-        return [self._hits(*ranking) for ranking in zip(rows, scores, strict=True)]
+        rows, scores = self._retriever.retrieve(self._terms.of(queries), k=depth, show_progress=False, n_threads=0)
+        return [(row[score > 0].astype(np.int64), score[score > 0]) for row, score in zip(rows, scores, strict=True)]
 
-    def _temporary_folder(self) -> Path:
+    def scores_of(
+        self, queries: Sequence[str], rows: Sequence[Int64[np.ndarray, " _"]]
+    ) -> list[Float32[np.ndarray, " _"]]:
+        """The score of each query with passages of its own, to the last bit that of `search`; 0 without a shared word.
+
+        Each word's postings are searched for the rows instead of added up over the corpus.
+
+        Args:
+            queries: Texts.
+            rows: For each query the rows of its passages in the dataset, in any order.
+        """
+        return [self._scores(terms, wanted) for terms, wanted in zip(self._terms.of(queries), rows, strict=True)]
+
+    def _scores(self, terms: list[str], rows: Int64[np.ndarray, " row"]) -> Float32[np.ndarray, " row"]:
+        postings = self._retriever.scores
+        scores = np.zeros(len(rows), dtype=np.float32)
+        wanted = rows.astype(np.int32)
+        # In the order of the query's words, as the search adds them: sums of float32 depend on it.
+        for word in self._retriever.get_tokens_ids(terms):
+            start, stop = postings["indptr"][word], postings["indptr"][word + 1]
+            owners = postings["indices"][start:stop]
+            places = np.searchsorted(owners, wanted)
+            is_owner = places < len(owners)
+            is_owner[is_owner] = owners[places[is_owner]] == wanted[is_owner]
+            scores[is_owner] += postings["data"][start:stop][places[is_owner]]
+        return scores
+
+    def _build_temporary(self, dataset: Dataset) -> Path:
+        log.warning(
+            "the dataset has no BM25 index that this version reads, so one is built for this job alone; run prepare "
+            "again, and it is built once",
+            dataset=str(dataset.folder),
+        )
         folder = Path(tempfile.mkdtemp(prefix="bm25-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return folder
+        build_bm25(dataset, folder / "index", scratch=folder / "blocks")
+        return folder / "index"
 
     def _hits(self, rows: Int64[np.ndarray, " depth"], scores: Float32[np.ndarray, " depth"]) -> list[Hit]:
         passage_ids = self._passage_ids.take(pa.array(rows)).to_pylist()
@@ -124,34 +163,42 @@ def _language(dataset: Dataset) -> str:
     return detect_language(dataset.passage_at(row).full_text for row in range(0, dataset.num_passages, step)).language
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Two jobs that share a cache build an index once: the second waits, then finds it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _rules(language: str) -> dict[str, Any]:
+    """What decides the words of a passage and what they weigh."""
+    return {"language": language, "words": RULES_VERSION, "k1": K1, "b": B}
 
 
-def _build(dataset: Dataset, folder: Path) -> None:
-    """Counts block by block, then writes the scores of all; a killed build finds its finished blocks again."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    (partial / "blocks").mkdir(parents=True, exist_ok=True)
+def _is_readable(folder: Path) -> bool:
+    if not (folder / _RULES).is_file():
+        return False
+    rules = orjson.loads((folder / _RULES).read_bytes())
+    return bool(rules == _rules(rules.get("language", "")))
+
+
+def build_bm25(dataset: Dataset, folder: Path, *, scratch: Path) -> None:
+    """Counts block by block, then writes the scores of all; a killed build finds its finished blocks again.
+
+    Args:
+        dataset: Its passages are indexed by title and text.
+        folder: Where the index goes; half an index of a killed build is written over.
+        scratch: Keeps the finished blocks until the index stands; the caller answers for its being of this corpus.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     language = _language(dataset)
     terms = Terms(language)
     blocks = []
     with log.Progress("counting words", total=dataset.num_passages, unit="passages") as bar:
         for start in range(0, dataset.num_passages, _BLOCK_PASSAGES):
-            blocks.append(partial / "blocks" / f"{start:012d}.npz")
+            blocks.append(scratch / f"{start:012d}.npz")
             stop = min(start + _BLOCK_PASSAGES, dataset.num_passages)
             if not blocks[-1].is_file():
                 _count_block(dataset, terms, start, stop, blocks[-1])
             bar.add(stop - start)
-    _write_scores(blocks, dataset.num_passages, partial)
-    _write_passage_ids(blocks, partial)
-    (partial / _LANGUAGE).write_bytes(orjson.dumps({"language": language}))
-    shutil.rmtree(partial / "blocks")
-    partial.rename(folder)
+    _write_scores(blocks, dataset.num_passages, folder)
+    _write_passage_ids(blocks, folder)
+    (folder / _RULES).write_bytes(orjson.dumps(_rules(language)))
+    shutil.rmtree(scratch)
 
 
 def _count_block(dataset: Dataset, terms: Terms, start: int, stop: int, path: Path) -> None:

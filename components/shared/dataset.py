@@ -107,6 +107,11 @@ class Dataset:
         self._qrels: dict[str, dict[str, dict[str, int]]] | None = None
 
     @property
+    def folder(self) -> Path:
+        """Where the dataset lies."""
+        return self._folder
+
+    @property
     def num_passages(self) -> int:
         """Passages in the corpus; their rows are 0 .. num_passages - 1 in the collection's order."""
         return len(self._order)

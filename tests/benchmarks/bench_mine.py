@@ -30,7 +30,7 @@ os.environ.setdefault("RETRIEVER_LOG", "json")
 from components.mine.audit import audit_pools  # noqa: E402
 from components.mine.config import MineConfig  # noqa: E402
 from components.mine.pools import make_pool  # noqa: E402
-from components.shared.bm25 import BM25, K1, B  # noqa: E402
+from components.shared.bm25 import BM25, BM25_NAME, K1, B, build_bm25  # noqa: E402
 from components.shared.dataset import Dataset, DatasetWriter  # noqa: E402
 from components.shared.index import IndexSettings, PassageIndex  # noqa: E402
 from components.shared.own_passage import same_text  # noqa: E402
@@ -88,12 +88,13 @@ def corpus(folder: Path, num_passages: int, _: int) -> dict[str, float]:
 
 def build(folder: Path, num_passages: int, _: int) -> dict[str, float]:
     start = time.monotonic()
-    BM25(Dataset(folder / "dataset"), cache=folder / "cache", digest="corpus")
+    dataset = Dataset(folder / "dataset")
+    build_bm25(dataset, dataset.folder / BM25_NAME, scratch=folder / "blocks")
     return {"passages_per_second": num_passages / (time.monotonic() - start)}
 
 
 def search(folder: Path, _: int, num_queries: int) -> dict[str, float]:
-    index = BM25(Dataset(folder / "dataset"), cache=folder / "cache", digest="corpus")
+    index = BM25(Dataset(folder / "dataset"))
     start = time.monotonic()
     hits = index.search(queries(num_queries), DEPTH)
     return {"queries_per_second": num_queries / (time.monotonic() - start), "hits": sum(map(len, hits))}
@@ -144,7 +145,7 @@ def pools(folder: Path, _: int, num_queries: int) -> dict[str, float]:
     config = MineConfig(dataset_uri="", encoder_uri="", index_uri="", output_uri="", relative_margin=0.95, depth=DEPTH)
     index = PassageIndex.open(folder / "index", encoder_digest="bench")
     asked = np.random.default_rng(3).standard_normal((num_queries, DIMENSION), dtype=np.float32)
-    lexical = BM25(dataset, cache=folder / "cache", digest="corpus").search(queries(num_queries), DEPTH)
+    lexical = BM25(dataset).search(queries(num_queries), DEPTH)
     semantic = index.search(asked, DEPTH)
     start = time.monotonic()
     made = []

@@ -196,7 +196,7 @@ kubeflow.compile_to(Path("pipeline.yaml"), complete(values), "laptop")
 @pytest.mark.slow
 def test_a_new_setting_is_one_line_in_one_file(project: Path) -> None:
     # The field and its sentence, in the config of its room; flags, help, parameter file, identity and KFP follow.
-    _edit(project / "components" / "mine" / "config.py", "    cache_uri: str", f"{_SETTING}    cache_uri: str")
+    _edit(project / "components" / "mine" / "config.py", "    seed: int", f"{_SETTING}    seed: int")
     assert "--voice" in _python(project, "-m", "components.mine", "--help")
     read = "from pipelines.settings import complete; print(complete({'mine': {'voice': 'high'}})['mine']['voice'])"
     assert _python(project, "-c", read).strip() == "high"

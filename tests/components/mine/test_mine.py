@@ -283,19 +283,6 @@ def test_a_killed_job_keeps_its_finished_blocks(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "pools" / "pools.jsonl").read_bytes() == (tmp_path / "whole" / "pools.jsonl").read_bytes()
 
 
-def test_two_runs_share_an_index_of_the_same_corpus(tmp_path: Path) -> None:
-    write_inputs(tmp_path, judged=True)
-    for name in ("first", "second"):
-        mine(config(tmp_path, output_uri=str(tmp_path / name), cache_uri=str(tmp_path / "cache"), seed=len(name)))
-    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
-
-
-def test_a_cache_in_a_bucket_is_refused(tmp_path: Path) -> None:
-    write_inputs(tmp_path, judged=True)
-    with pytest.raises(ValueError, match="name a local folder"):
-        mine(config(tmp_path, cache_uri="gs://bucket/cache"))
-
-
 def test_train_queries_that_nobody_judged_get_pools_too(tmp_path: Path) -> None:
     folder = tmp_path / "partly"
     folder.mkdir()

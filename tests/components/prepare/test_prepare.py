@@ -22,6 +22,7 @@ from components.prepare.job import prepare
 from components.prepare.layout import find_layout
 from components.prepare.problems import Problems
 from components.prepare.splits import hash_split
+from components.shared import bm25
 from components.shared.dataset import SPLITS, Dataset
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Query
@@ -296,3 +297,38 @@ def test_a_killed_job_leaves_no_artifact_and_the_next_one_equals_an_undisturbed_
     assert read_manifest(str(output)).digest == read_manifest(str(tmp_path / "undisturbed")).digest
     assert Dataset(open_artifact(str(output))).num_passages == 60_000
     assert not half_written.exists()
+
+
+def test_a_job_killed_while_it_builds_bm25_keeps_the_finished_blocks(
+    tiny_collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = prepared(tiny_collection, tmp_path / "undisturbed")
+    real = bm25._write_scores
+
+    def killed(*_: object) -> None:
+        raise SystemExit(137)
+
+    monkeypatch.setattr("components.shared.bm25._write_scores", killed)
+    with pytest.raises(SystemExit):
+        prepared(tiny_collection, tmp_path / "dataset")
+    monkeypatch.setattr("components.shared.bm25._write_scores", real)
+
+    def never(*_: object) -> None:
+        raise AssertionError("a finished block is counted again")
+
+    monkeypatch.setattr("components.shared.bm25._count_block", never)
+    continued = prepared(tiny_collection, tmp_path / "dataset")
+    assert [read_manifest(str(dataset.folder)).digest for dataset in (continued, whole)] == [
+        read_manifest(str(whole.folder)).digest
+    ] * 2
+
+
+def test_the_bm25_index_is_part_of_the_dataset_and_of_its_digest(tiny_collection: Path, tmp_path: Path) -> None:
+    folder = prepared(tiny_collection, tmp_path / "dataset").folder
+    assert {"bm25/data.csc.index.npy", "bm25/passage_ids.arrow", "bm25/rules.json"} <= set(
+        read_manifest(str(folder)).files
+    )
+    scores = folder / "bm25" / "data.csc.index.npy"
+    scores.write_bytes(scores.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(ValueError, match=r"data\.csc\.index\.npy: content differs"):
+        open_artifact(str(folder))

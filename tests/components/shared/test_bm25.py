@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bm25s
+import numpy as np
 import pytest
 import Stemmer
 
 from components.shared import bm25 as bm25_module
-from components.shared.bm25 import BM25, K1, B, warn_without_hit
+from components.shared.bm25 import BM25, K1, B, build_bm25, warn_without_hit
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.language.terms import Terms
 from components.shared.records import Hit, Passage
@@ -108,8 +109,8 @@ def test_blocks_on_the_disk_score_as_bm25s_does_in_memory(tmp_path: Path, monkey
 
 def test_a_killed_build_counts_no_block_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = many_passages(tmp_path / "dataset", 20)
-    whole = BM25(dataset).search(["apple tree"], 20)
     monkeypatch.setattr("components.shared.bm25._BLOCK_PASSAGES", 8)
+    build_bm25(dataset, tmp_path / "whole", scratch=tmp_path / "blocks-of-whole")
     real, starts = bm25_module._count_block, []
 
     def dies_in_the_second_block(dataset: Dataset, terms: Terms, start: int, stop: int, path: Path) -> None:
@@ -120,21 +121,61 @@ def test_a_killed_build_counts_no_block_twice(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("components.shared.bm25._count_block", dies_in_the_second_block)
     with pytest.raises(SystemExit):
-        BM25(dataset, cache=tmp_path / "cache", digest="d")
-    assert BM25(dataset, cache=tmp_path / "cache", digest="d").search(["apple tree"], 20) == whole
+        build_bm25(dataset, tmp_path / "killed", scratch=tmp_path / "blocks")
+    build_bm25(dataset, tmp_path / "killed", scratch=tmp_path / "blocks")
     assert starts == [0, 8, 8, 16]
+    assert content_of(tmp_path / "killed") == content_of(tmp_path / "whole")
+    assert not (tmp_path / "blocks").exists()
 
 
-def test_the_cache_is_found_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = many_passages(tmp_path / "first", 20), many_passages(tmp_path / "second", 30)
-    expected = BM25(first, cache=tmp_path / "cache", digest="first").search(["apple"], 5)
-    assert len(BM25(second, cache=tmp_path / "cache", digest="second").search(["apple"], 30)[0]) > 0
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def never(*_: object) -> None:
-        raise AssertionError("an index that is in the cache is built again")
 
-    monkeypatch.setattr("components.shared.bm25._build", never)
-    assert BM25(first, cache=tmp_path / "cache", digest="first").search(["apple"], 5) == expected
+def test_a_datasets_own_index_is_opened_and_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dataset = many_passages(tmp_path / "dataset", 20)
+    expected = BM25(dataset).search(["apple tree"], 20)
+    assert "run prepare again" in capfd.readouterr().err
+    build_bm25(dataset, dataset.folder / "bm25", scratch=tmp_path / "blocks")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("an index that lies there is built again")
+
+    monkeypatch.setattr("components.shared.bm25.build_bm25", never)
+    assert BM25(dataset).search(["apple tree"], 20) == expected
+    assert "run prepare again" not in capfd.readouterr().err
+
+
+def test_an_index_whose_words_were_made_by_other_rules_is_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dataset = many_passages(tmp_path / "dataset", 20)
+    build_bm25(dataset, dataset.folder / "bm25", scratch=tmp_path / "blocks")
+    (dataset.folder / "bm25" / "vocab.index.json").write_bytes(b"damaged: whoever opens it fails")
+    monkeypatch.setattr("components.shared.bm25.RULES_VERSION", 999)
+    assert BM25(dataset).search(["apple tree"], 20)[0]
+    assert "run prepare again" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("query", ["red apple", "plum the pear plum fig fig", "zzz", "", "the of", "apple zzz tree"])
+def test_scores_of_passages_are_those_that_the_search_gives_to_the_last_bit(tmp_path: Path, query: str) -> None:
+    bm25 = BM25(many_passages(tmp_path / "dataset", 100))
+    (searched,) = bm25.search([query], 100)
+    by_id = {hit.passage_id: hit.score for hit in searched}
+    rows = np.array([99, 0, 5, 5, *range(50)])
+    (scores,) = bm25.scores_of([query], [rows])
+    assert scores.tolist() == [by_id.get(f"p{row:03d}", 0.0) for row in rows]
+
+
+def test_each_query_has_passages_of_its_own_to_score(index: Callable[..., BM25]) -> None:
+    bm25 = index("red apple", "green pear", "apple")
+    none, (second, third), (first,) = bm25.scores_of(
+        ["apple", "apple", "pear"], [np.array([], int), np.array([1, 2]), np.array([0])]
+    )
+    assert (len(none), second, first) == (0, 0.0, 0.0)
+    assert third == bm25.search(["apple"], 1)[0][0].score
 
 
 def test_a_temporary_index_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,9 +203,6 @@ def test_another_language_is_another_index(tmp_path: Path) -> None:
         writer = DatasetWriter(tmp_path / language, language=language)
         writer.add_passage(Passage("p", "", "die Stra\u00dfe"))
         writer.finish([], [])
-    hits = {
-        language: BM25(Dataset(tmp_path / language), cache=tmp_path / "cache", digest="same").search(["die"], 1)
-        for language in ("en", "de")
-    }
+    hits = {language: BM25(Dataset(tmp_path / language)).search(["die"], 1) for language in ("en", "de")}
     # A word of English, a stop word of German.
     assert [len(hits[language][0]) for language in ("en", "de")] == [1, 0]
