@@ -11,10 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.driver import Driver, is_completed, journal_model
-from components.annotate.engines.engine import Engine
-from components.annotate.engines.opening import open_engine
-from components.annotate.judging import prompting
 from components.annotate.judging.calibration import calibrated, calibration_pools
 from components.annotate.judging.inquiry import Judge, Verdict
 from components.annotate.judging.judge import judge
@@ -28,8 +24,13 @@ from components.annotate.quality.report import (
     write_reports,
 )
 from components.shared import log
+from components.shared.calls import untrusted
+from components.shared.calls.driver import Driver
+from components.shared.calls.journalled import is_completed, journal_model
 from components.shared.dataset import Dataset
 from components.shared.durable.journal import Journal
+from components.shared.engines.engine import Engine
+from components.shared.engines.opening import open_engine
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Annotation, Pool, Quarantined, read_records, to_line
 from components.shared.roles import hint
@@ -105,7 +106,9 @@ def _annotate(
         endpoint_omit=config.endpoint_omit,
         endpoint_rename=config.endpoint_rename,
     )
-    driver = Driver(engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight)
+    driver: Driver[Verdict] = Driver(
+        engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight
+    )
     cut, calibration, fitted_on = _calibrated(config, dataset, pools, driver)
     write_calibration(artifact.path, fitted_on)
     judge_pool = partial(_judge, dataset=dataset, config=cut, can_constrain=engine.can_constrain)
@@ -143,7 +146,7 @@ def _write_labels(
     folder: Path,
     config: AnnotateConfig,
     pools: Path,
-    driver: Driver,
+    driver: Driver[Verdict],
     journal: Journal,
     judge_pool: Callable[[Pool], Judge],
     *,
@@ -198,7 +201,7 @@ def _shard(pools: Path, config: AnnotateConfig) -> Iterator[Pool]:
 
 
 def _calibrated(
-    config: AnnotateConfig, dataset: Dataset, pools: Path, driver: Driver
+    config: AnnotateConfig, dataset: Dataset, pools: Path, driver: Driver[Verdict]
 ) -> tuple[AnnotateConfig, dict[str, float], list[str]]:
     """The config with margins fitted to human positives, how they were got, and on which queries; as given elsewhere.
 
@@ -221,7 +224,7 @@ def _calibrated(
 
 
 def _judge(pool: Pool, dataset: Dataset, config: AnnotateConfig, *, can_constrain: bool) -> Judge:
-    passages = [prompting.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids]
+    passages = [untrusted.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids]
     return judge(dataset.query(pool.query_id), passages, config, can_constrain=can_constrain)
 
 
