@@ -43,7 +43,7 @@ $(VENV)-vllm/.recipe: tests/vllm_env.sh
 	PYTHON=$(PYTHON) sh tests/vllm_env.sh $(VENV)-vllm
 
 # Named, because collecting the others would need the other environment's packages.
-VLLM_TESTS := tests/components/annotate/engines/test_vllm.py tests/components/annotate/engines/test_annotate_vllm.py
+VLLM_TESTS := tests/components/shared/engines/test_vllm.py tests/components/annotate/test_annotate_vllm.py
 
 test-vllm: $(VENV)-vllm/.recipe ## the vLLM engine, in an environment of its own (CPU build, 3 minutes to make)
 	$(VENV)-vllm/bin/python -m pytest -m vllm $(VLLM_TESTS)

@@ -15,10 +15,10 @@ import orjson
 import tyro
 
 from components.annotate.cost.estimate import Throughput
-from components.annotate.cost.ledger import Prices
 from components.evaluate.summary import summary_table
 from components.prepare.config import DocsConfig
 from components.shared import log
+from components.shared.calls.tally import Prices
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
 from pipelines.doctor import checks
 from pipelines.flow import Settings

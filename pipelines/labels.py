@@ -14,24 +14,23 @@ from components.annotate.chosen import ChosenPools
 from components.annotate.config import AnnotateConfig
 from components.annotate.cost.estimate import (
     Assumptions,
-    Paid,
     Quote,
     Throughput,
     estimate,
     measured_assumptions,
     open_tokenizer,
 )
-from components.annotate.cost.ledger import Prices
-from components.annotate.driver import journal_model
-from components.annotate.engines.engine import model_name
 from components.annotate.quality.gold import Gold, qrels_gold, read_utility_labels
 from components.annotate.quality.page import dollars
 from components.annotate.quality.page import estimate as with_interval
 from components.annotate.quality.report import ANNOTATIONS_NAME, compare
 from components.annotate.trace import trace
+from components.shared.calls.journalled import Paid, journal_model
+from components.shared.calls.tally import Prices
 from components.shared.dataset import Dataset
 from components.shared.durable import storage
 from components.shared.durable.journal import Journal, read_journal
+from components.shared.engines.engine import model_name
 from components.shared.hashing import content_key
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Annotation, read_records

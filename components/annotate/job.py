@@ -12,10 +12,6 @@ from typing import Any
 
 from components.annotate.chosen import ChosenPools
 from components.annotate.config import AnnotateConfig
-from components.annotate.driver import Driver, is_completed, journal_model
-from components.annotate.engines.engine import Engine
-from components.annotate.engines.opening import open_engine
-from components.annotate.judging import prompting
 from components.annotate.judging.calibration import calibrated, calibration_pools
 from components.annotate.judging.inquiry import Judge, Verdict
 from components.annotate.judging.judge import judge
@@ -29,8 +25,13 @@ from components.annotate.quality.report import (
     write_reports,
 )
 from components.shared import log
+from components.shared.calls import untrusted
+from components.shared.calls.driver import Driver
+from components.shared.calls.journalled import is_completed, journal_model
 from components.shared.dataset import Dataset
 from components.shared.durable.journal import Journal
+from components.shared.engines.engine import Engine
+from components.shared.engines.opening import open_engine
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Annotation, Pool, Quarantined, to_line
 from components.shared.roles import hint
@@ -111,7 +112,9 @@ def _annotate(
         endpoint_omit=config.endpoint_omit,
         endpoint_rename=config.endpoint_rename,
     )
-    driver = Driver(engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight)
+    driver: Driver[Verdict] = Driver(
+        engine, journal, model=model, artifact=artifact.identity[:12], num_in_flight=config.num_in_flight
+    )
     cut, calibration, fitted_on = _calibrated(config, dataset, pools, driver)
     write_calibration(artifact.path, fitted_on)
     judge_pool = partial(_judge, dataset=dataset, config=cut, can_constrain=engine.can_constrain)
@@ -149,7 +152,7 @@ def _write_labels(
     folder: Path,
     config: AnnotateConfig,
     pools: ChosenPools,
-    driver: Driver,
+    driver: Driver[Verdict],
     journal: Journal,
     judge_pool: Callable[[Pool], Judge],
     *,
@@ -198,7 +201,7 @@ def _write_rechecked(path: Path, pools: Sequence[Pool], verdicts: Iterator[Verdi
 
 
 def _calibrated(
-    config: AnnotateConfig, dataset: Dataset, pools: ChosenPools, driver: Driver
+    config: AnnotateConfig, dataset: Dataset, pools: ChosenPools, driver: Driver[Verdict]
 ) -> tuple[AnnotateConfig, dict[str, float], list[str]]:
     """The config with margins fitted to human positives, how they were got, and on which queries; as given elsewhere.
 
@@ -219,7 +222,7 @@ def _calibrated(
 
 
 def _judge(pool: Pool, dataset: Dataset, config: AnnotateConfig, *, can_constrain: bool) -> Judge:
-    passages = [prompting.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids]
+    passages = [untrusted.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids]
     return judge(dataset.query(pool.query_id), passages, config, can_constrain=can_constrain)
 
 

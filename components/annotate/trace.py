@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.annotate.driver import is_completed
 from components.annotate.quality.gold import Gold
 from components.annotate.quality.report import ANNOTATIONS_NAME, QUARANTINE_NAME, RECHECK_NAME
+from components.shared.calls.journalled import is_completed
 from components.shared.dataset import Dataset
 from components.shared.durable.journal import read_journal
 from components.shared.manifest import open_artifact

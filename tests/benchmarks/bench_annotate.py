@@ -15,7 +15,10 @@ import time
 from pathlib import Path
 
 from components.annotate import job
-from components.annotate.engines.engine import (
+from components.annotate.job import annotate
+from components.shared.calls.asks import Ask
+from components.shared.durable.journal import Journal
+from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
     Engine,
@@ -24,10 +27,7 @@ from components.annotate.engines.engine import (
     Request,
     Result,
 )
-from components.annotate.engines.opening import open_engine
-from components.annotate.job import annotate
-from components.annotate.judging.inquiry import Ask
-from components.shared.durable.journal import Journal
+from components.shared.engines.opening import open_engine
 from tests.components.annotate.inputs import job_config, write_inputs
 
 
@@ -112,7 +112,7 @@ def _annotate(folder: Path, opened: object, output: str, **settings: object) -> 
 
 
 def _journal_seconds(folder: Path, results: list[Result]) -> float:
-    from components.annotate.driver import origin, to_value
+    from components.shared.calls.journalled import origin, to_value
 
     ask = Ask("q", "query_likelihood", "likelihood.1@0123456789ab", "first", (0,), ())
     start = time.perf_counter()

@@ -17,11 +17,11 @@ from typing import Any
 import orjson
 
 from components.annotate import job
-from components.annotate.engines.engine import Engine
-from components.annotate.engines.opening import open_engine
 from components.annotate.job import annotate
 from components.annotate.quality.agreement import jaccard
 from components.shared.durable.journal import read_journal
+from components.shared.engines.engine import Engine
+from components.shared.engines.opening import open_engine
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Exchange, Passage, Pool, Qrel, Quarantined, Query, read_records
 from tests.components.annotate.inputs import job_config, write_dataset, write_pools

@@ -17,10 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.driver import Driver
-from components.annotate.engines.engine import Engine
-from components.annotate.engines.opening import open_engine
-from components.annotate.judging import prompting
 from components.annotate.judging.inquiry import Verdict
 from components.annotate.judging.judge import judge
 from components.annotate.quality.agreement import jaccard
@@ -28,8 +24,12 @@ from components.prepare.config import DocsConfig, PrepareConfig
 from components.prepare.docs import collect_docs
 from components.prepare.job import prepare
 from components.shared.bm25 import BM25
+from components.shared.calls import untrusted
+from components.shared.calls.driver import Driver
 from components.shared.dataset import Dataset
 from components.shared.durable.journal import Journal
+from components.shared.engines.engine import Engine
+from components.shared.engines.opening import open_engine
 from components.shared.records import Query
 from pipelines.packaged import find_llm
 
@@ -53,7 +53,7 @@ class Case:
         """The passages with the text before the attacked one, cleaned and cut as the component does."""
         planted = f"{text.format(number=self.place + 1)} {self.passages[self.place]}"
         passages = list(self.passages)
-        passages[self.place] = prompting.cut(planted, num_words=passage_words)
+        passages[self.place] = untrusted.cut(planted, num_words=passage_words)
         return tuple(passages)
 
 
@@ -116,7 +116,7 @@ def measure(
     cases: Sequence[Case], engine: Engine, config: AnnotateConfig, journal: Path
 ) -> Iterator[tuple[str, Effect]]:
     """The effect of every attack against the untouched passages."""
-    untouched = [tuple(prompting.cut(each, num_words=config.passage_words) for each in case.passages) for case in cases]
+    untouched = [tuple(untrusted.cut(each, num_words=config.passage_words) for each in case.passages) for case in cases]
     before = judge_all(cases, untouched, engine, config, journal)
     for name, text in ATTACKS.items():
         passages = [case.attacked(text, passage_words=config.passage_words) for case in cases]

@@ -13,7 +13,7 @@ from docker.models.containers import Container
 from docker.types import Mount
 from kfp import compiler, dsl
 
-from components.annotate.engines.loading import loading
+from components.shared.engines.loading import loading
 from components.shared.manifest import read_manifest
 from pipelines.kubeflow import arguments, compile_to
 from pipelines.packaged import find_llm

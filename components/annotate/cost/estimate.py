@@ -11,16 +11,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.cost.ledger import SECONDS_PER_HOUR, Ledger, Prices, Tally, human_comparison
-from components.annotate.driver import call_key, from_value, is_completed
-from components.annotate.engines.engine import Completion, Likelihood, Request, Result, Tokenizer, token_ids
-from components.annotate.engines.loading import loading
-from components.annotate.judging import prompting
-from components.annotate.judging.inquiry import Ask
+from components.annotate.cost.ledger import Ledger, human_comparison
 from components.annotate.judging.judge import judge
 from components.annotate.judging.methods import METHODS, QUESTIONS
+from components.shared.calls import untrusted
+from components.shared.calls.asks import Ask
+from components.shared.calls.journalled import Paid
+from components.shared.calls.tally import SECONDS_PER_HOUR, Prices, Tally
 from components.shared.dataset import Dataset
-from components.shared.durable.journal import Journal
+from components.shared.engines.engine import Completion, Likelihood, Request, Result, Tokenizer, token_ids
+from components.shared.engines.loading import loading
 from components.shared.records import Annotation, Pool
 
 # vLLM's prefix cache keeps whole blocks of so many tokens.
@@ -49,20 +49,6 @@ class Throughput:
     num_engines: int = 1
 
 
-@dataclass(frozen=True)
-class Paid:
-    """The calls of earlier runs, and the model's name in their keys."""
-
-    journal: Journal
-    model: str
-
-    def find(self, request: Request) -> Result | None:
-        """What a call gave, where it was made; its tokens are not asked for, so it may be an uncounted one."""
-        key = call_key(request, self.model)
-        value = self.journal.get(key)
-        return from_value(key, value) if value is not None and is_completed(value) else None
-
-
 @dataclass
 class Dry:
     """An assumed LLM that counts: tokens by template, and the prompt tokens that a prefix cache would hold.
@@ -81,7 +67,7 @@ class Dry:
     def run(self, pool: Pool, dataset: Dataset, config: AnnotateConfig) -> None:
         """Judges one pool and counts what that takes."""
         passages = [
-            prompting.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids
+            untrusted.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids
         ]
         judging = judge(dataset.query(pool.query_id), passages, config, can_constrain=True)
         self.num_pairs += len(passages)

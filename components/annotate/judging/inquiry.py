@@ -1,36 +1,21 @@
 """One query's questions to the LLM: what is asked, what came back, what it cost; written down as exchanges.
 
-A judge is a generator that yields asks, is sent the results of each, and returns a verdict. It knows nothing of
-engines, journals or threads; the driver keeps many judges going at once, so that the engine is never idle.
+A judge is an asker (shared/calls) that returns a verdict.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.engines.engine import Completion, Request, Result
 from components.annotate.judging import prompting
 from components.annotate.judging.parsing import Outcome
-from components.annotate.judging.sampling import profile_of
+from components.shared.calls.asks import Ask, Asker, Rung
+from components.shared.calls.sampling import profile_of
+from components.shared.engines.engine import Completion, Request, Result
 from components.shared.records import Exchange, Label, Query
-
-Rung = Literal["first", "new_seed", "constrained", "smaller_window"]
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One question about the passages at `positions` of the pool: one request, or one a passage for likelihoods."""
-
-    query_id: str
-    template: str
-    template_version: str
-    rung: Rung
-    positions: tuple[int, ...]
-    requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True)
@@ -52,7 +37,7 @@ class Verdict:
     completion: str = ""
 
 
-Judge = Generator[list[Ask], list[list[Result]], Verdict]
+Judge = Asker[Verdict]
 
 
 class FailedError(Exception):
@@ -69,7 +54,9 @@ class Inquiry:
     def __init__(self, query: Query, passages: Sequence[str], config: AnnotateConfig, *, can_constrain: bool) -> None:
         """`passages` are cut and cleaned already, in pool order; `can_constrain` says what the engine can do."""
         self.query, self.passages, self.config, self.can_constrain = query, passages, config, can_constrain
-        self.profile = profile_of(config)
+        self.profile = profile_of(
+            config.llm_uri, config.sampling_profile, sampling_temperature=config.sampling_temperature
+        )
         self._exchanges: list[Exchange] = []
         self._results: list[Result] = []
 

@@ -8,6 +8,7 @@ from components.annotate.config import AnnotateConfig, Method
 from components.annotate.judging.inquiry import FailedError, Inquiry, Judge
 from components.annotate.judging.likelihoods import answer_likelihood, query_likelihood, replug
 from components.annotate.judging.listwise import utility_labels
+from components.shared.calls.asks import RefusedError
 from components.shared.records import Query
 
 _JUDGES: Mapping[Method, Callable[[Inquiry], Judge]] = {
@@ -27,5 +28,7 @@ def judge(query: Query, passages: Sequence[str], config: AnnotateConfig, *, can_
     inquiry = Inquiry(query, passages, config, can_constrain=can_constrain)
     try:
         return (yield from _JUDGES[config.method](inquiry))
+    except RefusedError as refused:
+        return inquiry.verdict("refused", detail=str(refused))
     except FailedError as failed:
         return inquiry.verdict(failed.outcome, detail=failed.detail, completion=failed.completion)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 
-from components.annotate.engines.engine import Completion, CompletionRequest, Result, Turn
 from components.annotate.judging import prompting
-from components.annotate.judging.inquiry import Ask, FailedError, Inquiry, Rung
+from components.annotate.judging.inquiry import FailedError, Inquiry
 from components.annotate.judging.methods import QUESTIONS
 from components.annotate.judging.parsing import Parsed, parse_ranking, parse_selection
+from components.shared.calls.asks import Ask, Rung
+from components.shared.engines.engine import Completion, CompletionRequest, Result, Turn
 
 # A second attempt with greedy decoding would repeat the first one word for word.
 _RETRY_TEMPERATURE = 0.7

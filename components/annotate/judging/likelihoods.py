@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.engines.engine import Likelihood
 from components.annotate.judging import prompting
 from components.annotate.judging.inquiry import FailedError, Inquiry, Judge
 from components.annotate.judging.listwise import pseudo_answer
 from components.annotate.judging.methods import METHODS
+from components.shared.engines.engine import Likelihood
 from components.shared.records import Label
 
 LAYOUT = "likelihood"

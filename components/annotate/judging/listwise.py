@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from itertools import pairwise
 
-from components.annotate.engines.engine import Completion, Result
 from components.annotate.judging import prompting
-from components.annotate.judging.inquiry import Ask, FailedError, Inquiry, Judge, Rung
+from components.annotate.judging.inquiry import FailedError, Inquiry, Judge
 from components.annotate.judging.ladder import choose, request
 from components.annotate.judging.methods import METHODS
-from components.annotate.judging.reading.surface import strip_thinking
+from components.shared.calls.asks import Ask, Rung
+from components.shared.calls.replies import strip_thinking
+from components.shared.calls.untrusted import clean
+from components.shared.engines.engine import Completion, Result
 from components.shared.records import Label
 
 
@@ -62,7 +64,7 @@ def pseudo_answer(inquiry: Inquiry, positions: Sequence[int]) -> Generator[list[
         ((completion,),) = yield [ask]
         assert isinstance(completion, Completion)
         is_refused = completion.finish_reason == "content_filter"
-        text = "" if is_refused else prompting.clean(strip_thinking(completion.text))
+        text = "" if is_refused else clean(strip_thinking(completion.text))
         # An answer cut at its limit is still an answer: the limit is ours.
         inquiry.note(ask, [completion], outcome="ok" if text else "refused" if is_refused else "unparseable")
         if text:

@@ -37,10 +37,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from components.annotate.engines.engine import FinishReason
 from components.annotate.judging.reading import wording
 from components.annotate.judging.reading.statements import Statement, split_statements
-from components.annotate.judging.reading.surface import first_turn, plain, strip_thinking
+from components.annotate.judging.reading.surface import plain
+from components.shared.calls.replies import first_turn, strip_thinking
+from components.shared.engines.engine import FinishReason
 
 Outcome = Literal["ok", "ok_empty", "repaired", "truncated", "refused", "out_of_range", "unparseable"]
 

@@ -13,11 +13,12 @@ from typing import Any
 import orjson
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.cost.ledger import Ledger, Prices, Tally, tally_journal
+from components.annotate.cost.ledger import Ledger
 from components.annotate.quality.gold import Gold, qrels_gold, read_utility_labels
 from components.annotate.quality.page import write_page
 from components.annotate.quality.recheck import is_rechecked
 from components.annotate.quality.summary import Annotator, quality
+from components.shared.calls.tally import Prices, Tally, tally_journal
 from components.shared.dataset import Dataset
 from components.shared.manifest import LOGS, open_artifact, read_manifest
 from components.shared.records import Annotation, Quarantined, read_records

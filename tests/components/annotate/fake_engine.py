@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.engines.engine import (
+from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
     Likelihood,

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from components.annotate import job
-from components.annotate.engines.engine import CompletionRequest
 from components.annotate.job import annotate
 from components.shared.durable.journal import read_journal
+from components.shared.engines.engine import CompletionRequest
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Quarantined, read_records
-from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI
 from tests.components.annotate.fake_engine import FakeEngine, calls
 from tests.components.annotate.inputs import job_config, write_inputs
+from tests.components.shared.engines.openai_server import Answer, FakeOpenAI
 
 REPLIES = (
     "[1], [2]",

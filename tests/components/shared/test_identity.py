@@ -73,7 +73,7 @@ def test_a_docstring_inside_a_function_and_a_config_sentence_change_nothing(proj
 
 def test_modules_imported_inside_functions_are_followed() -> None:
     modules = code_modules("annotate")
-    assert "components.annotate.engines.vllm" in modules
+    assert "components.shared.engines.vllm" in modules
     assert "components.train.loss" not in modules
 
 

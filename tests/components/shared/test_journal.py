@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.annotate.driver import from_value, is_completed, to_value
-from components.annotate.engines.engine import Completion, Likelihood
+from components.shared.calls.journalled import from_value, is_completed, to_value
 from components.shared.durable import storage
 from components.shared.durable.journal import Journal, read_journal
+from components.shared.engines.engine import Completion, Likelihood
 from components.shared.hashing import content_key
 from components.shared.records import RecordError
 

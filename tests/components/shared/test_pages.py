@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome
 
-from components.annotate.cost.ledger import Ledger, Prices, Tally
+from components.annotate.cost.ledger import Ledger
 from components.annotate.quality.gold import Gold
 from components.annotate.quality.page import write_page
 from components.annotate.quality.summary import Annotator, quality
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.job import evaluate
+from components.shared.calls.tally import Prices, Tally
 from components.shared.records import Annotation, Exchange, Label, Passage, Quarantined, Query
 from tests.components.evaluate.conftest import build_inputs, read_collection, write_dataset
 from tests.conftest import write_collection

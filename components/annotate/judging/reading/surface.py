@@ -1,4 +1,4 @@
-"""What surrounds the answer in a completion, and the characters it is written in: thoughts, turns, markdown, digits.
+"""The characters that an answer is written in: markdown, digits, brackets.
 
 Nothing here decides what an answer means; it only brings answers that say the same into the same letters.
 """
@@ -8,16 +8,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_THOUGHT_END = re.compile(
-    r"</\s*(?:think(?:ing)?|thought|reasoning)\s*>|\[/THINK\]|\u25c1/think\u25b7|<\|channel\|>\s*final\s*<\|message\|>",
-    re.IGNORECASE,
-)
-_THOUGHT_START = re.compile(
-    r"<\s*(?:think(?:ing)?|thought|reasoning)\b[^>]*(?:>|$)|\[THINK\]|\u25c1think\u25b7"
-    r"|<\|channel\|>\s*(?:analysis|commentary)",
-    re.IGNORECASE,
-)
-_TURN_END = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<(?:end_of_turn|start_of_turn|eos|bos)>|\[/?INST\]", re.IGNORECASE)
 # A line that is a heading, or bold from end to end, introduces what follows it, as a colon does.
 _HEADING = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]+([^\[\]\n]*?[^\[\]\n:#*])[ \t:#*]*"
@@ -53,23 +43,6 @@ _CHARACTERS = str.maketrans(
         "\u00a0": " ",
     }
 )
-
-
-def strip_thinking(completion: str) -> str:
-    """What follows the last end of a thought; empty where a thought has no end."""
-    answer = completion
-    for match in _THOUGHT_END.finditer(completion):
-        answer = completion[match.end() :]
-    return "" if _THOUGHT_START.search(answer) else answer
-
-
-def first_turn(answer: str) -> str:
-    """The answer up to the next turn that a model imitates; chat-template tokens that open it are left out."""
-    turn = _TURN_END.search(answer)
-    if turn is None:
-        return answer.strip()
-    before = answer[: turn.start()]
-    return (before if before.strip() else _TURN_END.split(answer[turn.end() :])[0]).strip()
 
 
 def plain(answer: str) -> tuple[str, tuple[str, ...]]:

@@ -20,9 +20,12 @@ from components.annotate.cost.estimate import (
     measured_assumptions,
     open_tokenizer,
 )
-from components.annotate.cost.ledger import Prices
-from components.annotate.driver import journal_model
-from components.annotate.engines.engine import (
+from components.annotate.job import annotate
+from components.shared.calls.journalled import journal_model
+from components.shared.calls.tally import Prices
+from components.shared.dataset import Dataset
+from components.shared.durable.journal import Journal, read_journal
+from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
     Likelihood,
@@ -31,9 +34,6 @@ from components.annotate.engines.engine import (
     Tokenizer,
     token_ids,
 )
-from components.annotate.job import annotate
-from components.shared.dataset import Dataset
-from components.shared.durable.journal import Journal, read_journal
 from components.shared.records import Annotation, Pool, read_records
 from pipelines.packaged import find_llm
 from tests.components.annotate.inputs import job_config, write_inputs

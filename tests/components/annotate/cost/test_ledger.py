@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.annotate.cost.ledger import (
-    SECONDS_PER_HOUR,
-    Ledger,
-    Prices,
-    Tally,
-    human_comparison,
-    human_dollars,
-    tally_journal,
-)
+from components.annotate.cost.ledger import Ledger, human_comparison, human_dollars
+from components.shared.calls.tally import SECONDS_PER_HOUR, Prices, Tally, tally_journal
 from components.shared.durable.journal import Journal, read_journal
 
 # Source: [ufa] section 5 and Table 7 (which swaps the hours of the two methods): MS MARCO's training queries, 30

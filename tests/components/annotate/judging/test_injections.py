@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.annotate.engines.engine import Completion, CompletionRequest, Likelihood, Request, Result
+from components.shared.engines.engine import Completion, CompletionRequest, Likelihood, Request, Result
 from components.shared.records import Query
 from tests.benchmarks.bench_injections import ATTACKS, Case, measure
 from tests.components.annotate.fake_engine import config

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import regex
 
-from components.annotate.driver import Driver
-from components.annotate.engines.engine import CompletionRequest, LikelihoodRequest
 from components.annotate.judging.inquiry import Verdict
 from components.annotate.judging.judge import judge
 from components.annotate.judging.ladder import reply_pattern
 from components.annotate.judging.parsing import parse_ranking, parse_selection
+from components.shared.calls.driver import Driver
 from components.shared.durable.journal import Journal
+from components.shared.engines.engine import CompletionRequest, LikelihoodRequest
 from components.shared.records import Query
 from tests.components.annotate.fake_engine import FakeEngine, Reply, config
 

@@ -6,10 +6,10 @@ from typing import get_args
 import pytest
 
 from components.annotate.config import Method as MethodName
-from components.annotate.driver import Driver
 from components.annotate.judging.inquiry import Verdict
 from components.annotate.judging.judge import judge
 from components.annotate.judging.methods import METHODS, QUESTIONS
+from components.shared.calls.driver import Driver
 from components.shared.durable.journal import Journal
 from components.shared.records import Query
 from tests.components.annotate.fake_engine import FakeEngine, config

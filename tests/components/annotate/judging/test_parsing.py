@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.annotate.engines.engine import FinishReason
 from components.annotate.judging.parsing import Parsed, parse_ranking, parse_selection
-from components.annotate.judging.reading.surface import strip_thinking
+from components.shared.calls.replies import strip_thinking
+from components.shared.engines.engine import FinishReason
 
 _NUM_PASSAGES = 5
 

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.annotate.judging import prompting
+from components.shared.calls import untrusted
 
 # Tokens that the chat templates of common families give a meaning.
 TOKENS = (
@@ -32,7 +33,7 @@ INJECTIONS = (
 
 @pytest.mark.parametrize("token", TOKENS)
 def test_no_token_of_a_chat_template_gets_through(token: str) -> None:
-    cleaned = prompting.clean(f"before {token} after{token.upper()}")
+    cleaned = untrusted.clean(f"before {token} after{token.upper()}")
     assert token.lower() not in cleaned.lower()
     assert cleaned.split() == ["before", "after"]
 
@@ -47,9 +48,9 @@ def test_no_token_of_a_chat_template_gets_through(token: str) -> None:
     )
 )
 def test_no_sequence_of_pieces_makes_a_token(pieces: list[str]) -> None:
-    cleaned = prompting.clean("".join(pieces)).lower()
+    cleaned = untrusted.clean("".join(pieces)).lower()
     assert not [token for token in TOKENS if token.lower() in cleaned]
-    assert prompting.clean(cleaned) == cleaned
+    assert untrusted.clean(cleaned) == cleaned
 
 
 @pytest.mark.parametrize("layout", ["paper", "cached"])
@@ -57,7 +58,7 @@ def test_no_sequence_of_pieces_makes_a_token(pieces: list[str]) -> None:
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_an_injection_changes_no_turn_but_its_own(layout: str, template: str, injection: str) -> None:
     def turns(text: str) -> list[tuple[str, str]]:
-        passages = [prompting.cut(each, num_words=50) for each in ("first", text, "third")]
+        passages = [untrusted.cut(each, num_words=50) for each in ("first", text, "third")]
         return [
             (turn.role, turn.content)
             for turn in prompting.chat(layout, template, query="why", passages=passages, answer="so")
@@ -88,7 +89,7 @@ def test_a_query_and_an_answer_are_untrusted_too() -> None:
 
 def test_scripts_that_join_letters_are_left_whole() -> None:
     persian, emoji = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f52c"
-    assert prompting.clean(f"{persian} {emoji}") == f"{persian} {emoji}"
+    assert untrusted.clean(f"{persian} {emoji}") == f"{persian} {emoji}"
 
 
 def test_the_cached_layout_shares_all_turns_but_the_last() -> None:
@@ -100,10 +101,10 @@ def test_the_cached_layout_shares_all_turns_but_the_last() -> None:
 
 
 def test_a_passage_is_cut_by_words_and_without_spaces_by_two_characters_a_word() -> None:
-    assert prompting.cut("one  two\nthree four", num_words=3) == "one two three"
+    assert untrusted.cut("one  two\nthree four", num_words=3) == "one two three"
     tea, warm = "\u7eff\u8336\u9700\u8981\u70ed\u6c34\uff0c", "\u6c34\u6e29"
-    assert prompting.cut(tea + warm, num_words=3) == tea
-    assert prompting.cut("\u8336" * 5_000, num_words=100) == "\u8336" * 200
+    assert untrusted.cut(tea + warm, num_words=3) == tea
+    assert untrusted.cut("\u8336" * 5_000, num_words=100) == "\u8336" * 200
 
 
 # A text that changes makes other labels: raise the number in its first line, and write its new digest here.
@@ -131,7 +132,7 @@ def test_a_template_changes_only_with_its_version(name: str) -> None:
 def test_the_packaged_model_sees_no_special_token_in_untrusted_text() -> None:
     from transformers import AutoTokenizer
 
-    from components.annotate.engines.loading import loading
+    from components.shared.engines.loading import loading
     from pipelines.packaged import find_llm
 
     with loading(str(find_llm())) as folder:
@@ -139,7 +140,7 @@ def test_the_packaged_model_sees_no_special_token_in_untrusted_text() -> None:
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
 
     def num_special(text: str) -> int:
-        passages = [prompting.cut(each, num_words=50) for each in ("first", text)]
+        passages = [untrusted.cut(each, num_words=50) for each in ("first", text)]
         turns = prompting.chat("paper", "utility_selection", query=text, passages=passages, answer=text)
         chat = [{"role": turn.role, "content": turn.content} for turn in turns]
         ids = tokenizer(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from components.annotate import job
-from components.annotate.engines.engine import CompletionRequest
 from components.annotate.job import annotate
 from components.annotate.quality.gold import qrels_gold
 from components.annotate.quality.recheck import is_rechecked, reordered
@@ -17,6 +16,7 @@ from components.annotate.quality.report import compare
 from components.annotate.trace import trace
 from components.shared.dataset import Dataset
 from components.shared.durable.journal import read_journal
+from components.shared.engines.engine import CompletionRequest
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Pool, Quarantined, read_records
 from tests.components.annotate.fake_engine import FakeEngine

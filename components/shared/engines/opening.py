@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.annotate.engines.engine import Engine, EngineName
+from components.shared.engines.engine import Engine, EngineName
 
 
 def open_engine(
@@ -35,19 +35,19 @@ def open_engine(
     """
     _refuse_contradictions(engine, endpoint_uri, endpoint_omit, endpoint_rename, num_engines)
     if num_engines > 1:
-        from components.annotate.engines.many import ManyEngines
+        from components.shared.engines.many import ManyEngines
 
         return ManyEngines(
             num_engines, open_engine, engine=engine, llm_uri=llm_uri, batch_tokens=batch_tokens, seed=seed
         )
     # Imported where they are used: each brings a library that the other engines' images do not have.
     if engine == "vllm":
-        from components.annotate.engines.vllm import VllmEngine
+        from components.shared.engines.vllm import VllmEngine
 
         return VllmEngine(llm_uri, seed=seed)
     if engine == "endpoint":
-        from components.annotate.engines.dialect import Dialect
-        from components.annotate.engines.endpoint import EndpointEngine
+        from components.shared.engines.dialect import Dialect
+        from components.shared.engines.endpoint import EndpointEngine
 
         return EndpointEngine(
             endpoint_uri,
@@ -55,7 +55,7 @@ def open_engine(
             dialect=Dialect.read(omit=endpoint_omit, rename=endpoint_rename),
             patience_seconds=endpoint_patience_seconds,
         )
-    from components.annotate.engines.transformers import TransformersEngine
+    from components.shared.engines.transformers import TransformersEngine
 
     return TransformersEngine(llm_uri, batch_tokens=batch_tokens)
 

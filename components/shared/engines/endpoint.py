@@ -23,10 +23,11 @@ from typing import Any
 
 import httpx
 
-from components.annotate.engines.answers import UnusableError, read_completion, read_likelihood
-from components.annotate.engines.client import AbortedError, Client, RefusedError, shown
-from components.annotate.engines.dialect import Dialect, chat_body, field_remedy, likelihood_body
-from components.annotate.engines.engine import (
+from components.shared import log
+from components.shared.engines.answers import UnusableError, read_completion, read_likelihood
+from components.shared.engines.client import AbortedError, Client, RefusedError, shown
+from components.shared.engines.dialect import Dialect, chat_body, field_remedy, likelihood_body
+from components.shared.engines.engine import (
     BusyTime,
     Completion,
     CompletionRequest,
@@ -38,8 +39,7 @@ from components.annotate.engines.engine import (
     Result,
     check_border,
 )
-from components.annotate.engines.problems import MISSING_REMEDIES
-from components.shared import log
+from components.shared.engines.problems import MISSING_REMEDIES
 from components.shared.launch import TransientError
 
 # Refusals alike in a row that end the job: fewer before the server has given its first result than after it.

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from components.annotate.engines.endpoint import EndpointEngine
-from components.annotate.engines.engine import (
+from components.annotate.judging.parsing import parse_selection
+from components.shared.engines.endpoint import EndpointEngine
+from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
     FinishReason,
@@ -19,9 +20,8 @@ from components.annotate.engines.engine import (
     Request,
     Turn,
 )
-from components.annotate.judging.parsing import parse_selection
 from components.shared.launch import TransientError
-from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI
+from tests.components.shared.engines.openai_server import Answer, FakeOpenAI
 
 _USAGE = {"prompt_tokens": 9, "completion_tokens": 3}
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.annotate.engines.engine import CompletionRequest
+from components.shared.engines.engine import CompletionRequest
 from components.shared.roles import hint
 
 _CHAT_FIELDS = ("max_tokens", "temperature", "seed", "stream", "top_p", "top_k", "structured_outputs")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from components.annotate import job
-from components.annotate.engines.engine import CompletionRequest, Engine, Turn
-from components.annotate.engines.opening import open_engine
 from components.annotate.job import annotate
 from components.shared.durable.journal import read_journal
+from components.shared.engines.engine import CompletionRequest, Engine, Turn
+from components.shared.engines.opening import open_engine
 from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, Quarantined, read_records
 from tests.components.annotate.inputs import job_config, write_inputs

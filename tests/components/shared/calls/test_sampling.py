@@ -2,8 +2,7 @@
 
 import pytest
 
-from components.annotate.judging.sampling import profile_of
-from tests.components.annotate.fake_engine import config
+from components.shared.calls.sampling import profile_of
 
 # model, profile, temperature, top_p, top_k, thinking tokens, chat options
 GOLDEN: tuple[tuple[str, str, float, float, int, int, dict[str, bool]], ...] = (
@@ -24,7 +23,7 @@ GOLDEN: tuple[tuple[str, str, float, float, int, int, dict[str, bool]], ...] = (
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden[0])
 def test_a_family_is_sampled_as_written(golden: tuple[str, str, float, float, int, int, dict[str, bool]]) -> None:
     model, name, sampling_temperature, top_p, top_k, thinking_tokens, chat_options = golden
-    profile = profile_of(config(llm_uri=model))
+    profile = profile_of(model)
     assert (profile.name, profile.sampling_temperature, profile.top_p, profile.top_k) == (
         name,
         sampling_temperature,
@@ -35,7 +34,7 @@ def test_a_family_is_sampled_as_written(golden: tuple[str, str, float, float, in
 
 
 def test_a_profile_can_be_named_and_its_temperature_set() -> None:
-    assert profile_of(config(llm_uri="Qwen/Qwen3-8B", sampling_profile="qwen3-thinking")).thinking_tokens == 8192
-    assert profile_of(config(llm_uri="Qwen/QwQ-32B", sampling_temperature=0.0)).sampling_temperature == 0.0
+    assert profile_of("Qwen/Qwen3-8B", "qwen3-thinking").thinking_tokens == 8192
+    assert profile_of("Qwen/QwQ-32B", sampling_temperature=0.0).sampling_temperature == 0.0
     with pytest.raises(ValueError, match="sampling_profile 'hot' is unknown; known are auto, qwen3-thinking"):
-        profile_of(config(sampling_profile="hot"))
+        profile_of("fake", "hot")

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from components.annotate.engines.engine import Engine, PromptError, Refusal, Request, Result
 from components.shared import log
+from components.shared.engines.engine import Engine, PromptError, Refusal, Request, Result
 from components.shared.launch import TransientError
 
 # Requests at an engine beside those it can batch at once, so that it never waits for us.

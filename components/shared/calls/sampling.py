@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
-from components.annotate.config import AnnotateConfig
-from components.annotate.engines.engine import model_name
+from components.shared.engines.engine import model_name
 
 
 @dataclass(frozen=True)
@@ -25,31 +24,27 @@ class Profile:
     chat_options: tuple[tuple[str, bool], ...] = ()
 
 
-def profile_of(config: AnnotateConfig) -> Profile:
-    """The profile that the config names, or that of the model's family; the config's temperature goes over it.
+def profile_of(llm_uri: str, sampling_profile: str = "auto", *, sampling_temperature: float = -1.0) -> Profile:
+    """The profile of that name, or with `auto` that of the model's family; a temperature of 0 or more goes over it.
 
     Raises:
-        ValueError: Where the config names no profile of sampling.toml.
+        ValueError: Where sampling.toml has no profile of that name.
     """
     named = {profile.name: profile for profile in profiles()}
-    if config.sampling_profile == "auto":
-        name = model_name(config.llm_uri)
+    if sampling_profile == "auto":
+        name = model_name(llm_uri)
         profile = next(profile for profile in profiles() if re.search(profile.pattern, name, re.IGNORECASE))
-    elif config.sampling_profile in named:
-        profile = named[config.sampling_profile]
+    elif sampling_profile in named:
+        profile = named[sampling_profile]
     else:
-        raise ValueError(f"sampling_profile {config.sampling_profile!r} is unknown; known are auto, {', '.join(named)}")
-    return (
-        profile
-        if config.sampling_temperature < 0
-        else replace(profile, sampling_temperature=config.sampling_temperature)
-    )
+        raise ValueError(f"sampling_profile {sampling_profile!r} is unknown; known are auto, {', '.join(named)}")
+    return profile if sampling_temperature < 0 else replace(profile, sampling_temperature=sampling_temperature)
 
 
 @cache
 def profiles() -> tuple[Profile, ...]:
     """All profiles in the order of the file."""
-    text = resources.files("components.annotate.judging").joinpath("sampling.toml").read_text("utf-8")
+    text = resources.files("components.shared.calls").joinpath("sampling.toml").read_text("utf-8")
     families = tomllib.loads(text)["family"]
     return tuple(
         Profile(**family | {"chat_options": tuple(family.get("chat_options", {}).items())}) for family in families

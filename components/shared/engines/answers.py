@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.annotate.engines.engine import Completion, Likelihood, LikelihoodRequest
+from components.shared.engines.engine import Completion, Likelihood, LikelihoodRequest
 from components.shared.roles import hint
 
 # What vLLM writes where JSON has no word for minus infinity.

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from components.annotate.engines.dialect import Dialect
-from components.annotate.engines.endpoint import EndpointEngine
-from components.annotate.engines.engine import (
+from components.shared.engines.dialect import Dialect
+from components.shared.engines.endpoint import EndpointEngine
+from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
     Likelihood,
@@ -22,9 +22,9 @@ from components.annotate.engines.engine import (
     Result,
     Turn,
 )
-from components.annotate.engines.opening import open_engine
+from components.shared.engines.opening import open_engine
 from components.shared.launch import TransientError
-from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI, weight
+from tests.components.shared.engines.openai_server import Answer, FakeOpenAI, weight
 
 Answered = Result | Refusal
 MakeEngine = Callable[..., EndpointEngine]

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from components.annotate.engines.finish import FinishReason as FinishReason
-from components.annotate.engines.finish import read_reason
 from components.shared.durable import storage
+from components.shared.engines.finish import FinishReason as FinishReason
+from components.shared.engines.finish import read_reason
 
 Role = Literal["system", "user", "assistant"]
 
@@ -138,7 +138,7 @@ class BusyTime:
 
 @runtime_checkable
 class Engine(Protocol):
-    """What annotate asks of an LLM."""
+    """What ask and annotate ask of an LLM."""
 
     model: str
     """Name and revision, as recorded with every label."""

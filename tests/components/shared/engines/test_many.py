@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from components.annotate.engines.engine import Likelihood, LikelihoodRequest, Result
-from components.annotate.engines.many import ManyEngines, _devices
-from components.annotate.engines.opening import open_engine
+from components.shared.engines.engine import Likelihood, LikelihoodRequest, Result
+from components.shared.engines.many import ManyEngines, _devices
+from components.shared.engines.opening import open_engine
 from components.shared.launch import TransientError
 from tests.tiny_llm import write_tiny_llm
 

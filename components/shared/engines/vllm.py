@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from components.annotate.engines.engine import (
+from components.shared.engines.engine import (
     BusyTime,
     Completion,
     CompletionRequest,
@@ -22,7 +22,7 @@ from components.annotate.engines.engine import (
     model_name,
     token_ids,
 )
-from components.annotate.engines.loading import loading
+from components.shared.engines.loading import loading
 from components.shared.launch import TransientError
 
 if TYPE_CHECKING:

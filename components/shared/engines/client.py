@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 import httpx
 import orjson
 
-from components.annotate.engines.answers import MalformedError, NoLikelihoodsError, UnusableError
-from components.annotate.engines.problems import (
+from components.shared import log
+from components.shared.engines.answers import MalformedError, NoLikelihoodsError, UnusableError
+from components.shared.engines.problems import (
     MISSING_REMEDIES,
     Problem,
     first_words,
     json_object,
     response_problem,
 )
-from components.shared import log
 from components.shared.launch import TransientError
 from components.shared.roles import hint
 

@@ -12,8 +12,14 @@ from pathlib import Path
 import pytest
 
 from components.annotate.config import AnnotateConfig
-from components.annotate.driver import Driver, call_key, from_value, to_value
-from components.annotate.engines.engine import (
+from components.annotate.judging.inquiry import Verdict
+from components.annotate.judging.judge import judge
+from components.annotate.judging.likelihoods import likelihood_labels
+from components.annotate.judging.listwise import windows
+from components.shared.calls.driver import Driver
+from components.shared.calls.journalled import call_key, from_value, to_value
+from components.shared.durable.journal import Journal
+from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
     LikelihoodRequest,
@@ -23,11 +29,6 @@ from components.annotate.engines.engine import (
     Result,
     Turn,
 )
-from components.annotate.judging.inquiry import Verdict
-from components.annotate.judging.judge import judge
-from components.annotate.judging.likelihoods import likelihood_labels
-from components.annotate.judging.listwise import windows
-from components.shared.durable.journal import Journal
 from components.shared.hashing import content_key
 from components.shared.launch import TransientError
 from components.shared.records import Query

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from components.annotate.engines.engine import (
+from components.shared.engines.engine import (
     BusyTime,
     Completion,
     CompletionRequest,
@@ -22,8 +22,8 @@ from components.annotate.engines.engine import (
     Result,
     Turn,
 )
-from components.annotate.engines.opening import open_engine
-from components.annotate.engines.transformers import TransformersEngine
+from components.shared.engines.opening import open_engine
+from components.shared.engines.transformers import TransformersEngine
 
 _TEXT = """Tides in the harbour rise and fall twice a day because the moon pulls on the sea.
 A glacier is a slow river of ice. Honey bees dance in the hive to tell the others

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from components.annotate.engines.dialect import Dialect
-from components.annotate.engines.endpoint import EndpointEngine
-from components.annotate.engines.engine import (
+from components.shared.engines.dialect import Dialect
+from components.shared.engines.endpoint import EndpointEngine
+from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
     Engine,
@@ -27,8 +27,8 @@ from components.annotate.engines.engine import (
     Result,
     Turn,
 )
-from components.annotate.engines.opening import open_engine
-from tests.components.annotate.engines.openai_server import Answer, FakeOpenAI
+from components.shared.engines.opening import open_engine
+from tests.components.shared.engines.openai_server import Answer, FakeOpenAI
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; tests/vllm_env.sh makes an environment that has it")
 # vLLM's own imports warn (deprecated torch and pydantic calls).
@@ -100,7 +100,7 @@ def endpoint_uri(llm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """vLLM's OpenAI server on a free port of this machine, with the same weights."""
     import httpx
 
-    from components.annotate.engines.loading import loading
+    from components.shared.engines.loading import loading
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from components.annotate.engines.engine import (
+from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
     Likelihood,
@@ -19,7 +19,7 @@ from components.annotate.engines.engine import (
     model_name,
     token_ids,
 )
-from components.annotate.engines.loading import loading
+from components.shared.engines.loading import loading
 
 if TYPE_CHECKING:
     import torch

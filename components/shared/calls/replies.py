@@ -1,0 +1,33 @@
+"""What surrounds the answer in any completion: thoughts, and turns that the model imitates."""
+
+from __future__ import annotations
+
+import re
+
+_THOUGHT_END = re.compile(
+    r"</\s*(?:think(?:ing)?|thought|reasoning)\s*>|\[/THINK\]|\u25c1/think\u25b7|<\|channel\|>\s*final\s*<\|message\|>",
+    re.IGNORECASE,
+)
+_THOUGHT_START = re.compile(
+    r"<\s*(?:think(?:ing)?|thought|reasoning)\b[^>]*(?:>|$)|\[THINK\]|\u25c1think\u25b7"
+    r"|<\|channel\|>\s*(?:analysis|commentary)",
+    re.IGNORECASE,
+)
+_TURN_END = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<(?:end_of_turn|start_of_turn|eos|bos)>|\[/?INST\]", re.IGNORECASE)
+
+
+def strip_thinking(completion: str) -> str:
+    """What follows the last end of a thought; empty where a thought has no end."""
+    answer = completion
+    for match in _THOUGHT_END.finditer(completion):
+        answer = completion[match.end() :]
+    return "" if _THOUGHT_START.search(answer) else answer
+
+
+def first_turn(answer: str) -> str:
+    """The answer up to the next turn that a model imitates; chat-template tokens that open it are left out."""
+    turn = _TURN_END.search(answer)
+    if turn is None:
+        return answer.strip()
+    before = answer[: turn.start()]
+    return (before if before.strip() else _TURN_END.split(answer[turn.end() :])[0]).strip()
