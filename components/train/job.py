@@ -131,19 +131,19 @@ def _train_and_write(material: Material, processes: Processes) -> None:
         if not storage.exists(state_uri):
             lines_path.unlink(missing_ok=True)
         model, watch = base_model(config), Watch(lines_path, tensorboard=config.tensorboard == "yes")
-        taught = material.taught(model, processes, artifact.scratch / "teacher.npy")
-        trainer = Trainer(
-            model,
-            material.dataset,
-            dev,
-            config,
-            state_uri=state_uri,
-            best_path=artifact.scratch / "best.pt",
-            watch=watch,
-            processes=processes,
-            teachers=taught.teachers,
-        )
         with contextlib.closing(watch):
+            taught = material.taught(model, processes, artifact.scratch / "teacher.npy")
+            trainer = Trainer(
+                model,
+                material.dataset,
+                dev,
+                config,
+                state_uri=state_uri,
+                best_path=artifact.scratch / "best.pt",
+                watch=watch,
+                processes=processes,
+                teachers=taught.teachers,
+            )
             trainer.run(taught.staged)
         merge_adapters(model)
         model.save(artifact.path)

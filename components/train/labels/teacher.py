@@ -43,11 +43,11 @@ class Shares:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What the shares are, and what they were chosen by: nDCG@10 by share, empty where they were given."""
+    """What the shares are, and what they were chosen by: nDCG@10 by share, as text; empty where they were given."""
 
     shares: Shares
-    bm25_curve: dict[float, float]
-    llm_curve: dict[float, float]
+    bm25_curve: dict[str, float]
+    llm_curve: dict[str, float]
     num_dev_queries: int = 0
     num_pools: int = 0
 
@@ -61,9 +61,9 @@ class Voices:
         dataset: Dataset,
         *,
         queries: Mapping[str, str],
-        query_vectors: Vectors,
+        query_vectors: Float[np.ndarray, "query dimension"],
         passage_ids: Sequence[str],
-        passage_vectors: Vectors,
+        passage_vectors: Float[np.ndarray, "passage dimension"],
         num_sampled: int,
     ) -> None:
         """Takes what the untrained encoder made.
@@ -172,12 +172,17 @@ def tune(
         llm_share = 0.0
         if len(pools) >= _FEWEST_POOLS:
             llm_curve, llm_share = _llm_curve(voices, pools, bm25_share)
-    tuned = Tuned(Shares(bm25_share, llm_share), curve, llm_curve, len(dev.queries) if curve else 0, len(pools))
+    num_dev = len(dev.queries) if curve else 0
+    tuned = Tuned(Shares(bm25_share, llm_share), _named(curve), _named(llm_curve), num_dev, len(pools))
     measured: dict[str, Any] = (
         {"fused": curve[bm25_share], "dense_alone": curve[0.0], "bm25_alone": curve[1.0]} if curve else {}
     )
     log.event("teacher", bm25_share=bm25_share, llm_share=llm_share, dev_queries=tuned.num_dev_queries, **measured)
     return tuned
+
+
+def _named(curve: Mapping[float, float]) -> dict[str, float]:
+    return {f"{share:.2f}": value for share, value in curve.items()}
 
 
 def scaled(scores: Mapping[str, float]) -> dict[str, float]:

@@ -46,8 +46,11 @@ def test_a_number_without_a_point_is_a_number() -> None:
         ("[{name: a, labels: llm, loss: replug}]", r"\(did you mean kl_replug\?\)"),
         ("[{name: a, labels: llm, positives: two}]", "positives 'two'.*known are one, avg, all"),
         ("[{name: a, labels: llm, positives: al}]", r"positives 'al' \(did you mean all\?\)"),
-        ("[{name: a, labels: human, human_share: 20}]", "human_share 20 must be above 0 and at most 1"),
-        ("[{name: a, labels: human, human_share: 0}]", "human_share 0 must be above 0 and at most 1"),
+        ("[{name: a, labels: human, human_share: 20}]", "human_share 20 must be from 0 to 1"),
+        (
+            "[{name: a, labels: human, human_share: 0}]",
+            "human_share 0 leaves labels 'human' nothing; it must be above 0 and at most 1",
+        ),
         ("[{name: a, labels: human, human_share: .nan}]", "human_share nan is not a number"),
         ("[{name: a, labels: human, human_share: yes}]", "human_share True is not a number"),
         ("[{name: a, labels: llm, epochs: 0}]", "epochs 0 must be whole and at least 1"),
@@ -159,4 +162,4 @@ def test_any_yaml_gives_stages_or_says_what_is_wrong(rows: list[object]) -> None
         assert outcome.startswith("curriculum")
     else:
         assert len(outcome) == len(rows)
-        assert all(stage.epochs >= 1 and 0 < stage.human_share <= 1 for stage in outcome)
+        assert all(stage.epochs >= 1 and 0 <= stage.human_share <= 1 for stage in outcome)
