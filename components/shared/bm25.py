@@ -13,6 +13,7 @@ passage. The layout is bm25s's own.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -20,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+# bm25s tries JAX at its import where there is one, and JAX takes three quarters of a GPU's memory at once.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import bm25s
 import numpy as np
 import orjson

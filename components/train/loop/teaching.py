@@ -132,6 +132,8 @@ def _voices(
     if vectors is None:
         texts = [dataset.passage(passage_id).full_text for passage_id in passage_ids]
         token_ids = model.tokenize_queries(list(queries.values())) + model.tokenize_passages(texts)
+        # Not within inference mode: weights that are moved there can never be trained again.
+        model.to(processes.device).eval()
         vectors = _encoded(model, token_ids, config=config, processes=processes)
         if cache_path is not None:
             content = io.BytesIO()
@@ -163,7 +165,6 @@ def _encoded(
     model: DualEncoder, token_ids: Sequence[list[int]], *, config: TrainConfig, processes: Processes
 ) -> Vectors:
     """Vectors of the untrained encoder, as half floats; each process encodes its part of every block."""
-    model.to(processes.device).eval()
     vectors = np.empty((len(token_ids), model.dimension), dtype=np.float16)
     order = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
     with log.Progress("asking the untrained encoder", total=len(order), unit="texts") as bar:
