@@ -17,7 +17,7 @@ from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Annotation, Passage, Qrel, Query
 
-SYSTEMS = ("bm25", "base", "trained")
+SYSTEMS = ("bm25", "base", "trained", "hybrid_base", "hybrid_trained")
 
 
 def metrics_of(config: EvaluateConfig) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def metrics_of(config: EvaluateConfig) -> dict[str, Any]:
     return found
 
 
-def test_three_systems_are_searched_measured_compared_and_reported(config: EvaluateConfig) -> None:
+def test_five_systems_are_searched_measured_compared_and_reported(config: EvaluateConfig) -> None:
     metrics = metrics_of(config)
     folder = Path(config.output_uri)
     names = {"metrics.json", "per_query.csv", "qrels.trec", "report.html", "runs"}
@@ -41,7 +41,7 @@ def test_three_systems_are_searched_measured_compared_and_reported(config: Evalu
     # The query names the passage's title, which BM25 finds; an encoder of few dimensions takes many words for the same.
     assert metrics["systems"]["bm25"]["nDCG@10"]["mean"] == 1.0
     assert metrics["systems"]["trained"]["nDCG@10"]["mean"] > metrics["systems"]["base"]["nDCG@10"]["mean"] > 0
-    assert len(metrics["comparisons"]) == 3 * 5
+    assert len(metrics["comparisons"]) == 6 * 5
 
 
 def test_the_files_measure_the_same_with_trec_eval(config: EvaluateConfig) -> None:
