@@ -154,5 +154,6 @@ def _joined(hits: list[Hit], behind: list[Hit]) -> list[Hit]:
     """The second ranking behind the first, its scores shifted to end where those of the first begin."""
     if not hits or not behind:
         return hits + behind
-    shift = hits[-1].score - behind[0].score
-    return hits + [Hit(hit.passage_id, hit.score + shift) for hit in behind]
+    last, first = hits[-1].score, behind[0].score
+    # So subtracted, rounding lifts none above the last.
+    return hits + [Hit(hit.passage_id, last - (first - hit.score)) for hit in behind]

@@ -91,7 +91,7 @@ def test_a_score_that_a_retriever_did_not_return_is_computed(corpus: Corpus) -> 
 
 
 def test_weight_0_is_the_dense_ranking(corpus: Corpus) -> None:
-    expected = corpus.index.search(corpus.queries, 20)
+    expected = [hits[:20] for hits in corpus.index.search(corpus.queries, NUM_PASSAGES)]
     assert ids_of(corpus.search(20, weight=0.0, depth=30)) == ids_of(expected)
 
 
