@@ -132,7 +132,7 @@ def ndcg(hits: Sequence[Hit], grades: Mapping[str, int]) -> float:
 
 
 def _discounted(gains: Sequence[int]) -> float:
-    return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1))
+    return sum((gain / math.log2(rank + 1) for rank, gain in enumerate(gains, start=1)), 0.0)
 
 
 def _held_out_differences(values: Values) -> Float64[np.ndarray, " query"]:
