@@ -100,6 +100,7 @@ def search(
     query: tyro.conf.Positional[str],
     url: str = "http://127.0.0.1:8080",
     depth: int = 10,
+    mode: Literal["default", "dense", "bm25", "hybrid"] = "default",
     passage_ids: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     truncate: bool = False,
     json: bool = False,
@@ -110,11 +111,13 @@ def search(
         query: What to look for.
         url: Address of the server.
         depth: Passages wanted.
+        mode: By the encoder's vectors, by shared words, or by both; default is what the release says.
         passage_ids: Search among these only; may be repeated.
         truncate: Cut a query that is too long, instead of having it refused.
         json: One JSON object instead of readable lines.
     """
-    ranking = ask(query, url=url, depth=depth, passage_ids=passage_ids, truncate=truncate)
+    chosen = None if mode == "default" else mode
+    ranking = ask(query, url=url, depth=depth, mode=chosen, passage_ids=passage_ids, truncate=truncate)
     print(as_json(ranking) if json else readable(ranking))
     return EXIT_OK
 

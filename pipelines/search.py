@@ -8,12 +8,20 @@ import textwrap
 
 import orjson
 
-from components.serve.client import Ranking, RetrieverClient, ServerError
+from components.serve.client import Ranking, RetrieverClient, SearchMode, ServerError
 
 KEY_VARIABLE = "RETRIEVER_API_KEY"
 
 
-def search(query: str, *, url: str, depth: int, passage_ids: tuple[str, ...] = (), truncate: bool = False) -> Ranking:
+def search(
+    query: str,
+    *,
+    url: str,
+    depth: int,
+    mode: SearchMode | None = None,
+    passage_ids: tuple[str, ...] = (),
+    truncate: bool = False,
+) -> Ranking:
     """Asks the server; the API key comes from the environment, so that no shell history keeps it.
 
     Raises:
@@ -21,7 +29,7 @@ def search(query: str, *, url: str, depth: int, passage_ids: tuple[str, ...] = (
     """
     with RetrieverClient(url, api_key=os.environ.get(KEY_VARIABLE, "")) as client:
         try:
-            return client.search(query, depth=depth, passage_ids=passage_ids, truncate=truncate)
+            return client.search(query, depth=depth, mode=mode, passage_ids=passage_ids, truncate=truncate)
         except ServerError as error:
             remedy = f"; set {KEY_VARIABLE}" if error.status == 401 else ""
             raise ValueError(f"{url}: {error}{remedy}") from error
@@ -40,8 +48,9 @@ def readable(ranking: Ranking, *, width: int = 100, num_lines: int = 3) -> str:
             subsequent_indent="     ",
             placeholder=" ...",
         )
+    mode = f" ({ranking.mode})" if ranking.mode else ""
     return "\n".join(
-        [*lines, f"{len(ranking.hits)} passages in {ranking.seconds * 1000:.0f} ms, release {ranking.version}"]
+        [*lines, f"{len(ranking.hits)} passages in {ranking.seconds * 1000:.0f} ms{mode}, release {ranking.version}"]
     )
 
 

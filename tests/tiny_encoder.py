@@ -25,6 +25,7 @@ from components.shared.encoding.encoder import (
     EncoderSettings,
     write_settings,
 )
+from components.shared.fusion.tuned import Fusion, write_fusion
 from components.shared.index import IndexSettings, PassageIndex
 from components.shared.manifest import artifact_writer
 
@@ -79,8 +80,10 @@ def spoil_word(folder: Path, token: int, value: float = np.nan) -> None:
     onnx.save(graph, str(folder / GRAPH_NAME))
 
 
-def write_tiny_index(folder: Path, *, dataset: Path, encoder: Path, factory: str = "Flat") -> Path:
-    """An index artifact with manifest, over the dataset's passages."""
+def write_tiny_index(
+    folder: Path, *, dataset: Path, encoder: Path, factory: str = "Flat", fusion: Fusion | None = None
+) -> Path:
+    """An index artifact with manifest, over the dataset's passages; without a fusion as earlier versions wrote it."""
     config = IndexConfig(dataset_uri=str(dataset), encoder_uri=str(encoder), output_uri=str(folder), factory=factory)
     passages = list(Dataset(dataset).iter_passages())
     loaded = Encoder(encoder, num_threads=1)
@@ -90,6 +93,8 @@ def write_tiny_index(folder: Path, *, dataset: Path, encoder: Path, factory: str
         PassageIndex.build(
             [vectors], [passage.passage_id for passage in passages], sample=vectors, settings=settings
         ).save(artifact.path)
+        if fusion is not None:
+            write_fusion(artifact.path, fusion)
     return folder
 
 

@@ -3,6 +3,6 @@
 Reads: dataset, base and trained encoder and index (and annotations, where no human judged the split).
 Writes: TREC runs, metrics.json, per_query.csv, report.html.
 Needs: bm25s, onnxruntime, faiss, ir-measures, scipy, matplotlib, jinja2.
-Guarantees: encoders are compared like for like and queries in pairs; the denominator is the judged queries; every
-number names its n.
+Guarantees: BM25, both encoders and their hybrids with BM25 search the same queries; encoders are compared like for like
+and queries in pairs; the denominator is the judged queries; every number names its n.
 """

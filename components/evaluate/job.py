@@ -1,13 +1,15 @@
-"""evaluate: runs of three systems over the held-out queries, what they are worth, and a report for people."""
+"""evaluate: runs of five systems over the held-out queries, what they are worth, and a report for people."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 from ir_measures import Measure
 
@@ -21,14 +23,18 @@ from components.evaluate.runs import RunWriter, Search, SystemRun, write_qrels
 from components.shared import log
 from components.shared.bm25 import BM25
 from components.shared.dataset import Dataset
-from components.shared.encoding.encoder import Encoder, encoder_digest, num_cores
+from components.shared.encoding.encoder import Encoder, Vectors, encoder_digest, num_cores
+from components.shared.fusion.hybrid import Hybrid
+from components.shared.fusion.tuned import Fusion, read_fusion
 from components.shared.index import PassageIndex, set_threads
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Hit, Query
 
+Encode = Callable[[tuple[str, ...]], Vectors]
+
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Searches with BM25, the base and the trained encoder, measures, compares, and writes everything down.
+    """Searches with BM25, both encoders and their hybrids, measures, compares, and writes everything down.
 
     Raises:
         ValueError: Where nobody judged the split, a measure is unknown, an index belongs to another encoder or
@@ -46,14 +52,16 @@ def evaluate(config: EvaluateConfig) -> None:
     with artifact_writer("evaluate", config) as artifact:
         writer = RunWriter(dataset, queries, judgements.grades, [*measures, *extras], config.depth, config.min_grade)
         (artifact.path / "runs").mkdir(exist_ok=True)
-        runs = {
+        made = {
             name: writer.run(name, search, artifact.path / "runs" / f"{name}.trec")
             for name, search in _systems(rankers, dataset)
         }
+        runs = {name: made[name] for name in summary.SYSTEM_NAMES}
         write_qrels(artifact.path / "qrels.trec", judgements.grades)
         about = {
             "unlike": differences,
             "cut": {name: ranker.cut for name, ranker in rankers.items()},
+            "fusion": {name: asdict(ranker.fusion) for name, ranker in rankers.items()},
             "num_passages": dataset.num_passages,
             "num_unjudged": len(queries) - len(judgements.grades),
         }
@@ -77,6 +85,7 @@ class _Ranker:
 
     encoder_path: Path
     index_path: Path
+    fusion: Fusion
     properties: dict[str, Any]
     cut: dict[str, Any]
 
@@ -94,9 +103,10 @@ def _open_rankers(config: EvaluateConfig, dataset: Dataset, queries: Sequence[Qu
         index = PassageIndex.open(index_path, encoder_digest=encoder_digest(encoder_path))
         _check_dataset(index_uri, config.dataset_uri)
         encoder = Encoder(encoder_path)
-        properties = likeness.properties(encoder, encoder_path, index.settings)
+        fusion = read_fusion(index_path)
+        properties = likeness.properties(encoder, encoder_path, index.settings, fusion)
         cut = likeness.measure_cuts(encoder, dataset, queries, seed=config.seed)
-        rankers[name] = _Ranker(encoder_path, index_path, properties, cut)
+        rankers[name] = _Ranker(encoder_path, index_path, fusion, properties, cut)
     return rankers
 
 
@@ -111,17 +121,37 @@ def _check_dataset(index_uri: str, dataset_uri: str) -> None:
 
 def _systems(rankers: Mapping[str, _Ranker], dataset: Dataset) -> Iterator[tuple[str, Search]]:
     """The systems one after another, so that memory holds one index at a time."""
-    yield "bm25", BM25(dataset).search
+    bm25 = BM25(dataset)
+    yield "bm25", lambda texts, depth, _: bm25.search(texts, depth)
     for name, ranker in rankers.items():
-        yield name, _dense(ranker.encoder_path, ranker.index_path)
+        encoder = Encoder(ranker.encoder_path)
+        index = PassageIndex.open(ranker.index_path, encoder_digest=encoder.digest)
+        encode = _encoding_once(encoder)
+        yield name, _dense(encode, index)
+        yield f"hybrid_{name}", _hybrid(encode, Hybrid(bm25, index, ranker.fusion), dataset)
 
 
-def _dense(encoder_path: Path, index_path: Path) -> Search:
-    encoder = Encoder(encoder_path)
-    index = PassageIndex.open(index_path, encoder_digest=encoder.digest)
+def _encoding_once(encoder: Encoder) -> Encode:
+    """Encodes a block of queries once for both systems: their blocks are the same."""
 
-    def search(texts: list[str], depth: int) -> list[list[Hit]]:
-        return index.search(encoder.encode_queries(texts), depth)
+    @cache
+    def encode(texts: tuple[str, ...]) -> Vectors:
+        return encoder.encode_queries(texts)
+
+    return encode
+
+
+def _dense(encode: Encode, index: PassageIndex) -> Search:
+    def search(texts: list[str], depth: int, _: list[set[str]]) -> list[list[Hit]]:
+        return index.search(encode(tuple(texts)), depth)
+
+    return search
+
+
+def _hybrid(encode: Encode, hybrid: Hybrid, dataset: Dataset) -> Search:
+    def search(texts: list[str], depth: int, own: list[set[str]]) -> list[list[Hit]]:
+        rows = [np.array(sorted(map(dataset.row, passage_ids)), dtype=np.int64) for passage_ids in own]
+        return hybrid.search(texts, encode(tuple(texts)), depth, excluded=rows)
 
     return search
 

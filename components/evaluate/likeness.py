@@ -3,7 +3,8 @@
 Also how many texts they do not read to their end, which says what their maximum lengths cost.
 
 A trained encoder that reads 140 tokens of a passage beats its base that reads 64 without having learned anything. What
-training may change is not compared: weights, dimension, and the search parameters that an index was tuned to.
+training may change is not compared: weights, dimension, and what an index was tuned to (search parameters, BM25's share
+in hybrid search).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import orjson
 from components.shared.dataset import Dataset
 from components.shared.encoding import cuts
 from components.shared.encoding.encoder import TOKENIZER_NAME, Encoder
+from components.shared.fusion.tuned import Fusion
 from components.shared.index import IndexSettings
 from components.shared.records import Query
 from components.shared.roles import hint
@@ -30,13 +32,14 @@ _LOWER_CASE = "lower_case"
 # Texts tokenized at once: very long ones would take much memory together.
 
 
-def properties(encoder: Encoder, folder: Path, index: IndexSettings) -> dict[str, Any]:
+def properties(encoder: Encoder, folder: Path, index: IndexSettings, fusion: Fusion) -> dict[str, Any]:
     """What decides, besides the weights, which vectors an encoder and its index hold and find.
 
     Args:
         encoder: Loaded from the folder.
         folder: Holds the tokenizer.
         index: Of the passages' vectors.
+        fusion: Of the index with BM25; the weight itself may differ, what it was tuned on may not.
     """
     settings = orjson.loads(encoder.settings.contract())
     return {
@@ -46,6 +49,9 @@ def properties(encoder: Encoder, folder: Path, index: IndexSettings) -> dict[str
         "passage_graph": index.variant,
         "vector_dtype": index.vector_dtype,
         "index_factory": index.factory,
+        "hybrid_method": fusion.method,
+        "hybrid_depth": fusion.depth,
+        "hybrid_tuned_on": fusion.tuned_on[:12],
     }
 
 

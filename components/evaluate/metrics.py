@@ -15,7 +15,15 @@ from components.evaluate.measures import curve_measures
 from components.evaluate.runs import SystemRun
 from components.evaluate.significance import compare
 
-PAIRS = (("trained", "base"), ("trained", "bm25"), ("base", "bm25"))
+# The first is what the evaluation is for; what a team had before is BM25, the base encoder and both of them fused.
+PAIRS = (
+    ("trained", "base"),
+    ("trained", "bm25"),
+    ("base", "bm25"),
+    ("hybrid_trained", "hybrid_base"),
+    ("hybrid_trained", "bm25"),
+    ("trained", "hybrid_base"),
+)
 
 
 def compute_metrics(
@@ -32,7 +40,7 @@ def compute_metrics(
         judgements: Of the split.
         runs: By system; the columns of their values are `measures`, then the recall curve's, then the share judged.
         measures: The first one is the headline's.
-        about: What is known before anything is searched: `unlike`, `cut`, `num_passages`, `num_unjudged`.
+        about: What is known before anything is searched: `unlike`, `cut`, `fusion`, `num_passages`, `num_unjudged`.
     """
     names = [str(measure) for measure in measures]
     systems, comparisons = compare(
@@ -49,6 +57,7 @@ def compute_metrics(
         "judge": _judge(judgements),
         "unlike": about["unlike"],
         "cut": about["cut"],
+        "fusion": about["fusion"],
         "num_queries": len(judgements.grades),
         "num_judgements": judgements.num_judgements,
         "num_without_relevant": len(judgements.without_relevant(min_grade=config.min_grade)),

@@ -16,9 +16,17 @@ from components.evaluate.summary import SYSTEM_NAMES
 from components.shared.pages import plots
 
 # Numbers of the page's series colours, markers, and dashes of lines.
-COLOURS = {"bm25": 5, "base": 0, "trained": 1}
-_MARKERS = {"bm25": "s", "base": "^", "trained": "o"}
-_DASHES: dict[str, Any] = {"bm25": (0, (1.2, 2.2)), "base": (0, (5, 2.5)), "trained": "-"}
+COLOURS = {"bm25": 5, "base": 0, "trained": 1, "hybrid_base": 3, "hybrid_trained": 2}
+_MARKERS = {"bm25": "s", "base": "^", "trained": "o", "hybrid_base": "v", "hybrid_trained": "D"}
+_DASHES: dict[str, Any] = {
+    "bm25": (0, (1.2, 2.2)),
+    "base": (0, (5, 2.5)),
+    "trained": "-",
+    "hybrid_base": (0, (5, 2, 1.2, 2)),
+    "hybrid_trained": (0, (9, 2)),
+}
+# Names of systems that fit beside each other above a chart.
+_LEGEND_COLUMNS = 3
 
 # A difference chart draws at most this many steps; more queries than that are averaged in groups.
 _MOST_STEPS = 320
@@ -50,7 +58,7 @@ def bars(systems: Mapping[str, Mapping[str, Mapping[str, float]]], measures: Seq
                 plots.value_at_the_right(axes, place, f"{interval['mean']:.3f}")
         axes.set_yticks([number * group + (group - _GAP) / 2 for number in range(len(measures))], list(measures))
         _finish_rows(axes, height, 0.0, top)
-        chart.legend(len(systems))
+        chart.legend(_LEGEND_COLUMNS)
     return chart.svg
 
 
@@ -117,7 +125,7 @@ def recall_curve(cutoffs: Sequence[int], curves: Mapping[str, Sequence[float]]) 
         axes.set_xticks(np.log10(ticks), [f"{tick}" for tick in ticks])
         axes.grid(axis="y", clip_on=False)
         axes.set_xlabel("hits looked at (logarithmic)")
-        chart.legend(len(curves))
+        chart.legend(_LEGEND_COLUMNS)
     return chart.svg
 
 
@@ -206,7 +214,7 @@ def ranks(first_relevant: Mapping[str, Sequence[int]]) -> Markup:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(axis="y", clip_on=False)
         axes.set_xlabel("rank of the first relevant passage")
-        chart.legend(len(shares))
+        chart.legend(_LEGEND_COLUMNS)
     return chart.svg
 
 

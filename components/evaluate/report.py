@@ -19,7 +19,7 @@ from components.evaluate import plots
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.judgements import Judgements
 from components.evaluate.runs import SystemRun
-from components.evaluate.summary import SYSTEM_NAMES, cut, p_text, unlike, verdict
+from components.evaluate.summary import SYSTEM_NAMES, cut, fusions, p_text, unlike, verdict
 from components.shared.dataset import Dataset
 from components.shared.identity import settings
 from components.shared.manifest import Manifest, input_digests, read_manifest
@@ -82,6 +82,7 @@ def write_report(path: Path, report: Report) -> None:
         metrics=report.metrics,
         unlike=unlike(report.metrics),
         cut=_cut_line(report.metrics),
+        fusions=fusions(report.metrics),
         names=SYSTEM_NAMES,
         colours=plots.COLOURS,
         comparisons=_comparisons(report),

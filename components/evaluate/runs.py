@@ -23,7 +23,8 @@ from components.shared.dataset import Dataset
 from components.shared.own_passage import is_own_passage, same_text
 from components.shared.records import Hit, Query
 
-Search = Callable[[list[str], int], list[list[Hit]]]
+# Texts, depth, and for each text the passages that it is: what a search cannot leave out itself is left out here.
+Search = Callable[[list[str], int, list[set[str]]], list[list[Hit]]]
 
 SHOWN_HITS = 3
 _BLOCK_QUERIES = 128
@@ -41,7 +42,8 @@ class SystemRun:
         values: One column a measure.
         top: First hits of each judged query.
         first_relevant: Rank of the first relevant passage, 0 where none was retrieved.
-        num_self_matches: Hits left out because they are the query itself.
+        num_self_matches: Hits left out because they are the query itself; a hybrid search leaves them out itself, since
+            their scores would squeeze those of all others, and counts none.
         num_without_hits: Judged queries for which nothing was retrieved.
     """
 
@@ -77,8 +79,12 @@ class RunWriter:
             for start in range(0, len(self.queries), _BLOCK_QUERIES):
                 block = self.queries[start : start + _BLOCK_QUERIES]
                 # One hit more than wanted, for the place of a self-match.
-                hits = search([query.text for query in block], self.depth + 1)
-                kept = [self._without_self_match(query, ranked) for query, ranked in zip(block, hits, strict=True)]
+                own = [self._own_passages_of(query) for query in block]
+                hits = search([query.text for query in block], self.depth + 1, own)
+                kept = [
+                    [hit for hit in ranked if hit.passage_id not in left_out]
+                    for ranked, left_out in zip(hits, own, strict=True)
+                ]
                 num_self_matches += sum(len(before) - len(after) for before, after in zip(hits, kept, strict=True))
                 runs = {
                     query.query_id: strictly_decreasing(ranked[: self.depth])
@@ -96,12 +102,11 @@ class RunWriter:
         num_without_hits = sum(not hits for hits in top.values())
         return SystemRun(tuple(top), np.concatenate(blocks), top, first_relevant, num_self_matches, num_without_hits)
 
-    def _without_self_match(self, query: Query, hits: list[Hit]) -> list[Hit]:
-        own, grades = self._own_passages.get(query.query_id), self.grades.get(query.query_id, {})
-        if not own:
-            return hits
-        # A passage that was judged relevant stays.
-        return [hit for hit in hits if hit.passage_id not in own or grades.get(hit.passage_id, 0) > 0]
+    def _own_passages_of(self, query: Query) -> set[str]:
+        """The passages that a query is, without those that were judged relevant, which stay."""
+        grades = self.grades.get(query.query_id, {})
+        own = self._own_passages.get(query.query_id, set())
+        return {passage_id for passage_id in own if grades.get(passage_id, 0) <= 0}
 
     @cached_property
     def _own_passages(self) -> dict[str, set[str]]:

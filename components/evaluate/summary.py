@@ -9,8 +9,22 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-SYSTEM_NAMES = {"bm25": "BM25", "base": "base encoder", "trained": "trained encoder"}
-SHORT_NAMES = {"bm25": "BM25", "base": "base", "trained": "trained"}
+SYSTEM_NAMES = {
+    "bm25": "BM25",
+    "base": "base encoder",
+    "trained": "trained encoder",
+    "hybrid_base": "hybrid(base)",
+    "hybrid_trained": "hybrid(trained)",
+}
+SHORT_NAMES = SYSTEM_NAMES | {"base": "base", "trained": "trained"}
+# What the claims and a metric store are told of.
+_HEADLINE_PAIRS = (
+    ("trained", "base"),
+    ("trained", "bm25"),
+    ("hybrid_trained", "hybrid_base"),
+    ("hybrid_trained", "bm25"),
+    ("trained", "hybrid_base"),
+)
 # Below this the t test leans on the normality of few values.
 _FEW_QUERIES = 30
 # Difference in the share of judged hits above which one system is measured with another yardstick.
@@ -47,7 +61,7 @@ def unlike(metrics: dict[str, Any]) -> str:
 
 
 def claims(metrics: dict[str, Any]) -> str:
-    """What happened, in two sentences; before them what limits it: unlike encoders, labels of an LLM."""
+    """What happened, in three sentences; before them what limits it: unlike encoders, labels of an LLM."""
     measure, confidence = metrics["headline_measure"], metrics["confidence"]
     base, bm25 = (find_comparison(metrics, "trained", against, measure) for against in ("base", "bm25"))
     mean = {name: intervals[measure]["mean"] for name, intervals in metrics["systems"].items()}
@@ -64,7 +78,28 @@ def claims(metrics: dict[str, Any]) -> str:
         "unclear": f"Against BM25 ({of_bm25}) there is no reliable difference",
     }[verdict(bm25, confidence=confidence)]
     judge = "By the labels of an LLM and not of people: " if metrics["judge"]["kind"] == "llm" else ""
-    return f"{unlike(metrics)} {judge}{effect}. {lexical}.".lstrip()
+    return f"{unlike(metrics)} {judge}{effect}. {lexical}.{_of_hybrids(metrics)}".lstrip()
+
+
+def _of_hybrids(metrics: dict[str, Any]) -> str:
+    """What remains where both encoders are fused with BM25; empty in the metrics of an older version."""
+    if "hybrid_base" not in metrics["systems"]:
+        return ""
+    measure, confidence = metrics["headline_measure"], metrics["confidence"]
+    before, after = (metrics["systems"][name][measure]["mean"] for name in ("hybrid_base", "hybrid_trained"))
+    fused = find_comparison(metrics, "hybrid_trained", "hybrid_base", measure)
+    alone = find_comparison(metrics, "trained", "hybrid_base", measure)
+    effect = {
+        "better": f"training still helps, from {before:.3f} to {after:.3f}",
+        "worse": f"training hurts, from {before:.3f} to {after:.3f}",
+        "unclear": f"training makes no reliable difference, {before:.3f} before and {after:.3f} after",
+    }[verdict(fused, confidence=confidence)]
+    than_alone = {
+        "better": "; alone the trained encoder beats even the untrained fusion",
+        "worse": "; alone the trained encoder is worse than the untrained fusion",
+        "unclear": "",
+    }[verdict(alone, confidence=confidence)]
+    return f" Fused with BM25 {effect}{than_alone}."
 
 
 def _without_hits(metrics: dict[str, Any]) -> str:
@@ -76,13 +111,33 @@ def evidence(metrics: dict[str, Any]) -> str:
     """What the claims rest on: differences, intervals, p values, number of queries, judge."""
     measure, confidence = metrics["headline_measure"], metrics["confidence"]
     parts = [
-        f"trained minus {SHORT_NAMES[against]} "
-        f"{describe(find_comparison(metrics, 'trained', against, measure), confidence)}"
-        for against in ("base", "bm25")
+        f"{SHORT_NAMES[system]} minus {SHORT_NAMES[against]} "
+        f"{describe(find_comparison(metrics, system, against, measure), confidence)}"
+        for system, against in _headline_pairs(metrics)
     ]
     judge = f"the LLM {metrics['judge']['model']}, not people" if metrics["judge"]["kind"] == "llm" else "people"
     queries = f"n = {metrics['num_queries']} queries of split {metrics['split']}, judged by {judge}"
     return f"{measure}, {'; '.join(parts)}; {queries}; p values after Holm's correction."
+
+
+def _headline_pairs(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Those of the systems that were measured: an older version had no hybrids."""
+    return [pair for pair in _HEADLINE_PAIRS if set(pair) <= set(metrics["systems"])]
+
+
+def fusions(metrics: dict[str, Any]) -> str:
+    """How much BM25 weighs in each hybrid, and why; empty in the metrics of an older version."""
+    parts = [
+        f"{SYSTEM_NAMES[f'hybrid_{name}']} gives BM25 {fusion['weight']:.2f} ({fusion['method']}; {_tuned(fusion)})"
+        for name, fusion in metrics.get("fusion", {}).items()
+    ]
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _tuned(fusion: dict[str, Any]) -> str:
+    if not fusion["tuned_on"]:
+        return "not tuned"
+    return f"tuned on {fusion['num_queries']:,} dev queries with {fusion['num_human_labels']:,} human labels"
 
 
 def describe(comparison: dict[str, Any], confidence: float) -> str:
@@ -141,6 +196,12 @@ def _notes_on_systems(metrics: dict[str, Any]) -> list[str]:
             f"({num_without_hits / num_queries:.0%}), and scores 0 there. Where these are many, the baseline is broken "
             "rather than beaten: its stop words and stems are English."
         )
+    fusions = metrics.get("fusion", {})
+    if untuned := [SYSTEM_NAMES[f"hybrid_{name}"] for name, fusion in fusions.items() if not fusion["tuned_on"]]:
+        notes.append(
+            f"BM25's weight in {' and '.join(untuned)} is a default and was not tuned: a hybrid may be worth more than "
+            "it shows here."
+        )
     shares = [share[texts] for share in metrics.get("cut", {}).values() for texts in ("queries", "passages")]
     if shares and max(shares) > _MUCH_CUT:
         notes.append(f"{cut(metrics)} Longer maximum lengths may change the result.")
@@ -179,12 +240,13 @@ def summary_table(metrics: dict[str, Any]) -> str:
     for name, intervals in metrics["systems"].items():
         means = "".join(f"{intervals[measure]['mean']:>{width + 2}.4f}" for measure in measures)
         lines.append(f"{SYSTEM_NAMES[name]:16}{means}")
-    lines += ["", claims(metrics), evidence(metrics), *(f"! {note}" for note in metrics["notes"])]
+    lines += ["", claims(metrics), evidence(metrics), *filter(None, [fusions(metrics)])]
+    lines += [f"! {note}" for note in metrics["notes"]]
     return "\n".join(lines)
 
 
 def flat(metrics: dict[str, Any]) -> dict[str, float | int]:
-    """The numbers a metric store takes: every mean (trained_ndcg_10), and the headline's differences to both others."""
+    """The numbers a metric store takes: every mean (trained_ndcg_10), and the differences that the headline is of."""
     values: dict[str, float | int] = {
         "num_queries": metrics["num_queries"],
         "num_judgements": metrics["num_judgements"],
@@ -194,8 +256,8 @@ def flat(metrics: dict[str, Any]) -> dict[str, float | int]:
     for name, intervals in metrics["systems"].items():
         values.update({f"{name}_{measure_key(measure)}": interval["mean"] for measure, interval in intervals.items()})
     measure = metrics["headline_measure"]
-    for against in ("base", "bm25"):
-        comparison = find_comparison(metrics, "trained", against, measure)
-        name = f"trained_minus_{against}_{measure_key(measure)}"
+    for system, against in _headline_pairs(metrics):
+        comparison = find_comparison(metrics, system, against, measure)
+        name = f"{system}_minus_{against}_{measure_key(measure)}"
         values.update({name: comparison["difference"], f"{name}_p_holm": comparison["p_holm"]})
     return values

@@ -50,6 +50,16 @@ class IndexConfig:
     """Number of held-out queries against which the index is measured: half of them to tune by, half for the gate."""
     min_recall: float = field(default=0.95, metadata=SETTING | at_least(0) | at_most(1))
     """Smallest recall@10 against exact search; less fails the job."""
+    hybrid_method: Literal["minmax", "zscore", "rrf"] = field(default="minmax", metadata=SETTING)
+    """How hybrid search makes one score of BM25's and the encoder's: the weighted sum of both on a common scale
+    (minmax, zscore), or of reciprocal ranks (rrf)."""
+    hybrid_depth: int = field(default=100, metadata=SETTING | at_least(10))
+    """Number of hits of each retriever among which hybrid search looks for the best passages."""
+    hybrid_queries: int = field(default=500, metadata=SETTING | at_least(0))
+    """Largest number of judged dev queries that BM25's weight in hybrid search is tuned on; 0 tunes nothing and keeps
+    the default weight of 0.3."""
+    dev_human_share: float = field(default=1.0, metadata=SETTING | at_least(0) | at_most(1))
+    """Share of the judged dev queries whose human labels may be used to tune that weight."""
     product: Literal["index", "vectors"] = field(default="index", metadata=FLOW)
     """vectors only encodes a share of the corpus; several such jobs feed one that is given all of them as
     vectors_uri."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.index.choice import AUTO, Candidate, candidates
 from components.index.config import IndexConfig
+from components.index.fusion import fusion_metrics, tune_fusion
 from components.index.previous import PreviousIndex, write_hashes
 from components.index.queries import ExactSearch, held_out
 from components.index.shards import encode_shards, gather_vectors, sample_rows, write_contract
@@ -18,13 +19,14 @@ from components.shared import log
 from components.shared.dataset import Dataset
 from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.encoding.encoder import Encoder, num_cores
+from components.shared.fusion.tuned import write_fusion
 from components.shared.index import IndexSettings, PassageIndex, set_threads
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.roles import hint
 
 
 def build_index(config: IndexConfig) -> None:
-    """Encodes the corpus, builds the index, and measures it against exact search before it becomes visible.
+    """Encodes the corpus, builds the index, measures it against exact search and tunes hybrid search with it.
 
     Raises:
         ValueError: Where recall@10 is below the gate, FAISS refuses the factory string, or given vectors do not fit.
@@ -50,7 +52,9 @@ def build_index(config: IndexConfig) -> None:
         index, measured = _build(config, dataset, encoder, shards, artifact, previous)
         index.save(artifact.path)
         write_hashes(artifact.path, dataset)
-        artifact.metrics.update(measured)
+        fusion = tune_fusion(dataset, encoder, index, config)
+        write_fusion(artifact.path, fusion)
+        artifact.metrics.update(measured | fusion_metrics(fusion))
 
 
 def _build(

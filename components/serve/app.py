@@ -82,6 +82,7 @@ def _answers(service: Service, siblings: Siblings | None) -> Mapping[str, Answer
 
     async def readyz(_: Request) -> Response:
         problem, release = service.not_ready(), service.release
+        fusion = release.ranker.fusion
         answer: ReadinessAnswer = {
             "ready": not problem,
             "problem": problem,
@@ -89,6 +90,14 @@ def _answers(service: Service, siblings: Siblings | None) -> Mapping[str, Answer
             "encoder": release.encoder.digest,
             "passages": release.index.num_passages,
             "dimension": release.encoder.dimension,
+            "modes": list(release.ranker.modes),
+            "default_mode": release.ranker.default_mode,
+            "fusion": {
+                "method": fusion.method,
+                "weight": fusion.weight,
+                "depth": fusion.depth,
+                "reason": fusion.reason,
+            },
         }
         return JSONResponse(answer, 503 if problem else 200)
 

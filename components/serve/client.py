@@ -24,6 +24,8 @@ from jaxtyping import Float32
 
 Vectors = Float32[np.ndarray, "text dimension"]
 
+SearchMode = Literal["dense", "bm25", "hybrid"]
+
 # 0: no server was reached, or it hung up.
 _AGAIN = (0, 429, 503)
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 5.0
@@ -49,12 +51,13 @@ class FoundHit:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The hits of a query, best first, and the release of the server that found them."""
+    """The hits of a query, best first, the release of the server that found them, and its mode; of old servers ''."""
 
     query: str
     hits: tuple[FoundHit, ...]
     version: str
     seconds: float
+    mode: str = ""
 
 
 class RetrieverClient:
@@ -85,17 +88,18 @@ class RetrieverClient:
         query: str,
         *,
         depth: int = 10,
+        mode: SearchMode | None = None,
         include_text: bool = True,
         truncate: bool = False,
         passage_ids: Sequence[str] = (),
         exclude_passage_ids: Sequence[str] = (),
     ) -> Ranking:
-        """The best passages of a query.
+        """The best passages of a query; without a mode in the one that is the server's default.
 
         Raises:
             ServerError: Where the server refuses it or does not answer in time.
         """
-        fields = _search_fields(depth, include_text, truncate, passage_ids, exclude_passage_ids)
+        fields = _search_fields(depth, mode, include_text, truncate, passage_ids, exclude_passage_ids)
         start = time.monotonic()
         answer, version = self._call("POST", "/search", {"query": query, **fields})
         return _ranking(answer, version, time.monotonic() - start)
@@ -105,13 +109,14 @@ class RetrieverClient:
         queries: Sequence[str],
         *,
         depth: int = 10,
+        mode: SearchMode | None = None,
         include_text: bool = True,
         truncate: bool = False,
         passage_ids: Sequence[str] = (),
         exclude_passage_ids: Sequence[str] = (),
     ) -> list[Ranking]:
         """The best passages of each query, in one request; raises as `search`."""
-        fields = _search_fields(depth, include_text, truncate, passage_ids, exclude_passage_ids)
+        fields = _search_fields(depth, mode, include_text, truncate, passage_ids, exclude_passage_ids)
         start = time.monotonic()
         answer, version = self._call("POST", "/search/batch", {"queries": list(queries), **fields})
         seconds = time.monotonic() - start
@@ -189,9 +194,16 @@ def _json(answer: httpx.Response) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 
 def _search_fields(
-    depth: int, include_text: bool, truncate: bool, passage_ids: Sequence[str], exclude_passage_ids: Sequence[str]
+    depth: int,
+    mode: SearchMode | None,
+    include_text: bool,
+    truncate: bool,
+    passage_ids: Sequence[str],
+    exclude_passage_ids: Sequence[str],
 ) -> dict[str, object]:
     fields: dict[str, object] = {"depth": depth, "include_text": include_text, "truncate": truncate}
+    if mode is not None:
+        fields["mode"] = mode
     if passage_ids:
         fields["passage_ids"] = list(passage_ids)
     if exclude_passage_ids:
@@ -200,4 +212,5 @@ def _search_fields(
 
 
 def _ranking(answer: Mapping[str, Any], version: str, seconds: float) -> Ranking:
-    return Ranking(answer["query"], tuple(FoundHit(**hit) for hit in answer["hits"]), version, seconds)
+    hits = tuple(FoundHit(**hit) for hit in answer["hits"])
+    return Ranking(answer["query"], hits, version, seconds, answer.get("mode", ""))

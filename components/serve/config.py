@@ -16,7 +16,8 @@ class ServeConfig:
     index_uri: str = field(default="", metadata=INPUT)
     """Index made by that encoder; of another one it is refused."""
     dataset_uri: str = field(default="", metadata=INPUT)
-    """Dataset whose passages are sent with the hits; empty: hits carry ids and scores only."""
+    """Dataset whose passages are sent with the hits, and whose BM25 index the modes bm25 and hybrid search; empty: hits
+    carry ids and scores only, and dense is the one mode."""
     pointer_uri: str = field(default="", metadata=PLACE)
     """JSON file that names encoder_uri, index_uri and dataset_uri instead of the flags; when it changes, what it names
     is served."""

@@ -16,6 +16,7 @@ from prometheus_client import (
 
 from components.serve.protocols.bodies import InputType
 from components.serve.protocols.operations import OPERATIONS
+from components.shared.fusion.tuned import MODES, Mode
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 PATHS = ("/", "/openapi.json", *(operation.path for operation in OPERATIONS))
@@ -56,7 +57,7 @@ class ServerMetrics:
             "retriever_encode_seconds", "Time of one batch.", buckets=_SECONDS, registry=registry
         )
         self._search_seconds = Histogram(
-            "retriever_search_seconds", "Time in the index, a request.", buckets=_SECONDS, registry=registry
+            "retriever_search_seconds", "Time in the indexes, a request.", buckets=_SECONDS, registry=registry
         )
         self._batch_texts = Histogram("retriever_batch_texts", "Texts in a batch.", buckets=_TEXTS, registry=registry)
         self._batch_fill = Histogram(
@@ -81,6 +82,9 @@ class ServerMetrics:
             "Vectors and scores with numbers that are not finite; their requests are answered 500.",
             registry=registry,
         )
+        self._searches = Counter("retriever_searches", "Queries searched, by mode.", ["mode"], registry=registry)
+        for mode in MODES:
+            self._searches.labels(mode)
         for outcome in ("done", "refused"):
             self._reloads.labels(outcome)
         for input_type in _INPUT_TYPES:
@@ -140,8 +144,9 @@ class ServerMetrics:
         """Counts vectors or scores that are no answer because they are not finite."""
         self._not_finite.inc(number)
 
-    def count_search(self, seconds: float) -> None:
-        """Counts the index's share of a request."""
+    def count_search(self, mode: Mode, *, queries: int, seconds: float) -> None:
+        """Counts the queries of a request by their mode, and the indexes' share of its time."""
+        self._searches.labels(mode).inc(queries)
         self._search_seconds.observe(seconds)
 
     def reloads(self, outcome: str) -> None:

@@ -23,10 +23,12 @@ from components.serve.batching import Batcher
 from components.serve.config import ServeConfig
 from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import InputType, SearchFields
+from components.serve.ranking import Ranker
 from components.shared import log
 from components.shared.dataset import Dataset
 from components.shared.durable import storage
 from components.shared.encoding.encoder import Encoder, NotFiniteError, num_cores
+from components.shared.fusion.tuned import Mode, read_fusion
 from components.shared.index import PassageIndex
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Hit, Passage
@@ -120,10 +122,12 @@ class Release:
                 f"--max-queued-tokens {config.max_queued_tokens}: less than one text of this encoder ({longest} "
                 "tokens); raise it"
             )
-        self.index = PassageIndex.open(open_artifact(uris.index_uri), encoder_digest=encoder.digest)
-        self._dataset = _open_dataset(uris) if uris.dataset_uri else None
+        index_path = open_artifact(uris.index_uri)
+        self.index = PassageIndex.open(index_path, encoder_digest=encoder.digest)
+        dataset = _open_dataset(uris) if uris.dataset_uri else None
+        self.ranker = Ranker(self.index, read_fusion(index_path), dataset)
         # Ten look-ups cost more CPU than the rest of a search's HTTP; what is found is found again.
-        self._passage = lru_cache(_CACHED_PASSAGES)(self._dataset.passage) if self._dataset else None
+        self._passage = lru_cache(_CACHED_PASSAGES)(dataset.passage) if dataset else None
         if version_at(uris) != self.version:
             raise ValueError(f"{uris.index_uri}: changed while it was being opened; try again when it is written")
         self._threads, self._metrics = threads, metrics
@@ -146,6 +150,8 @@ class Release:
             encoder=encoder.digest[:12],
             dimension=encoder.dimension,
             passages=self.index.num_passages,
+            modes=self.ranker.modes,
+            default_mode=self.ranker.default_mode,
             seconds=round(time.monotonic() - start, 2),
         )
 
@@ -156,7 +162,8 @@ class Release:
         for num_words in _WARM_UP_WORDS:
             text = " ".join(["warm"] * num_words)
             token_ids = await self.tokenize([text], "query", truncate=True)
-            await self.search(token_ids, SearchFields(depth=1))
+            for mode in self.ranker.modes:
+                await self.search([text], token_ids, SearchFields(depth=1), mode)
         self.batcher.forget_pace()
         log.event("warmed up", version=self.version, seconds=round(time.monotonic() - start, 3))
 
@@ -216,15 +223,21 @@ class Release:
             self._metrics.count_not_finite(len(broken))
             raise NotFiniteError(int(broken[0]), f"text {broken[0]}")
 
-    async def search(self, token_ids: Sequence[list[int]], wanted: SearchFields) -> list[list[FoundPassage]]:
-        """The best passages of each query, best first."""
-        vectors = await self.encode(token_ids)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._find, vectors, wanted)
+    async def search(
+        self, queries: Sequence[str], token_ids: Sequence[list[int]], wanted: SearchFields, mode: Mode
+    ) -> list[list[FoundPassage]]:
+        """The best passages of each query, best first; without token ids, which bm25 does not need, none is encoded."""
+        vectors = await self.encode(token_ids) if token_ids else None
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._find, mode, queries, vectors, wanted
+        )
 
-    def _find(self, vectors: Vectors, wanted: SearchFields) -> list[list[FoundPassage]]:
+    def _find(
+        self, mode: Mode, queries: Sequence[str], vectors: Vectors | None, wanted: SearchFields
+    ) -> list[list[FoundPassage]]:
         start = time.monotonic()
-        rankings = self._rankings(vectors, wanted)
-        self._metrics.count_search(time.monotonic() - start)
+        rankings = self.ranker.rank(mode, queries, vectors, wanted)
+        self._metrics.count_search(mode, queries=len(queries), seconds=time.monotonic() - start)
         self.check_scores(rankings)
         passage = self._passage if wanted.include_text else None
         return [[FoundPassage(hit, passage(hit.passage_id) if passage else None) for hit in hits] for hits in rankings]
@@ -242,17 +255,6 @@ class Release:
                 f"passage {broken[0]!r}: its score is not finite, so there is no answer; the index {self.version} "
                 "holds a vector with NaN or infinity: build the index again"
             )
-
-    def _rankings(self, vectors: Vectors, wanted: SearchFields) -> list[list[Hit]]:
-        excluded = frozenset(wanted.exclude_passage_ids or ())
-        if wanted.passage_ids:
-            rows = self.index.rows_of([passage_id for passage_id in wanted.passage_ids if passage_id not in excluded])
-            return self.index.search_among(vectors, rows, wanted.depth)
-        # As many more as may fall out: every index can do that, and it loses nothing.
-        rankings = self.index.search(vectors, wanted.depth + len(excluded))
-        if not excluded:
-            return rankings
-        return [[hit for hit in hits if hit.passage_id not in excluded][: wanted.depth] for hits in rankings]
 
 
 def _check_encoder(encoder: Encoder, uri: str) -> None:

@@ -3,11 +3,13 @@
 | artifact (a folder)                   | written by | read by                                  | code            |
 |---------------------------------------|------------|------------------------------------------|-----------------|
 | dataset: corpus, queries, qrels       | prepare    | mine, annotate, train, index, evaluate   | dataset.py      |
+| - its bm25/: words of the passages    | prepare    | mine, index, evaluate, serve             | bm25.py         |
 | pools: pools.jsonl                    | mine       | annotate                                 | records.py      |
 | annotations: annotations.jsonl        | annotate   | train, evaluate                          | records.py      |
 | checkpoint: torch weights, tokenizer  | train      | export                                   | checkpoint.py   |
 | encoder: ONNX graph, tokenizer        | export     | mine, index, evaluate, serve             | encoder.py      |
 | index: FAISS file, passage ids        | index      | mine, evaluate, serve                    | index.py        |
+| - its fusion.json: BM25's weight      | index      | evaluate, serve                          | fusion/tuned.py |
 | evaluation: runs, metrics, report     | evaluate   | people                                   | evaluate/job.py |
 
 Every artifact folder holds a manifest.json (manifest.py): what made it, from what, and the digest of each file.

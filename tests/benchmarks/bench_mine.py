@@ -221,7 +221,9 @@ def main(sizes: list[int], num_queries: int, *, skip_in_memory_above: int) -> No
                 memory = f"{values['held_mebibytes']:,.0f} | {values['resident_mebibytes']:,.0f}"
                 print(f"| {num_passages:,} | {phase} | {' | '.join(speeds)} | {memory} |", flush=True)
             if num_passages == sizes[-1]:
-                bytes_on_disk = sum(path.stat().st_size for path in (folder / "cache").rglob("*") if path.is_file())
+                bytes_on_disk = sum(
+                    path.stat().st_size for path in (folder / "dataset" / BM25_NAME).rglob("*") if path.is_file()
+                )
                 print(
                     f"index on disk: {bytes_on_disk / num_passages:,.0f} bytes a passage, "
                     f"{bytes_on_disk / 2**20:,.0f} MiB"

@@ -10,6 +10,7 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from components.serve.protocols.bodies import InputType
+from components.shared.fusion.tuned import Mode
 
 # In the document a vector is a list of numbers; the server hands a numpy array over, which orjson writes as one.
 Floats = Annotated[Any, Meta(extra_json_schema={"type": "array", "items": {"type": "number"}})]
@@ -31,6 +32,7 @@ class RankingAnswer(TypedDict):
     """The hits of one query, best first."""
 
     query: str
+    mode: Mode
     hits: list[HitAnswer]
 
 
@@ -138,6 +140,12 @@ class ConfiguredTensor(TypedDict):
     dims: list[int]
 
 
+class ModelParameter(TypedDict):
+    """A fact of a model as Triton writes it."""
+
+    string_value: str
+
+
 class ModelConfigAnswer(TypedDict):
     """The part of Triton's model configuration that its clients read."""
 
@@ -147,6 +155,7 @@ class ModelConfigAnswer(TypedDict):
     max_batch_size: int
     input: list[ConfiguredTensor]
     output: list[ConfiguredTensor]
+    parameters: dict[str, ModelParameter]
 
 
 class OutputTensor(TypedDict):
@@ -175,6 +184,15 @@ class HealthAnswer(TypedDict):
     problem: str
 
 
+class FusionAnswer(TypedDict):
+    """How hybrid search fuses: BM25's weight from 0 to 1, and what says so."""
+
+    method: str
+    weight: float
+    depth: int
+    reason: str
+
+
 class ReadinessAnswer(TypedDict):
     """What /readyz says, and what is served."""
 
@@ -184,6 +202,9 @@ class ReadinessAnswer(TypedDict):
     encoder: str
     passages: int
     dimension: int
+    modes: list[Mode]
+    default_mode: Mode
+    fusion: FusionAnswer
 
 
 class ProblemAnswer(TypedDict):

@@ -16,6 +16,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from components.shared.fusion.tuned import Mode
+
 InputType = Literal["query", "passage"]
 EncodingFormat = Literal["float", "base64"]
 
@@ -55,6 +57,15 @@ class SearchFields(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     depth: Annotated[int, Meta(ge=1, description="Hits of each query.", extra_json_schema={"maximum": "max_depth"})] = (
         10
     )
+    mode: Annotated[
+        Mode | None,
+        Meta(
+            description="dense ranks by the encoder's vectors, bm25 by shared words, hybrid by both; left out: the "
+            "default_mode of /readyz. A score is an inner product, BM25's sum, or the fused score (of minmax 0 to 1, "
+            "where the best of this query lie): only scores of one query and one mode compare. bm25 and hybrid need a "
+            "server with a dataset."
+        ),
+    ] = None
     include_text: Annotated[bool, Meta(description="Title and text of each hit, where a dataset is served.")] = True
     truncate: Truncate = False
     passage_ids: Annotated[

@@ -96,6 +96,7 @@ class InferenceProtocol:
     async def model_config(self, request: Request) -> Response:
         """The part of Triton's model configuration that says what the tensors are; no batch dimension is added."""
         self._check_path(request)
+        ranker = self._service.release.ranker
         answer: ModelConfigAnswer = {
             "name": request.path_params["model"],
             "platform": "onnxruntime_onnx",
@@ -109,6 +110,11 @@ class InferenceProtocol:
                     "dims": [-1, self._service.release.encoder.dimension],
                 }
             ],
+            "parameters": {
+                "default_search_mode": {"string_value": ranker.default_mode},
+                "search_modes": {"string_value": " ".join(ranker.modes)},
+                "bm25_weight": {"string_value": f"{ranker.fusion.weight:g}"},
+            },
         }
         return JSONResponse(answer)
 

@@ -12,7 +12,7 @@ from components.serve.protocols.decoding import Schema, schemas_of
 from components.serve.protocols.models import model_names
 from components.serve.protocols.operations import OPERATIONS, Operation
 
-DOCUMENT_VERSION = "1.1"
+DOCUMENT_VERSION = "1.2"
 
 _PROBLEMS = {
     400: "The request is wrong; the message names the field.",
@@ -37,8 +37,8 @@ def document(config: ServeConfig, limits: Limits) -> Schema:
         "info": {
             "title": "Retriever",
             "version": DOCUMENT_VERSION,
-            "description": "Dense retrieval. An answer comes from one release of encoder and index, named in the "
-            "header retriever-version; retriever-truncated-texts says how many texts were cut.",
+            "description": "Dense, lexical and hybrid retrieval. An answer comes from one release of encoder and "
+            "index, named in the header retriever-version; retriever-truncated-texts says how many texts were cut.",
         },
         "paths": paths,
         "components": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,6 +14,7 @@ from components.serve.protocols.bodies import SearchBatchBody, SearchBody
 from components.serve.protocols.decoding import Decoder, check_text, check_texts
 from components.serve.release import FoundPassage, Release
 from components.serve.service import Service
+from components.shared.fusion.tuned import Mode
 
 
 class SearchProtocol:
@@ -54,13 +56,31 @@ class SearchProtocol:
     async def _rankings(
         self, request: Request, release: Release, queries: Sequence[str], wanted: SearchBody | SearchBatchBody
     ) -> list[RankingAnswer]:
-        token_ids = await answering.tokenized(
-            self._service, request, release, queries, "query", truncate=wanted.truncate
-        )
-        rankings = await answering.limited(self._service, request, release.search(token_ids, wanted))
+        mode = _chosen_mode(release, wanted.mode)
+        token_ids: list[list[int]] = []
+        if mode == "bm25":
+            answering.check_size(self._service, request, release, [[] for _ in queries])
+        else:
+            token_ids = await answering.tokenized(
+                self._service, request, release, queries, "query", truncate=wanted.truncate
+            )
+        rankings = await answering.limited(self._service, request, release.search(queries, token_ids, wanted, mode))
         return [
-            {"query": query, "hits": list(map(_hit, ranking))} for query, ranking in zip(queries, rankings, strict=True)
+            {"query": query, "mode": mode, "hits": list(map(_hit, ranking))}
+            for query, ranking in zip(queries, rankings, strict=True)
         ]
+
+
+def _chosen_mode(release: Release, wanted: Mode | None) -> Mode:
+    if wanted is None:
+        return release.ranker.default_mode
+    if wanted not in release.ranker.modes:
+        raise HTTPException(
+            400,
+            f"mode: {wanted!r} needs the words of the passages, and this server has no dataset; leave it out for dense "
+            "search, or start the server with --dataset-uri",
+        )
+    return wanted
 
 
 def _hit(found_passage: FoundPassage) -> HitAnswer:

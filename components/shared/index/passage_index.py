@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 
 from components.shared import log
 from components.shared.index.structure import (
@@ -201,7 +201,7 @@ class PassageIndex:
     def search(self, queries: Vectors, depth: int) -> list[list[Hit]]:
         """The best `depth` passages of each query, best first; equal scores in passage-id order."""
         scores, rows = self.search_rows(queries, depth)
-        return [self._hits(its_scores, its_rows) for its_scores, its_rows in zip(scores, rows, strict=True)]
+        return [self.hits(its_scores, its_rows) for its_scores, its_rows in zip(scores, rows, strict=True)]
 
     def search_rows(
         self, queries: Vectors, depth: int
@@ -221,7 +221,7 @@ class PassageIndex:
         scores = queries @ vectors.T
         best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
         return [
-            self._hits(its_scores[its_best], rows[its_best]) for its_scores, its_best in zip(scores, best, strict=True)
+            self.hits(its_scores[its_best], rows[its_best]) for its_scores, its_best in zip(scores, best, strict=True)
         ]
 
     def _reconstructed(self, rows: Int64[np.ndarray, " row"]) -> Float32[np.ndarray, "row dimension"]:
@@ -233,7 +233,19 @@ class PassageIndex:
         vectors: Float32[np.ndarray, "row dimension"] = self._index.reconstruct_batch(rows)
         return vectors
 
-    def _hits(self, scores: Float32[np.ndarray, " depth"], rows: Int64[np.ndarray, " depth"]) -> list[Hit]:
+    def holds(self, passage_ids: pa.Array) -> bool:
+        """True where these are the passage ids of the rows, in order."""
+        if len(passage_ids) != self.num_passages:
+            return False
+        first = 0
+        for chunk in self._passage_ids.chunks:
+            if not chunk.equals(passage_ids.slice(first, len(chunk)).cast(chunk.type)):
+                return False
+            first += len(chunk)
+        return True
+
+    def hits(self, scores: Float[np.ndarray, " depth"], rows: Int64[np.ndarray, " depth"]) -> list[Hit]:
+        """Scores and rows as hits, best first; equal scores in passage-id order, row -1 left out."""
         is_hit = rows >= 0
         # One gather instead of a look-up for each hit: 0.5 instead of 8 ms for 1,000 hits.
         passage_ids = self._passage_ids.take(pa.array(rows[is_hit])).to_pylist()

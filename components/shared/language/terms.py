@@ -5,6 +5,7 @@ A collection has one language, stored with its BM25 index, so that queries becom
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import Stemmer
@@ -26,6 +27,8 @@ class Terms:
         self._language = known.code
         self._stop_words = {normalise(word, language=known.code) for word in known.function_words}
         self._stem_letters = known.stem_letters
+        # Its library says of a stemmer that threads may not share it; a server's threads do.
+        self._lock = threading.Lock()
         self._stemmer = Stemmer.Stemmer(known.stemmer) if known.stemmer else None
 
     def of(self, texts: Sequence[str]) -> list[list[str]]:
@@ -54,5 +57,7 @@ class Terms:
             return [word if any(map(str.isdigit, word)) else word[: self._stem_letters] for word in unstemmed]
         if self._stemmer is None:
             return unstemmed
+        with self._lock:
+            stems = self._stemmer.stemWords(unstemmed)
         # A stemmer that takes all of a word away leaves nothing to search for.
-        return [stem or word for stem, word in zip(self._stemmer.stemWords(unstemmed), unstemmed, strict=True)]
+        return [stem or word for stem, word in zip(stems, unstemmed, strict=True)]

@@ -14,10 +14,12 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.job import evaluate
 from components.prepare.config import PrepareConfig
 from components.shared.dataset import Dataset, DatasetWriter
+from components.shared.fusion.tuned import Fusion
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Annotation, Passage, Qrel, Query
+from tests.tiny_encoder import write_tiny_index
 
-SYSTEMS = ("bm25", "base", "trained")
+SYSTEMS = ("bm25", "base", "trained", "hybrid_base", "hybrid_trained")
 
 
 def metrics_of(config: EvaluateConfig) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def metrics_of(config: EvaluateConfig) -> dict[str, Any]:
     return found
 
 
-def test_three_systems_are_searched_measured_compared_and_reported(config: EvaluateConfig) -> None:
+def test_five_systems_are_searched_measured_compared_and_reported(config: EvaluateConfig) -> None:
     metrics = metrics_of(config)
     folder = Path(config.output_uri)
     names = {"metrics.json", "per_query.csv", "qrels.trec", "report.html", "runs"}
@@ -41,7 +43,7 @@ def test_three_systems_are_searched_measured_compared_and_reported(config: Evalu
     # The query names the passage's title, which BM25 finds; an encoder of few dimensions takes many words for the same.
     assert metrics["systems"]["bm25"]["nDCG@10"]["mean"] == 1.0
     assert metrics["systems"]["trained"]["nDCG@10"]["mean"] > metrics["systems"]["base"]["nDCG@10"]["mean"] > 0
-    assert len(metrics["comparisons"]) == 3 * 5
+    assert len(metrics["comparisons"]) == 6 * 5
 
 
 def test_the_files_measure_the_same_with_trec_eval(config: EvaluateConfig) -> None:
@@ -172,6 +174,34 @@ def test_queries_without_hits_or_relevant_passages_stay_in_the_denominator(
     assert metrics["systems"]["bm25"]["RR@10"]["mean"] == pytest.approx(1 / 3)
     assert (metrics["num_queries"], metrics["num_without_relevant"]) == (3, 1)
     assert any("without a relevant passage: 1." in note for note in metrics["notes"])
+
+
+def test_a_query_that_is_a_passage_is_no_hit_of_a_hybrid_and_does_not_squeeze_its_scores(
+    make_config: Callable[..., EvaluateConfig],
+) -> None:
+    text = "volcano glacier violin bakery"
+    passages = [Passage("own", "", text), Passage("good", "", "volcano glacier"), Passage("bad", "", "harbour beehive")]
+    qrels = {"test": {"own": {"good": 1}}}
+    config = make_config(passages, {"test": [Query("own", text)]}, qrels)
+    evaluate(config)
+    lines = (Path(config.output_uri) / "runs" / "hybrid_trained.trec").read_text().splitlines()
+    ranked = [(line.split(" ")[2], float(line.split(" ")[4])) for line in lines]
+    # Best of both among what is left: the whole of both shares.
+    assert [passage_id for passage_id, _ in ranked] == ["good", "bad"]
+    assert ranked[0][1] == pytest.approx(1.0)
+    base = (Path(config.output_uri) / "runs" / "hybrid_base.trec").read_text()
+    assert " own " not in base
+
+
+def test_hybrids_with_other_methods_are_not_like_for_like(config: EvaluateConfig, tmp_path: Path) -> None:
+    index = write_tiny_index(
+        tmp_path / "rrf-index",
+        dataset=Path(config.dataset_uri),
+        encoder=Path(config.encoder_uri),
+        fusion=Fusion(method="rrf", tuned_on="other labels"),
+    )
+    with pytest.raises(ValueError, match=r"hybrid_method minmax against rrf; hybrid_tuned_on '' against 'other labels"):
+        evaluate(replace(config, index_uri=str(index)))
 
 
 def test_the_command_line_runs_it_and_a_second_run_does_nothing(config: EvaluateConfig) -> None:

@@ -15,6 +15,7 @@ from components.evaluate.likeness import check, find_differences, lower_cases, m
 from components.evaluate.summary import summary_table
 from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder
+from components.shared.fusion.tuned import Fusion
 from components.shared.index import IndexSettings
 from components.shared.records import Passage, Query
 from tests.components.evaluate.conftest import read_collection, write_dataset
@@ -26,7 +27,7 @@ INDEX = IndexSettings("digest", 32, "Flat", "", 30)
 def properties_of(folder: Path, index: IndexSettings = INDEX, **settings: object) -> dict[str, Any]:
     folder.mkdir()
     write_tiny_encoder_files(folder, 0, ["one", "two"], **settings)  # type: ignore[arg-type]
-    return properties(Encoder(folder, num_threads=1), folder, index)
+    return properties(Encoder(folder, num_threads=1), folder, index, Fusion())
 
 
 def with_other_encoder(config: EvaluateConfig, folder: Path, **settings: object) -> EvaluateConfig:
@@ -199,7 +200,9 @@ def test_the_report_says_what_is_cut_and_what_bm25_does_not_find(tmp_path: Path,
     )
     evaluate(config)
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
-    assert metrics["num_without_hits"] == {"bm25": 3, "base": 0, "trained": 0}
+    assert metrics["num_without_hits"] == {"bm25": 3, "base": 0, "trained": 0} | {
+        f"hybrid_{name}": 0 for name in ("base", "trained")
+    }
     assert ", which finds nothing at all for 50% of the queries" in metrics["headline"]
     assert any(note.startswith("BM25 finds no passage at all for 3 of 6 judged") for note in metrics["notes"])
     assert metrics["cut"]["base"] == metrics["cut"]["trained"]

@@ -79,7 +79,7 @@ def test_the_page_requests_nothing(config: EvaluateConfig) -> None:
 def test_the_page_says_what_metrics_json_says(config: EvaluateConfig) -> None:
     page = Page(page_of(config))
     flat = read_manifest(config.output_uri).metrics
-    for system in ("bm25", "base", "trained"):
+    for system in ("bm25", "base", "trained", "hybrid_base", "hybrid_trained"):
         assert f"{flat[f'{system}_ndcg_10']:.4f}" in page.text
     assert f"{flat['trained_minus_base_ndcg_10']:+.4f}" in page.text
     assert "Only 6 judged queries" in page.text

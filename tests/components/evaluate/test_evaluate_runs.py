@@ -22,7 +22,7 @@ def hits_of(*pairs: tuple[str, float]) -> list[Hit]:
 
 def always(*pairs: tuple[str, float]) -> Search:
     """A search that answers every query with the same hits."""
-    return lambda texts, depth: [hits_of(*pairs)[:depth] for _ in texts]
+    return lambda texts, depth, _: [hits_of(*pairs)[:depth] for _ in texts]
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=60))
@@ -69,7 +69,7 @@ def test_the_file_measures_the_same_as_we_do(make_dataset: MakeDataset, tmp_path
         q.query_id: {f"p{int(n)}": int(generator.integers(0, 3)) for n in generator.integers(0, 30, 4)} for q in queries
     }
 
-    def search(texts: list[str], depth: int) -> list[list[Hit]]:
+    def search(texts: list[str], depth: int, own: list[set[str]]) -> list[list[Hit]]:
         # Scores of one decimal place: most hits are tied.
         scores = [
             sorted(zip(generator.integers(0, 8, 30) / 10, passages, strict=True), key=lambda pair: -pair[0])

@@ -5,9 +5,11 @@ import pytest
 from components.evaluate.summary import claims, evidence, flat, measure_key, notes, p_text, summary_table, verdict
 
 
-def comparison(against: str, difference: float, low: float, high: float, p_holm: float) -> dict[str, Any]:
+def comparison(
+    against: str, difference: float, low: float, high: float, p_holm: float, *, system: str = "trained"
+) -> dict[str, Any]:
     return {
-        "system": "trained",
+        "system": system,
         "against": against,
         "measure": "nDCG@10",
         "difference": difference,
@@ -72,6 +74,61 @@ def test_the_headline_says_what_happened_also_where_training_did_not_help(base: 
 )
 def test_the_headline_says_how_it_stands_to_bm25(bm25: tuple[float, ...], claim: str) -> None:
     assert claims(metrics_of(bm25=bm25)).endswith(claim)
+
+
+def with_hybrids(fused: tuple[float, ...], alone: tuple[float, ...] = UNCLEAR) -> dict[str, Any]:
+    """The same with both hybrids: .700 before training."""
+    metrics = metrics_of()
+    for name, mean in (("hybrid_base", 0.7), ("hybrid_trained", 0.7 + fused[0])):
+        metrics["systems"][name] = {"nDCG@10": {"mean": mean, "low": mean - 0.02, "high": mean + 0.02}}
+    metrics["comparisons"] += [
+        comparison("hybrid_base", *fused, system="hybrid_trained"),
+        comparison("bm25", *BETTER, system="hybrid_trained"),
+        comparison("hybrid_base", *alone),
+    ]
+    fusion = {"weight": 0.3, "method": "minmax", "tuned_on": "digest", "num_queries": 100, "num_human_labels": 1200}
+    return metrics | {"fusion": {"base": fusion, "trained": fusion | {"weight": 0.1}}}
+
+
+@pytest.mark.parametrize(
+    ("fused", "alone", "claim"),
+    [
+        (BETTER, UNCLEAR, "Fused with BM25 training still helps, from 0.700 to 0.743."),
+        (WORSE, UNCLEAR, "Fused with BM25 training hurts, from 0.700 to 0.657."),
+        (UNCLEAR, UNCLEAR, "Fused with BM25 training makes no reliable difference, 0.700 before and 0.708 after."),
+        (BETTER, BETTER, "to 0.743; alone the trained encoder beats even the untrained fusion."),
+        (BETTER, WORSE, "to 0.743; alone the trained encoder is worse than the untrained fusion."),
+    ],
+)
+def test_the_headline_says_what_training_is_worth_beside_the_fusion_that_needs_none(
+    fused: tuple[float, ...], alone: tuple[float, ...], claim: str
+) -> None:
+    assert claims(with_hybrids(fused, alone)).endswith(claim)
+
+
+def test_the_table_shows_both_hybrids_with_their_weights_and_where_these_come_from() -> None:
+    lines = summary_table(with_hybrids(BETTER)).splitlines()
+    assert lines[4:6] == ["hybrid(base)        0.7000", "hybrid(trained)     0.7430"]
+    assert lines[9] == (
+        "hybrid(base) gives BM25 0.30 (minmax; tuned on 100 dev queries with 1,200 human labels); hybrid(trained) "
+        "gives BM25 0.10 (minmax; tuned on 100 dev queries with 1,200 human labels)."
+    )
+    assert "hybrid(trained) minus hybrid(base) +0.043" in lines[8]
+
+
+def test_a_weight_that_was_not_tuned_is_noted() -> None:
+    metrics = with_hybrids(BETTER)
+    assert notes(metrics) == []
+    metrics["fusion"]["base"] = metrics["fusion"]["base"] | {"tuned_on": ""}
+    (note,) = notes(metrics)
+    assert note.startswith("BM25's weight in hybrid(base) is a default and was not tuned")
+    assert "hybrid(base) gives BM25 0.30 (minmax; not tuned)" in summary_table(metrics)
+
+
+def test_the_metrics_of_a_store_compare_the_hybrids_too() -> None:
+    numbers = flat(with_hybrids(BETTER))
+    assert numbers["hybrid_trained_minus_hybrid_base_ndcg_10"] == 0.043
+    assert numbers["trained_minus_hybrid_base_ndcg_10"] == 0.008
 
 
 @pytest.mark.parametrize(

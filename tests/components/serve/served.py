@@ -17,7 +17,9 @@ from components.prepare.config import PrepareConfig
 from components.serve.app import create_app
 from components.serve.config import ServeConfig
 from components.serve.service import Service
-from components.shared.dataset import DatasetWriter
+from components.shared.bm25 import build_bm25
+from components.shared.dataset import Dataset, DatasetWriter
+from components.shared.fusion.tuned import Fusion
 from components.shared.manifest import artifact_writer
 from components.shared.records import Passage
 from tests.tiny_encoder import words_of, write_tiny_encoder, write_tiny_index
@@ -50,7 +52,7 @@ class Sources:
         return [f"--{name}={uri}" for name, uri in uris.items()]
 
 
-def write_sources(folder: Path, *, seed: int = 0, **settings: object) -> Sources:
+def write_sources(folder: Path, *, seed: int = 0, fusion: Fusion | None = None, **settings: object) -> Sources:
     """Writes dataset, encoder and index, each with its manifest; `settings` are the encoder's."""
     dataset, encoder, index = folder / "dataset", folder / "encoder", folder / "index"
     with artifact_writer("prepare", PrepareConfig(collection_uri="served", output_uri=str(dataset))) as artifact:
@@ -58,9 +60,10 @@ def write_sources(folder: Path, *, seed: int = 0, **settings: object) -> Sources
         for passage in PASSAGES:
             writer.add_passage(passage)
         writer.finish([], [])
+        build_bm25(Dataset(artifact.path), artifact.path / "bm25", scratch=artifact.scratch / "bm25")
     words = words_of([passage.full_text for passage in PASSAGES] + list(PREFIXES.values()))
     write_tiny_encoder(encoder, seed, words, **settings)
-    write_tiny_index(index, dataset=dataset, encoder=encoder)
+    write_tiny_index(index, dataset=dataset, encoder=encoder, fusion=fusion)
     return Sources(str(encoder), str(index), str(dataset))
 
 

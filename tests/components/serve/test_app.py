@@ -81,7 +81,12 @@ def test_input_type_passage_takes_the_passages_length_and_prefix(server: InProce
         (SEARCH, b"[]", 400, "the body is not a JSON object but []"),
         (SEARCH, b"{}", 400, "query: missing"),
         (BATCH, b"{}", 400, "queries: missing"),
-        (SEARCH, b'{"query": "x", "queries": ["y"]}', 400, "unknown field 'queries'; known are depth, include_text"),
+        (
+            SEARCH,
+            b'{"query": "x", "queries": ["y"]}',
+            400,
+            "unknown field 'queries'; known are depth, mode, include_text",
+        ),
         (SEARCH, b'{"query": ["x"]}', 400, 'query: ["x"] is not a text'),
         (SEARCH, b'{"query": null}', 400, "query: missing; send a text"),
         (SEARCH, b'{"query": " \\n"}', 400, "query: the text is empty"),

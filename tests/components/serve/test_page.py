@@ -11,7 +11,7 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from components.serve.client import RetrieverClient
 from tests.components.serve.served import Process, Sources
@@ -122,8 +122,23 @@ def test_the_address_keeps_the_query_and_the_way_back_works(browser: Chrome, ser
     assert by_id(browser, "query").get_property("value") == "violin craft"
 
 
+def test_a_mode_is_chosen_kept_in_the_address_and_said(browser: Chrome, served: str) -> None:
+    browser.get(f"{served}/?q=violin+craft&depth=5&mode=bm25")
+    assert ", by words, release" in status(browser)
+    with RetrieverClient(served) as client:
+        expected = [f"score {hit.score:.4f}" for hit in client.search("violin craft", depth=5, mode="bm25").hits]
+    assert [score.text for score in browser.find_elements(By.CSS_SELECTOR, "#hits .score")] == expected
+    Select(by_id(browser, "mode")).select_by_visible_text("meaning and words")
+    by_id(browser, "send").click()
+    waiting(browser).until(lambda _: ", by meaning and words, release" in by_id(browser, "status").text)
+    assert "mode=hybrid" in browser.current_url
+    options = [option.text for option in Select(by_id(browser, "mode")).options]
+    assert options == ["meaning (default)", "words", "meaning and words"]
+
+
 def test_everything_has_a_name_and_the_keyboard_is_enough(browser: Chrome, served: str) -> None:
     browser.get(served)
+    waiting(browser).until(lambda _: by_id(browser, "mode").is_displayed())
     for control in browser.find_elements(By.CSS_SELECTOR, "input, select, button"):
         if control.is_displayed():
             assert control.accessible_name
@@ -132,6 +147,8 @@ def test_everything_has_a_name_and_the_keyboard_is_enough(browser: Chrome, serve
     assert browser.switch_to.active_element == by_id(browser, "query")
     browser.switch_to.active_element.send_keys("bakery" + Keys.TAB)
     assert browser.switch_to.active_element == by_id(browser, "depth")
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.switch_to.active_element == by_id(browser, "mode")
     browser.switch_to.active_element.send_keys(Keys.TAB)
     assert browser.switch_to.active_element == by_id(browser, "send")
     browser.switch_to.active_element.send_keys(Keys.ENTER)
