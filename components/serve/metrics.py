@@ -83,6 +83,9 @@ class ServerMetrics:
             registry=registry,
         )
         self._searches = Counter("retriever_searches", "Queries searched, by mode.", ["mode"], registry=registry)
+        self._begin_series()
+
+    def _begin_series(self) -> None:
         for mode in MODES:
             self._searches.labels(mode)
         for outcome in ("done", "refused"):
