@@ -21,8 +21,9 @@ FOLDER = Path(__file__).parent
 PROJECT = "retriever-pipeline"
 # A room with a __main__ is a component.
 COMPONENTS = tuple(sorted(path.parent.name for path in (FOLDER.parent / "components").glob("*/__main__.py")))
-# train's settings offer LoRA and TensorBoard. No image needs an extra for gs:// and s3://: pyarrow speaks to both.
-_MORE_EXTRAS = {"train": ("lora", "tensorboard")}
+# train's settings offer LoRA and TensorBoard; a folder of documents may hold PDF. No image needs an extra for gs:// and
+# s3://: pyarrow speaks to both.
+_MORE_EXTRAS = {"prepare": ("pdf",), "train": ("lora", "tensorboard")}
 # annotate's default engine is vLLM, which no extra installs on a person's machine.
 _BESIDE_EXTRAS = {"annotate": ("vllm==0.32.0",)}
 # What these need in other versions than constraints.txt has: vLLM 0.32 wants numpy < 2.4 and transformers < 5.20.

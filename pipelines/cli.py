@@ -52,7 +52,8 @@ def run(
     """Trains and measures a retriever on your own corpus, with or without human qrels.
 
     Args:
-        data: Folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv where there are any.
+        data: Folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv where there are any. A
+            folder without corpus.jsonl is read as documents: .txt, .md, .rst, .html, .pdf, .jsonl and so on.
         workdir: Where everything goes; a second run continues there, or does only what changed.
         params: Parameter file.
         set: One setting over the file's, such as --set mine.num_queries=200; may be repeated.

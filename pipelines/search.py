@@ -36,10 +36,11 @@ def search(
 
 
 def readable(ranking: Ranking, *, width: int = 100, num_lines: int = 3) -> str:
-    """Rank, score, title and the beginning of each passage."""
+    """Rank, score, title, provenance where there is one, and the beginning of each passage."""
     lines = []
     for rank, hit in enumerate(ranking.hits, start=1):
         lines.append(f"{rank:>3}. {hit.score:.4f}  {hit.title or hit.passage_id}  [{hit.passage_id}]")
+        lines += [f"     {hit.provenance}"] if hit.provenance is not None else []
         lines += textwrap.wrap(
             hit.text,
             width=width,

@@ -14,17 +14,20 @@ from __future__ import annotations
 import random
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection as Ids
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from components.prepare.beir import CORPUS_NAME, QUERIES_NAME, EmptyPassage, parse_passage, parse_query, shown
 from components.prepare.files import TextFile
-from components.prepare.layout import QRELS_FOLDER, Layout
+from components.prepare.layout import QRELS_FOLDER, Layout, QrelsFiles
 from components.prepare.problems import Fault, Problems
 from components.prepare.qrels import parse_qrel
 from components.prepare.splits import hash_split
+from components.shared.dataset import Provenance
 from components.shared.language.detection import SAMPLE_CHARACTERS, SAMPLE_TEXTS
 from components.shared.records import Passage, Qrel, Query
 
@@ -32,6 +35,29 @@ from components.shared.records import Passage, Qrel, Query
 _EMPTY_PASSAGE, _OF_EMPTY_PASSAGE = "empty passage", "row of an empty passage"
 _UNKNOWN = ("unknown query", "unknown passage")
 _LARGEST_UNKNOWN_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a dataset is made of, checked as a whole; passages are still where they were read from.
+
+    Attributes:
+        passages: Gives the good passages in order, each with its provenance where it was cut from a document.
+        sample: Beginnings of passages drawn evenly, for the detection of the language.
+        queries: By id.
+        judgements: Of all qrels files.
+        rows: Those judgements that can be used.
+        metrics: Facts for the manifest.
+        notes: Lines or files that were read in another form than they stand there, by what it is.
+    """
+
+    passages: Callable[[], Iterator[tuple[Passage, Provenance | None]]]
+    sample: tuple[str, ...]
+    queries: dict[str, Query]
+    judgements: Judgements
+    rows: list[JudgedRow]
+    metrics: dict[str, Any]
+    notes: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -54,13 +80,13 @@ class CheckedCorpus:
     repeated: frozenset[int]
     sample: tuple[str, ...]
 
-    def passages(self) -> Iterator[Passage]:
-        """The good passages in the file's order."""
+    def passages(self) -> Iterator[tuple[Passage, None]]:
+        """The good passages in the file's order; they were not cut from anything."""
         notes: Counter[str] = Counter()
         for line_number, _, line in self.file.lines(f"writing {CORPUS_NAME}"):
             passage = parse_passage(line, notes)
             if isinstance(passage, Passage) and line_number not in self.repeated:
-                yield passage
+                yield passage, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +108,16 @@ class Judgements:
     num_read: int = 0
     num_clamped: int = 0
     num_repeated: int = 0
+    num_files: int = 0
 
 
-def read_queries(layout: Layout, problems: Problems) -> dict[str, Query]:
-    """Queries of all query files by id; of an id that repeats, the first."""
+def read_queries(files: Sequence[TextFile], notes: Counter[str], problems: Problems) -> dict[str, Query]:
+    """Queries of all query files by id; of an id that repeats, the first. Without a file there are none."""
     queries: dict[str, Query] = {}
     first_lines: dict[str, str] = {}
-    for file in layout.queries:
+    for file in files:
         for line_number, _, line in file.lines():
-            query = parse_query(line, layout.notes)
+            query = parse_query(line, notes)
             if isinstance(query, Fault):
                 problems.add_line(file.name, line_number, query)
             elif query.query_id in queries:
@@ -98,19 +125,19 @@ def read_queries(layout: Layout, problems: Problems) -> dict[str, Query]:
             else:
                 queries[query.query_id] = query
                 first_lines[query.query_id] = f"{file.name}:{line_number}"
-    if not queries:
+    if files and not queries:
         problems.add_file(
-            layout.queries[0].name, "holds no query that can be used", 'write one {"_id": ..., "text": ...} a line'
+            files[0].name, "holds no query that can be used", 'write one {"_id": ..., "text": ...} a line'
         )
     return queries
 
 
-def read_qrels(layout: Layout, query_ids: Collection[str], problems: Problems) -> Judgements:
+def read_qrels(files: QrelsFiles, query_ids: Ids[str], problems: Problems) -> Judgements:
     """Rows whose query is known; grades below 0 (spam, in TREC's files) become 0."""
     judged: dict[tuple[str, str], JudgedRow] = {}
     homes: dict[str, JudgedRow] = {}
-    judgements = Judgements([], {})
-    for file, columns, split in layout.qrels:
+    judgements = Judgements([], {}, num_files=len(files))
+    for file, columns, split in files:
         has_header = columns.has_header
         for line_number, _, line in file.lines():
             if has_header:
@@ -138,7 +165,7 @@ def read_qrels(layout: Layout, query_ids: Collection[str], problems: Problems) -
     return judgements
 
 
-def check_corpus(layout: Layout, named: Collection[str], problems: Problems) -> CheckedCorpus:
+def check_corpus(layout: Layout, named: Ids[str], problems: Problems) -> CheckedCorpus:
     """Reads the corpus once; `named` are the passage ids that matter to the qrels."""
     file = layout.corpus
     present: set[str] = set()
@@ -200,14 +227,21 @@ def find_repeated(file: TextFile, hashes: np.ndarray, offsets: np.ndarray) -> di
     return repeated
 
 
-def check_qrels(judgements: Judgements, corpus: CheckedCorpus, layout: Layout, problems: Problems) -> list[JudgedRow]:
-    """The rows whose passage is in the corpus too."""
+def check_qrels(judgements: Judgements, problems: Problems, *, named: Ids[str], empty: Ids[str]) -> list[JudgedRow]:
+    """The rows whose passage is in the corpus too.
+
+    Args:
+        judgements: The rows.
+        problems: Where those that cannot be used go.
+        named: Those of the rows' passage ids that the corpus has.
+        empty: Ids of passages in which there is nothing to read.
+    """
     rows = []
     for row in judgements.rows:
         passage_id = row.qrel.passage_id
-        if passage_id in corpus.named:
+        if passage_id in named:
             rows.append(row)
-        elif passage_id in corpus.empty:
+        elif passage_id in empty:
             problem = f"passage {shown(passage_id)} has neither title nor text"
             fault = Fault(_OF_EMPTY_PASSAGE, problem, "give the passage text, or delete the row")
             problems.add_line(row.name, row.line_number, fault)
@@ -217,7 +251,7 @@ def check_qrels(judgements: Judgements, corpus: CheckedCorpus, layout: Layout, p
             problems.add_line(row.name, row.line_number, fault)
     if sum(problems.skipped[kind] for kind in _UNKNOWN) <= _LARGEST_UNKNOWN_SHARE * judgements.num_read:
         problems.tolerate(*_UNKNOWN)
-    if layout.qrels and not rows:
+    if judgements.num_files and not rows:
         problems.add_file(
             QRELS_FOLDER, "no row can be used", "mend the files, or move them away to go without human labels"
         )
@@ -245,7 +279,7 @@ def _empty_passage(passage: EmptyPassage) -> Fault:
     return Fault(_EMPTY_PASSAGE, problem, "delete the line or give it text")
 
 
-def _conflict(row: JudgedRow, query_ids: Collection[str], home: JudgedRow, earlier: JudgedRow | None) -> Fault | None:
+def _conflict(row: JudgedRow, query_ids: Ids[str], home: JudgedRow, earlier: JudgedRow | None) -> Fault | None:
     query_id = shown(row.qrel.query_id)
     if row.qrel.query_id not in query_ids:
         return Fault(

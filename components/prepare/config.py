@@ -12,11 +12,13 @@ from components.shared.roles import INPUT, OPERATION, OUTPUT, SETTING, at_least,
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """Raw collection in BEIR layout -> dataset."""
+    """Raw collection in BEIR layout, or a folder of documents -> dataset."""
 
     collection_uri: str = field(metadata=INPUT)
     """Folder with corpus.jsonl, queries.jsonl (queries_unlabeled.jsonl may stand beside it) and, where there are human
-    labels, qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read as its decimal text."""
+    labels, qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read as its decimal text.
+    A folder without corpus.jsonl is read as documents: text, Markdown, reStructuredText, HTML, PDF and JSON records;
+    queries.jsonl and qrels may stand beside them, and qrels may name a file or a record for all of its passages."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the dataset is written to."""
     language: str = field(default="auto", metadata=SETTING)
@@ -24,7 +26,21 @@ class PrepareConfig:
     en, de, zh or hi sets it; other uses Unicode's words without stop words and stems."""
     on_problem: Literal["refuse", "skip"] = field(default="refuse", metadata=SETTING)
     """What happens to bad lines. refuse names every one and writes nothing; skip leaves them out and counts them by
-    kind in the manifest. A missing or unreadable file, a wrong header, or nothing left is refused all the same."""
+    kind in the manifest. A missing or unreadable file, a wrong header, or nothing left is refused all the same. Of
+    documents a whole file may be bad; files that are no documents are named and counted, and never refused."""
+    cut_tokens: int = field(default=120, metadata=SETTING | at_least(16))
+    """Documents: the most tokens of a passage's text, estimated without a tokenizer: up to six letters, up to three
+    digits, a mark, or a character of a script without spaces count one. The titles in front of it come on top."""
+    cut_overlap_tokens: int = field(default=20, metadata=SETTING | at_least(0))
+    """Documents: the most tokens that a passage repeats of the one before it in the same section."""
+    duplicates: Literal["drop", "keep"] = field(default="drop", metadata=SETTING)
+    """Documents: what happens to a passage with the same text as an earlier one, case and white space aside. drop
+    leaves it out, and qrels that name it go to the earlier one; keep gives both. They are counted either way."""
+    boilerplate_documents: int = field(default=10, metadata=SETTING | at_least(2))
+    """Documents: number of documents that a paragraph must stand in to count as boilerplate. Passages that are mostly
+    boilerplate are counted and kept."""
+    processes: int = field(default=0, metadata=OPERATION | at_least(0))
+    """Documents: number of processes that read files at the same time; 0 is one a core."""
     max_reported: int = field(default=20, metadata=OPERATION | at_least(0))
     """Number of bad lines that are named in full; the others are counted."""
 
@@ -37,6 +53,8 @@ class PrepareConfig:
             require_language(self.language)
         except ValueError as error:
             yield str(error)
+        if 2 * self.cut_overlap_tokens > self.cut_tokens:
+            yield f"cut_overlap_tokens {self.cut_overlap_tokens}: must be at most half of cut_tokens {self.cut_tokens}"
 
 
 @dataclass(frozen=True, kw_only=True)

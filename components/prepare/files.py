@@ -34,9 +34,13 @@ _REFUSED = (
     (b"{\x00", "is UTF-16", "convert it with iconv -f utf-16le -t utf-8"),
     (b"\x00{", "is UTF-16", "convert it with iconv -f utf-16be -t utf-8"),
 )
-_HEAD_BYTES = 65_536
+_HEAD_BYTES, _BLOCK_BYTES = 65_536, 1 << 20
 # A progress bar costs more than a line: it moves once per so many lines.
 _LINES_PER_MOVE = 1024
+
+
+class DamagedFileError(ValueError):
+    """A compressed file that cannot be unpacked to its end."""
 
 
 def _open_zstd(path: Path) -> io.BufferedIOBase:
@@ -97,6 +101,22 @@ class TextFile:
                 return file.read(_HEAD_BYTES)
         except _DAMAGED as error:
             raise self._damaged(1, error) from error
+
+    def blocks(self) -> Iterator[bytes]:
+        """The whole content in order, unpacked, a megabyte at a time.
+
+        Raises:
+            DamagedFileError: Where an archive is damaged.
+        """
+        try:
+            with self._opener()(self.path) as file:
+                while block := file.read(_BLOCK_BYTES):
+                    yield block
+        except _DAMAGED as error:
+            # A plain file that cannot be read is no matter of what is in it.
+            if not self.is_compressed:
+                raise
+            raise DamagedFileError(f"is compressed and damaged or cut ({error or type(error).__name__})") from error
 
     def lines(self, label: str = "") -> Iterator[tuple[int, int, bytes]]:
         """Line number from 1, offset in bytes, and the line with its end, of all lines that are not blank.

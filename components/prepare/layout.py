@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from components.prepare.beir import CORPUS_NAME, QUERIES_NAME, UNLABELED_NAME
 from components.prepare.files import COMPRESSED_SUFFIXES, TextFile, check_encoding, check_json_lines, find_file
@@ -29,6 +30,9 @@ _INSTEAD = {
 }
 
 
+QrelsFiles: TypeAlias = tuple[tuple[TextFile, QrelsLayout, str], ...]
+
+
 @dataclass(frozen=True)
 class Layout:
     """The files of a collection; `qrels` gives of each file its split, '' where its queries are split by hash."""
@@ -36,7 +40,7 @@ class Layout:
     folder: Path
     corpus: TextFile
     queries: tuple[TextFile, ...]
-    qrels: tuple[tuple[TextFile, QrelsLayout, str], ...]
+    qrels: QrelsFiles
     notes: Counter[str] = field(default_factory=Counter)
 
     def count_blank_lines(self) -> int:
@@ -60,21 +64,35 @@ def find_layout(collection_uri: str, problems: Problems) -> Layout:
     if not folder.is_dir():
         raise ValueError(f"{collection_uri}: is a file; name the folder that holds {CORPUS_NAME} and {QUERIES_NAME}")
     corpus, queries = (_find_lines(folder, name, problems) for name in (CORPUS_NAME, QUERIES_NAME))
-    unlabeled = find_file(folder, UNLABELED_NAME, problems)
-    if unlabeled and check_encoding(unlabeled, problems):
-        check_json_lines(unlabeled, problems)
-    qrels = tuple(_find_qrels(folder, problems))
+    unlabeled = _checked(find_file(folder, UNLABELED_NAME, problems), problems)
+    qrels = find_qrels(folder, problems)
     problems.refuse_files()
     assert corpus is not None
     assert queries is not None
     return Layout(folder, corpus, (queries, unlabeled) if unlabeled else (queries,), qrels)
 
 
+def find_queries(folder: Path, problems: Problems) -> tuple[TextFile, ...]:
+    """The query files of a folder where it may have none."""
+    names = (QUERIES_NAME, UNLABELED_NAME)
+    files = [_checked(find_file(folder, name, problems), problems) for name in names]
+    return tuple(file for file in files if file is not None)
+
+
+def find_qrels(folder: Path, problems: Problems) -> QrelsFiles:
+    """The qrels files of a folder, each with its form and its split."""
+    return tuple(_find_qrels(folder, problems))
+
+
 def _find_lines(folder: Path, name: str, problems: Problems) -> TextFile | None:
     file = find_file(folder, name, problems)
     if file is None:
         problems.add_file(name, "is missing", _hint(folder, name))
-    elif check_encoding(file, problems):
+    return _checked(file, problems)
+
+
+def _checked(file: TextFile | None, problems: Problems) -> TextFile | None:
+    if file is not None and check_encoding(file, problems):
         check_json_lines(file, problems)
     return file
 

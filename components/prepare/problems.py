@@ -30,13 +30,18 @@ class Problems:
         self._files: list[str] = []
         self._lines: list[str] = []
         self._tolerated: set[str] = set()
+        self._num_whole_files = 0
         self.skipped: Counter[str] = Counter()
 
     def add_line(self, name: str, line_number: int, fault: Fault) -> None:
-        """A line that can be left out."""
+        """A line that can be left out; a line number of 0 means the whole file, one document of many."""
         self.skipped[fault.kind] += 1
+        self._num_whole_files += line_number == 0
         if len(self._lines) < self._max_reported:
-            self._lines.append(str(RecordError(f"{self._uri}/{name}", line_number, fault.problem, fault.remedy)))
+            path = f"{self._uri}/{name}"
+            in_file = f"{path}: {fault.problem}; {fault.remedy}"
+            of_line = RecordError(path, line_number, fault.problem, fault.remedy)
+            self._lines.append(str(of_line) if line_number else in_file)
 
     def add_file(self, name: str, problem: str, remedy: str) -> None:
         """A file, or the collection as a whole, that cannot be used; leaving lines out does not mend it."""
@@ -64,17 +69,20 @@ class Problems:
         if self._files or (self.skipped.keys() - self._tolerated and on_problem == "refuse"):
             raise ValueError(self._message())
         if self.skipped:
-            num_lines = self.skipped.total()
-            log.warning("bad lines left out", num_lines=num_lines, by_kind=dict(self.skipped), first=self._lines)
+            counts = {"num_lines": self.skipped.total(), "by_kind": dict(self.skipped)}
+            log.warning(f"bad {self._called()} left out", **counts, first=self._lines)
 
     def _message(self) -> str:
         num_lines = self.skipped.total()
         message = [f"{self._uri}: this collection cannot be used; nothing was written", *self._files, *self._lines]
         if num_lines > len(self._lines):
-            message.append(f"... and {num_lines - len(self._lines)} more lines")
+            message.append(f"... and {num_lines - len(self._lines)} more {self._called()}")
         if num_lines:
             counted = ", ".join(f"{count} x {kind}" for kind, count in self.skipped.most_common())
-            message.append(f"bad lines: {num_lines} ({counted})")
+            message.append(f"bad {self._called()}: {num_lines} ({counted})")
         if num_lines and not self._files:
-            message.append(f"mend the lines, or leave them out ({hint('on_problem', 'skip')})")
+            message.append(f"mend the {self._called()}, or leave them out ({hint('on_problem', 'skip')})")
         return "\n".join(message)
+
+    def _called(self) -> str:
+        return "files and lines" if self._num_whole_files else "lines"

@@ -40,13 +40,40 @@ class ServerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class HitProvenance:
+    """Where a passage was cut from.
+
+    That is the file, the titles of its sections and the characters; of a file of records which one, of a PDF which page
+    (0: none).
+    """
+
+    file: str
+    headings: tuple[str, ...]
+    start: int
+    end: int
+    record: str = ""
+    page: int = 0
+
+    def __str__(self) -> str:
+        """As a person names it, such as `guide/install.md, characters 120-480`."""
+        where = [self.file]
+        where += [f"record {self.record}"] if self.record else []
+        where += [f"page {self.page}"] if self.page else []
+        return ", ".join([*where, f"characters {self.start}-{self.end}"])
+
+
+@dataclass(frozen=True, slots=True)
 class FoundHit:
-    """A passage that was found; title and text are empty where the server has no dataset or none was asked for."""
+    """A passage that was found; title and text are empty where the server has no dataset or none was asked for.
+
+    There is a provenance where the passage was cut from a document.
+    """
 
     passage_id: str
     score: float
     title: str = ""
     text: str = ""
+    provenance: HitProvenance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,5 +239,12 @@ def _search_fields(
 
 
 def _ranking(answer: Mapping[str, Any], version: str, seconds: float) -> Ranking:
-    hits = tuple(FoundHit(**hit) for hit in answer["hits"])
+    hits = tuple(map(_hit, answer["hits"]))
     return Ranking(answer["query"], hits, version, seconds, answer.get("mode", ""))
+
+
+def _hit(answer: Mapping[str, Any]) -> FoundHit:
+    if "provenance" not in answer:
+        return FoundHit(**answer)
+    values = answer["provenance"]
+    return FoundHit(**{**answer, "provenance": HitProvenance(**{**values, "headings": tuple(values["headings"])})})

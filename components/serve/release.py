@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import InputType, SearchFields
 from components.serve.ranking import Ranker
 from components.shared import log
-from components.shared.dataset import Dataset
+from components.shared.dataset import Dataset, Provenance
 from components.shared.durable import storage
 from components.shared.encoding.encoder import Encoder, NotFiniteError, num_cores
 from components.shared.fusion.tuned import Mode, read_fusion
@@ -89,10 +89,11 @@ class NotFiniteScoreError(Exception):
 
 @dataclass(frozen=True)
 class FoundPassage:
-    """A hit and, where a dataset is served, its passage."""
+    """A hit and, where a dataset is served, its passage, with its provenance where it was cut from a document."""
 
     hit: Hit
     passage: Passage | None
+    provenance: Provenance | None = None
 
 
 class Release:
@@ -127,7 +128,7 @@ class Release:
         dataset = _open_dataset(uris) if uris.dataset_uri else None
         self.ranker = Ranker(self.index, read_fusion(index_path), dataset)
         # Ten look-ups cost more CPU than the rest of a search's HTTP; what is found is found again.
-        self._passage = lru_cache(_CACHED_PASSAGES)(dataset.passage) if dataset else None
+        self._passage = lru_cache(_CACHED_PASSAGES)(_lookup(dataset)) if dataset else None
         if version_at(uris) != self.version:
             raise ValueError(f"{uris.index_uri}: changed while it was being opened; try again when it is written")
         self._threads, self._metrics = threads, metrics
@@ -240,7 +241,10 @@ class Release:
         self._metrics.count_search(mode, queries=len(queries), seconds=time.monotonic() - start)
         self.check_scores(rankings)
         passage = self._passage if wanted.include_text else None
-        return [[FoundPassage(hit, passage(hit.passage_id) if passage else None) for hit in hits] for hits in rankings]
+        return [
+            [FoundPassage(hit, *(passage(hit.passage_id) if passage else (None, None))) for hit in hits]
+            for hits in rankings
+        ]
 
     def check_scores(self, rankings: Sequence[Sequence[Hit]]) -> None:
         """Refuses scores that are not finite, which JSON would write as null.
@@ -280,6 +284,16 @@ def _encode(encoder: Encoder, token_ids: Sequence[list[int]], batch_tokens: int)
 def version_at(uris: ArtifactUris) -> str:
     """What a release of these uris would be called now."""
     return read_manifest(uris.index_uri).digest[:12]
+
+
+def _lookup(dataset: Dataset) -> Callable[[str], tuple[Passage, Provenance | None]]:
+    """The passage of an id, and where it was cut from."""
+
+    def look_up(passage_id: str) -> tuple[Passage, Provenance | None]:
+        row = dataset.row(passage_id)
+        return dataset.passage_at(row), dataset.provenance_at(row)
+
+    return look_up
 
 
 def _open_dataset(uris: ArtifactUris) -> Dataset:

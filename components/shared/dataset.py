@@ -2,6 +2,8 @@
 
 Opening reads no passage: a passage is found by binary search over the sorted hashes of all passage ids
 (`passage_order.npy`, memory-mapped), so a million passages open at once and memory stays flat however many are read.
+Passages that were cut from documents have a row each in `provenance.arrow`, in the same order; a dataset of passages
+that came as they are has no such file.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from components.shared.records import Passage, Qrel, Query
 
 SPLITS = ("train", "dev", "test")
 CORPUS_NAME, QUERIES_NAME, QRELS_NAME, ORDER_NAME = "corpus.arrow", "queries.arrow", "qrels.arrow", "passage_order.npy"
+PROVENANCE_NAME = "provenance.arrow"
 
 _CORPUS = pa.schema([("passage_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
 _QUERIES = pa.schema(
@@ -27,11 +31,43 @@ _QUERIES = pa.schema(
 _QRELS = pa.schema(
     [("query_id", pa.string()), ("passage_id", pa.string()), ("grade", pa.int32()), ("split", pa.string())]
 )
+_PROVENANCE = pa.schema(
+    [
+        ("file", pa.string()),
+        ("record", pa.string()),
+        ("headings", pa.list_(pa.string())),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("page", pa.int32()),
+    ]
+)
 # Key of the corpus file's own metadata.
 _LANGUAGE = b"language"
 _ORDER = np.dtype([("hash", "<u8"), ("row", "<i8")])
 # Rows a batch: fixed, so that a row's batch is a division; small enough to keep 32-bit string offsets safe.
 _BATCH_ROWS = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a passage was cut from.
+
+    Attributes:
+        file: Path of the file below the folder of documents, with slashes.
+        record: Id, or else line number, of the record in a file of many records; empty where the file is one document.
+        headings: Titles of the sections that it stands in, outermost first.
+        start: First character, from 0, in the decoded file (of a record: in its text; of a PDF: in the text of its
+            pages with a form feed between two).
+        end: Character behind the last one.
+        page: Of a PDF, from 1; 0 elsewhere.
+    """
+
+    file: str
+    record: str
+    headings: tuple[str, ...]
+    start: int
+    end: int
+    page: int = 0
 
 
 def _id_hash(passage_id: str) -> int:
@@ -53,9 +89,13 @@ class DatasetWriter:
         self._writer = pa.ipc.new_file(self._sink, _CORPUS.with_metadata({_LANGUAGE: language.encode()}))
         self._batch: list[Passage] = []
         self._hashes = array("Q")
+        self._provenance: _ProvenanceWriter | None = None
 
-    def add_passage(self, passage: Passage) -> None:
-        """Appends a passage; the caller answers for unique ids."""
+    def add_passage(self, passage: Passage, provenance: Provenance | None = None) -> None:
+        """Appends a passage; the caller answers for unique ids, and for a provenance of every passage or of none."""
+        if provenance is not None:
+            self._provenance = self._provenance or _ProvenanceWriter(self._folder)
+            self._provenance.add(provenance)
         self._batch.append(passage)
         self._hashes.append(_id_hash(passage.passage_id))
         if len(self._batch) == _BATCH_ROWS:
@@ -66,6 +106,9 @@ class DatasetWriter:
         self._flush()
         self._writer.close()
         self._sink.close()
+        if self._provenance is not None:
+            self._provenance.close()
+            assert self._provenance.num_rows == len(self._hashes), "a passage has no provenance and others have one"
         order = np.empty(len(self._hashes), dtype=_ORDER)
         order["hash"], order["row"] = self._hashes, np.arange(len(self._hashes))
         np.save(self._folder / ORDER_NAME, np.sort(order, order="hash"))
@@ -85,6 +128,34 @@ class DatasetWriter:
             self._batch = []
 
 
+class _ProvenanceWriter:
+    """Rows of provenance in batches of the same size as those of the corpus."""
+
+    def __init__(self, folder: Path) -> None:
+        self._sink = pa.OSFile(str(folder / PROVENANCE_NAME), "wb")
+        self._writer = pa.ipc.new_file(self._sink, _PROVENANCE)
+        self._batch: list[Provenance] = []
+        self.num_rows = 0
+
+    def add(self, provenance: Provenance) -> None:
+        self._batch.append(provenance)
+        self.num_rows += 1
+        if len(self._batch) == _BATCH_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+        self._sink.close()
+
+    def _flush(self) -> None:
+        if self._batch:
+            columns = [list(column) for column in zip(*map(astuple, self._batch), strict=True)]
+            arrays = [pa.array(column, kind.type) for column, kind in zip(columns, _PROVENANCE, strict=True)]
+            self._writer.write_batch(pa.record_batch(arrays, schema=_PROVENANCE))
+            self._batch = []
+
+
 def _write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     table = pa.Table.from_pylist(rows, schema=schema)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -101,6 +172,9 @@ class Dataset:
         # Views into the map, not copies: kept, a passage by its id costs 65 microseconds of CPU, else 260.
         self._batches: dict[int, pa.RecordBatch] = {}
         self._order = np.load(folder / ORDER_NAME, mmap_mode="r")
+        has_provenance = (folder / PROVENANCE_NAME).exists()
+        source = pa.memory_map(str(folder / PROVENANCE_NAME)) if has_provenance else None
+        self._provenance = pa.ipc.open_file(source) if has_provenance else None
         self._queries: dict[str, tuple[Query, str]] | None = None
         self._query_table: pa.Table | None = None
         self._query_order = np.empty(0, dtype=_ORDER)
@@ -125,6 +199,23 @@ class Dataset:
         """The passage of a row."""
         batch, offset = self._batch(row // _BATCH_ROWS), row % _BATCH_ROWS
         return Passage(*(batch.column(column)[offset].as_py() for column in range(len(_CORPUS))))
+
+    @property
+    def has_provenance(self) -> bool:
+        """Whether the passages were cut from documents."""
+        return self._provenance is not None
+
+    def provenance_at(self, row: int) -> Provenance | None:
+        """Where the passage of a row was cut from; None where the passages came as they are."""
+        if self._provenance is None:
+            return None
+        batch, offset = self._provenance.get_batch(row // _BATCH_ROWS), row % _BATCH_ROWS
+        values = {declared.name: batch.column(declared.name)[offset].as_py() for declared in fields(Provenance)}
+        return Provenance(**{**values, "headings": tuple(values["headings"])})
+
+    def provenance(self, passage_id: str) -> Provenance | None:
+        """Where a passage was cut from; None where the passages came as they are, KeyError where there is none."""
+        return self.provenance_at(self.row(passage_id)) if self._provenance is not None else None
 
     def passage_id_at(self, row: int) -> str:
         """The passage id of a row; cheaper than the passage."""

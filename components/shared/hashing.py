@@ -24,8 +24,8 @@ def file_digest(path: Path) -> str:
 
 
 def text_digest(text: str | bytes) -> str:
-    """Of a text's UTF-8 bytes, or of bytes."""
-    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+    """Of a text's UTF-8 bytes, or of bytes; a file's name that is no UTF-8 counts with its own bytes."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text).hexdigest()
 
 
 def lines_digest(lines: Iterable[str]) -> str:

@@ -19,13 +19,29 @@ FloatsOrBase64 = Annotated[
 ]
 
 
+class ProvenanceAnswer(TypedDict):
+    """Where a passage was cut from; characters are counted from 0 in the decoded file.
+
+    `record` names the record of a file that holds many, whose text is then what is counted in; `page` is that of a PDF,
+    and there the text of all pages with a form feed between two is counted in.
+    """
+
+    file: str
+    headings: list[str]
+    start: int
+    end: int
+    record: NotRequired[str]
+    page: NotRequired[int]
+
+
 class HitAnswer(TypedDict):
-    """One passage that was found."""
+    """One passage that was found; its provenance is there where it was cut from a document."""
 
     passage_id: str
     score: float
     title: NotRequired[str]
     text: NotRequired[str]
+    provenance: NotRequired[ProvenanceAnswer]
 
 
 class RankingAnswer(TypedDict):

@@ -66,7 +66,10 @@ class SearchFields(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
             "server with a dataset."
         ),
     ] = None
-    include_text: Annotated[bool, Meta(description="Title and text of each hit, where a dataset is served.")] = True
+    include_text: Annotated[
+        bool,
+        Meta(description="Title and text of each hit, where a dataset is served, and its provenance where it has one."),
+    ] = True
     truncate: Truncate = False
     passage_ids: Annotated[
         PassageIds | None,

@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from components.serve import answering
-from components.serve.protocols.answers import HitAnswer, JSONResponse, RankingAnswer, RankingsAnswer
+from components.serve.protocols.answers import HitAnswer, JSONResponse, ProvenanceAnswer, RankingAnswer, RankingsAnswer
 from components.serve.protocols.bodies import SearchBatchBody, SearchBody
 from components.serve.protocols.decoding import Decoder, check_text, check_texts
 from components.serve.release import FoundPassage, Release
 from components.serve.service import Service
+from components.shared.dataset import Provenance
 from components.shared.fusion.tuned import Mode
 
 
@@ -88,4 +89,20 @@ def _hit(found_passage: FoundPassage) -> HitAnswer:
     answer: HitAnswer = {"passage_id": hit.passage_id, "score": hit.score}
     if passage is not None:
         answer["title"], answer["text"] = passage.title, passage.text
+    if found_passage.provenance is not None:
+        answer["provenance"] = _provenance(found_passage.provenance)
+    return answer
+
+
+def _provenance(provenance: Provenance) -> ProvenanceAnswer:
+    answer: ProvenanceAnswer = {
+        "file": provenance.file,
+        "headings": list(provenance.headings),
+        "start": provenance.start,
+        "end": provenance.end,
+    }
+    if provenance.record:
+        answer["record"] = provenance.record
+    if provenance.page:
+        answer["page"] = provenance.page
     return answer

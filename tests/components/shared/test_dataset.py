@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.shared import dataset as dataset_module
-from components.shared.dataset import ORDER_NAME, SPLITS, Dataset, DatasetWriter
+from components.shared.dataset import ORDER_NAME, SPLITS, Dataset, DatasetWriter, Provenance
 from components.shared.records import Passage, Qrel, Query
 
 # What UTF-8 can hold: everything but lone surrogates, which prepare refuses.
@@ -155,3 +155,32 @@ def test_the_language_comes_back_and_is_empty_where_nobody_said_it(tmp_path: Pat
         writer.finish([], [])
         assert Dataset(folder).language == language
         assert list(Dataset(folder).iter_passages()) == [Passage("p", "", "text")]
+
+
+def test_provenance_has_a_row_a_passage_and_survives_batches(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path)
+    provenances = [
+        Provenance(
+            f"{number}.md", "" if number % 2 else f"r{number}", ("Guide", f"Part {number}"), number, number + 9, 3
+        )
+        for number in range(20_000)
+    ]
+    for number, provenance in enumerate(provenances):
+        writer.add_passage(Passage(f"p{number}", "", "text"), provenance)
+    writer.finish([], [])
+    dataset = Dataset(tmp_path)
+    assert dataset.has_provenance
+    assert [dataset.provenance_at(row) for row in (0, 16_383, 16_384, 19_999)] == [
+        provenances[row] for row in (0, 16_383, 16_384, 19_999)
+    ]
+    assert dataset.provenance("p17000") == provenances[17_000]
+    with pytest.raises(KeyError):
+        dataset.provenance("p20000")
+
+
+def test_a_dataset_without_provenance_says_none(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path)
+    writer.add_passage(Passage("p1", "", "text"))
+    writer.finish([], [])
+    dataset = Dataset(tmp_path)
+    assert (dataset.has_provenance, dataset.provenance("p1"), dataset.provenance_at(0)) == (False, None, None)
