@@ -1,6 +1,7 @@
 """The components, in the order the data flows; each is one container and one room.
 
 prepare   raw collection -> dataset
+ask       dataset without queries -> the same with queries that an LLM wrote
 mine      dataset (+ encoder, index) -> pools
 annotate  pools -> annotations
 train     annotations (+ human qrels) -> checkpoint

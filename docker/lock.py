@@ -1,9 +1,9 @@
 """Writes <component>.lock and cuda.lock: exact versions of all that an image holds, those of constraints.txt.
 
 One resolution for all images, so that the encoder that export writes meets the same numpy, tokenizers and onnxruntime
-in index, evaluate and serve; only annotate has its own, because vLLM takes no newer numpy and transformers. Run it
-where pip reaches an index, for Linux on x86-64 and the Python of the images (3.11): `python docker/lock.py`. It takes
-minutes, because pip downloads what it has to look into (vLLM among it), and installs nothing.
+in index, evaluate and serve; only ask and annotate have their own, because vLLM takes no newer numpy and transformers.
+Run it where pip reaches an index, for Linux on x86-64 and the Python of the images (3.11): `python docker/lock.py`. It
+takes minutes, because pip downloads what it has to look into (vLLM among it), and installs nothing.
 """
 
 import json
@@ -24,10 +24,10 @@ COMPONENTS = tuple(sorted(path.parent.name for path in (FOLDER.parent / "compone
 # train's settings offer LoRA and TensorBoard; a folder of documents may hold PDF. No image needs an extra for gs:// and
 # s3://: pyarrow speaks to both.
 _MORE_EXTRAS = {"prepare": ("pdf",), "train": ("lora", "tensorboard")}
-# annotate's default engine is vLLM, which no extra installs on a person's machine.
-_BESIDE_EXTRAS = {"annotate": ("vllm==0.32.0",)}
+# The default engine of ask and annotate is vLLM, which no extra installs on a person's machine.
+_BESIDE_EXTRAS = dict.fromkeys(("ask", "annotate"), ("vllm==0.32.0",))
 # What these need in other versions than constraints.txt has: vLLM 0.32 wants numpy < 2.4 and transformers < 5.20.
-APART = {"annotate": ("numpy", "transformers")}
+APART = dict.fromkeys(("ask", "annotate"), ("numpy", "transformers"))
 
 _HEADER = """\
 # Written by docker/lock.py; do not edit. All that the {component} image holds.
@@ -105,7 +105,8 @@ def lock_texts(metadata: list[dict[str, Any]], components: Iterable[str]) -> dic
 def write_locks() -> None:
     """Writes all lock files; those of the components that need versions of their own first, for one cuda.lock."""
     alike = [component for component in COMPONENTS if component not in APART]
-    for group in (*([component] for component in APART), alike):
+    # Those that need them need the same ones: one resolution, so that their images share what they can.
+    for group in (list(APART), alike):
         for file_name, text in lock_texts(resolve(group), group).items():
             (FOLDER / file_name).write_text(text)
 

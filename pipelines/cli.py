@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +23,7 @@ from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EX
 from pipelines.doctor import checks
 from pipelines.flow import Settings
 from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
+from pipelines.queries import with_queries
 from pipelines.search import as_json, readable
 from pipelines.search import search as ask
 from pipelines.settings import SettingsError, missing, read_settings
@@ -51,6 +52,8 @@ def run(
 ) -> int:
     """Trains and measures a retriever on your own corpus, with or without human qrels.
 
+    Where there are no queries, an LLM writes them; everything measured with those is synthetic, and says so.
+
     Args:
         data: Folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv where there are any. A
             folder without corpus.jsonl is read as documents: .txt, .md, .rst, .html, .pdf, .jsonl and so on.
@@ -58,7 +61,8 @@ def run(
         params: Parameter file.
         set: One setting over the file's, such as --set mine.num_queries=200; may be repeated.
     """
-    return _run(read_settings(params, [*set, f"prepare.collection_uri={data}"]), workdir, [])
+    settings = read_settings(params, [*set, f"prepare.collection_uri={data}"])
+    return _run(with_queries(settings, data), workdir, [])
 
 
 def compile_pipeline(
@@ -92,7 +96,10 @@ def serve(workdir: Path = Path(".retriever/demo"), host: str = "127.0.0.1", port
         host: Address to listen on.
         port: Port to listen on.
     """
-    places = [f"--{name}-uri={workdir / name}" for name in ("encoder", "index", "dataset")]
+    from pipelines.labels import dataset_folder
+
+    places = [f"--{name}-uri={workdir / name}" for name in ("encoder", "index")]
+    places.append(f"--dataset-uri={dataset_folder(workdir)}")
     # Replaces this process, so that signals reach the server itself.
     os.execv(sys.executable, [sys.executable, "-m", "components.serve", *places, f"--host={host}", f"--port={port}"])
 
@@ -139,8 +146,9 @@ def estimate(
     human_label_dollars: float = 0.09,
     fixed_dollars: float = 0.0,
 ) -> int:
-    """Says what annotation will cost before anything is spent, and from where on it is cheaper than people.
+    """Says what asking and annotation will cost before anything is spent, and from where on it is cheaper than people.
 
+    Where an LLM is to write the queries and has not yet, that comes first: only then is it known what is to annotate.
     Nothing is written into the work folder: where its pools are missing, or were made with other settings, they are
     made in a cache.
 
@@ -160,9 +168,10 @@ def estimate(
         human_label_dollars: A person's price for judging one passage.
         fixed_dollars: What is spent before the first label: setting up, a gold set.
     """
-    from pipelines import labels
-
     settings = read_settings(params, [*set, *([f"prepare.collection_uri={data}"] if data is not None else [])])
+    settings = with_queries(settings, data) if data is not None else settings
+    from pipelines import asking, labels  # heavy: no error in a setting should wait for them
+
     prices = Prices(
         engine_hour=engine_hour_dollars,
         prompt_million=prompt_million_dollars,
@@ -173,11 +182,17 @@ def estimate(
     throughput = Throughput(
         prompt_tokens=prompt_tokens_per_second, completion_tokens=completion_tokens_per_second, num_engines=num_engines
     )
+    if not asking.is_asked(settings, workdir):
+        return _say(asking.quote_lines(settings, workdir, prices=prices, throughput=throughput))
     with labels.pools_folder(settings, workdir, make=data is not None) as folder:
         quote = labels.quote(
             settings, folder, workdir, sample=sample, prices=prices, throughput=throughput, fixed_dollars=fixed_dollars
         )
-    print("\n".join(labels.quote_lines(quote)))
+    return _say(labels.quote_lines(quote))
+
+
+def _say(lines: Iterable[str]) -> int:
+    print("\n".join(lines))
     return EXIT_OK
 
 

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
+from components.ask.config import AskConfig
 from components.evaluate.config import EvaluateConfig
 from components.export.config import ExportConfig
 from components.index.config import IndexConfig
@@ -71,6 +72,7 @@ SECTIONS: dict[str, type[Any]] = {
     "prepare": PrepareConfig,
     "encoder": DualEncoderConfig,
     "miner": DualEncoderConfig,
+    "ask": AskConfig,
     "mine": MineConfig,
     "annotate": AnnotateConfig,
     "train": TrainConfig,
@@ -79,6 +81,8 @@ SECTIONS: dict[str, type[Any]] = {
     "evaluate": EvaluateConfig,
 }
 
+# Where the queries are: in the dataset that ask wrote, where it takes part, else in that of prepare.
+_QUERIES = ("ask", "prepare")
 _ENCODING = ("variant", "shard_passages", "batch_tokens", "vector_dtype", "num_threads", "num_shards")
 
 
@@ -86,24 +90,33 @@ def _has_miner(settings: Settings) -> bool:
     return bool(settings["miner"]["checkpoint_uri"])
 
 
+def _asks(settings: Settings) -> bool:
+    return bool(settings["ask"]["num_queries"])
+
+
 def _is_split(settings: Settings) -> bool:
     return bool(settings["index"]["num_shards"] > 1)
 
 
 def _exported_and_indexed(
-    label: str, section: str, prefix: str, checkpoint: tuple[str, ...], when: Callable[[Settings], bool] = _always
+    label: str,
+    section: str,
+    prefix: str,
+    checkpoint: tuple[str, ...],
+    when: Callable[[Settings], bool] = _always,
+    dataset: tuple[str, ...] = ("prepare",),
 ) -> tuple[Task, ...]:
     """The rows that make an encoder and its index; between them the corpus is encoded in shards where that is asked."""
     suffix = f" ({label})" if label else ""
     export, encode = f"export{suffix}", f"encode{suffix}"
-    corpus = {"dataset_uri": ("prepare",), "encoder_uri": (export,)}
+    corpus = {"dataset_uri": dataset, "encoder_uri": (export,)}
     return (
         Task(
             name=export,
             config=ExportConfig,
             sections=(section, "export"),
             makes=f"{prefix}encoder",
-            inputs={"dataset_uri": ("prepare",), **({"checkpoint_uri": checkpoint} if checkpoint else {})},
+            inputs={"dataset_uri": dataset, **({"checkpoint_uri": checkpoint} if checkpoint else {})},
             when=when,
         ),
         Task(
@@ -135,12 +148,22 @@ FLOW: tuple[Task, ...] = (
     *_exported_and_indexed("base", "encoder", "base-", ()),
     *_exported_and_indexed("miner", "miner", "miner-", (), _has_miner),
     Task(
+        name="ask",
+        config=AskConfig,
+        sections=("ask",),
+        makes="asked",
+        # An index is of a corpus and not of the queries, so that these two need not be made again.
+        inputs={"dataset_uri": ("prepare",), "encoder_uri": ("export (base)",), "index_uri": ("index (base)",)},
+        places={"journal_uri": "journal"},
+        when=_asks,
+    ),
+    Task(
         name="mine",
         config=MineConfig,
         sections=("mine",),
         makes="pools",
         inputs={
-            "dataset_uri": ("prepare",),
+            "dataset_uri": _QUERIES,
             "encoder_uri": ("export (miner)", "export (base)"),
             "index_uri": ("index (miner)", "index (base)"),
         },
@@ -150,7 +173,7 @@ FLOW: tuple[Task, ...] = (
         config=AnnotateConfig,
         sections=("annotate",),
         makes="annotations",
-        inputs={"dataset_uri": ("prepare",), "pools_uri": ("mine",)},
+        inputs={"dataset_uri": _QUERIES, "pools_uri": ("mine",)},
         places={"journal_uri": "journal"},
         shards="annotate.num_shards",
     ),
@@ -159,16 +182,16 @@ FLOW: tuple[Task, ...] = (
         config=TrainConfig,
         sections=("encoder", "train"),
         makes="checkpoint",
-        inputs={"dataset_uri": ("prepare",), "pools_uri": ("mine",), "annotations_uri": ("annotate",)},
+        inputs={"dataset_uri": _QUERIES, "pools_uri": ("mine",), "annotations_uri": ("annotate",)},
     ),
-    *_exported_and_indexed("", "encoder", "", ("train",)),
+    *_exported_and_indexed("", "encoder", "", ("train",), dataset=_QUERIES),
     Task(
         name="evaluate",
         config=EvaluateConfig,
         sections=("evaluate",),
         makes="evaluation",
         inputs={
-            "dataset_uri": ("prepare",),
+            "dataset_uri": _QUERIES,
             "base_encoder_uri": ("export (base)",),
             "base_index_uri": ("index (base)",),
             "encoder_uri": ("export",),
@@ -178,10 +201,22 @@ FLOW: tuple[Task, ...] = (
     ),
 )
 
+# What a run as a whole leaves, with the tasks that can make it: all that serve needs, and how good it is.
+OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "dataset": _QUERIES,
+    "encoder": ("export",),
+    "index": ("index",),
+    "evaluation": ("evaluate",),
+}
+
 # What differs from run to run of one compiled pipeline, as `section.setting`; everything else is a constant of it.
+# Those of a section that no task of the run reads are left out.
 PARAMETERS = (
     "prepare.collection_uri",
     "encoder.checkpoint_uri",
+    "ask.llm_uri",
+    "ask.endpoint_uri",
+    "ask.journal_uri",
     "mine.num_queries",
     "annotate.llm_uri",
     "annotate.endpoint_uri",
@@ -204,6 +239,18 @@ def sources(task: Task, settings: Settings) -> dict[str, Task]:
         name: next((present[maker] for maker in made if maker in present), None) for name, made in task.inputs.items()
     }
     return {name: maker for name, maker in makers.items() if maker is not None}
+
+
+def outputs(settings: Settings) -> dict[str, Task]:
+    """Name -> the task that makes it, of everything that a run with these settings leaves."""
+    present = {task.name: task for task in taking_part(settings)}
+    return {name: next(present[maker] for maker in makers if maker in present) for name, makers in OUTPUTS.items()}
+
+
+def parameters(settings: Settings) -> list[str]:
+    """`section.setting` of every parameter of a pipeline that is compiled with these settings."""
+    sections = {section for task in taking_part(settings) for section in task.sections}
+    return [parameter for parameter in PARAMETERS if parameter.split(".")[0] in sections]
 
 
 def num_shards(task: Task, settings: Settings) -> int:

@@ -32,9 +32,7 @@ from pipelines.resources import place, profile_of
 from pipelines.settings import SettingsError, missing, only_here
 
 # What KFP's pages call an artifact of that name; every other is an Artifact.
-_ARTIFACT_TYPES = {"dataset": dsl.Dataset, "encoder": dsl.Model, "checkpoint": dsl.Model}
-# Artifacts that a run as a whole leaves: all that serve needs, and how good it is.
-_OUTPUTS = ("dataset", "encoder", "index", "evaluation")
+_ARTIFACT_TYPES = {"dataset": dsl.Dataset, "asked": dsl.Dataset, "encoder": dsl.Model, "checkpoint": dsl.Model}
 _WORD = re.compile(r"[^a-z0-9]+")
 
 
@@ -88,7 +86,8 @@ def build(settings: Settings, profile: str) -> Any:  # noqa: ANN401 KFP ships no
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
         for name, kind, default in _pipeline_parameters(settings)
     ]
-    outcome = NamedTuple("Outcome", [(name, _artifact_type(name)) for name in _OUTPUTS])  # type: ignore[misc]
+    outputs = flow.outputs(settings)
+    outcome = NamedTuple("Outcome", [(name, _artifact_type(name)) for name in outputs])  # type: ignore[misc]
     signature = inspect.Signature(parameters, return_annotation=outcome)
 
     def retriever(*values: object, **named: object) -> Any:  # noqa: ANN401 a tuple of KFP channels
@@ -102,8 +101,7 @@ def build(settings: Settings, profile: str) -> Any:  # noqa: ANN401 KFP ships no
                 continue
             with dsl.ParallelFor(items=list(range(flow.num_shards(task, settings)))) as shard:
                 made[task.name] = _Made(place(make(shard=shard), placed).output, is_split=True)
-        by_artifact = {task.makes: made[task.name].output for task in tasks}
-        return outcome(**{name: by_artifact[name] for name in _OUTPUTS})
+        return outcome(**{name: made[task.name].output for name, task in outputs.items()})
 
     retriever.__signature__ = signature  # type: ignore[attr-defined]
     retriever.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -215,7 +213,7 @@ def _container(
 
 def _pipeline_parameters(settings: Settings) -> Iterator[tuple[str, type, object]]:
     """Name, type and default of each parameter of the pipeline."""
-    for parameter in flow.PARAMETERS:
+    for parameter in flow.parameters(settings):
         section, name = parameter.split(".")
         kind = _kfp_type(get_type_hints(flow.SECTIONS[section])[name])
         yield f"{section}_{name}", kind, settings[section][name]

@@ -56,7 +56,7 @@ def tell(workdir: Path, query_id: str) -> str:
     folders = annotation_folders(workdir)
     config = read_manifest(str(folders[0])).config
     journal_uri = config["journal_uri"] or f"{config['output_uri'].rstrip('/')}.journal"
-    dataset = Dataset(open_artifact(_place(workdir / "dataset", config["dataset_uri"])))
+    dataset = Dataset(open_artifact(_place(dataset_folder(workdir), config["dataset_uri"])))
     return trace(
         query_id,
         annotations_uris=[str(folder) for folder in folders],
@@ -106,6 +106,12 @@ def quality_lines(annotators: Sequence[dict[str, Any]]) -> Iterator[str]:
         )
 
 
+def dataset_folder(workdir: Path) -> Path:
+    """The dataset of a work folder that has its queries: that of ask where it took part, else that of prepare."""
+    asked = workdir / "asked"
+    return asked if (asked / "manifest.json").exists() else workdir / "dataset"
+
+
 @contextmanager
 def pools_folder(settings: Settings, workdir: Path, *, make: bool) -> Iterator[Path]:
     """A folder with the pools and dataset that these settings would annotate; the work folder where it holds them.
@@ -144,12 +150,13 @@ def quote(
         ValueError: Where the pools are not made yet, or the tokenizer cannot be found.
     """
     config = AnnotateConfig(**{**settings["annotate"], "dataset_uri": "", "pools_uri": "", "output_uri": ""})
-    dataset = Dataset(open_artifact(str(made / "dataset")))
+    dataset = Dataset(open_artifact(str(dataset_folder(made))))
     pools = list(ChosenPools(open_artifact(str(made / "pools")) / "pools.jsonl", dataset, config))
     llm_uri = resolve(config.llm_uri)
     # Drawn by hash: the first pools of a collection may be of one kind.
     sampled = sorted(pools, key=lambda pool: content_key("estimate", pool.query_id))[:sample]
-    with _paid(config.journal_uri or str(workdir / "journal"), llm_uri, config) as paid:
+    changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
+    with paid_calls(config.journal_uri or str(workdir / "journal"), llm_uri, **changes) as paid:
         return estimate(
             sampled,
             len(pools),
@@ -201,7 +208,8 @@ def _times(times: float | None) -> str:
 
 
 @contextmanager
-def _paid(journal_uri: str, llm_uri: str, config: AnnotateConfig) -> Iterator[Paid | None]:
+def paid_calls(journal_uri: str, llm_uri: str, *, endpoint_omit: str, endpoint_rename: str) -> Iterator[Paid | None]:
+    """The calls of a journal that a job with this LLM would find there; None where there is no journal."""
     if not storage.exists(journal_uri):
         yield None
         return
@@ -212,7 +220,7 @@ def _paid(journal_uri: str, llm_uri: str, config: AnnotateConfig) -> Iterator[Pa
         else:
             shutil.copytree(journal_uri, scratch, dirs_exist_ok=True)
         with Journal(scratch) as journal:
-            changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
+            changes = {"endpoint_omit": endpoint_omit, "endpoint_rename": endpoint_rename}
             yield Paid(journal, journal_model(model_name(llm_uri), llm_uri, **changes))
 
 

@@ -209,7 +209,7 @@ def _calibrated(
     """
     if not config.calibration_queries or not METHODS[config.method].is_calibrated:
         return config, {}, []
-    positives = dataset.positives("train")
+    positives = dataset.human_positives("train")
     drawn = calibration_pools(pools, positives, num_queries=config.calibration_queries, seed=config.seed)
     judges = (_judge(pool, dataset, config, can_constrain=False) for pool in drawn)
     scored = [

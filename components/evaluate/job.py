@@ -22,12 +22,13 @@ from components.evaluate.report import Report, write_report
 from components.evaluate.runs import RunWriter, Search, SystemRun, write_qrels
 from components.shared import log
 from components.shared.bm25 import BM25
+from components.shared.corpus import check_corpus
 from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder, Vectors, encoder_digest, num_cores
 from components.shared.fusion.hybrid import Hybrid
 from components.shared.fusion.tuned import Fusion, read_fusion
 from components.shared.index import PassageIndex, set_threads
-from components.shared.manifest import artifact_writer, open_artifact, read_manifest
+from components.shared.manifest import artifact_writer, open_artifact
 from components.shared.records import Hit, Query
 
 Encode = Callable[[tuple[str, ...]], Vectors]
@@ -101,22 +102,13 @@ def _open_rankers(config: EvaluateConfig, dataset: Dataset, queries: Sequence[Qu
     for name, (encoder_uri, index_uri) in uris.items():
         encoder_path, index_path = open_artifact(encoder_uri), open_artifact(index_uri)
         index = PassageIndex.open(index_path, encoder_digest=encoder_digest(encoder_path))
-        _check_dataset(index_uri, config.dataset_uri)
+        check_corpus(index_uri, config.dataset_uri)
         encoder = Encoder(encoder_path)
         fusion = read_fusion(index_path)
         properties = likeness.properties(encoder, encoder_path, index.settings, fusion)
         cut = likeness.measure_cuts(encoder, dataset, queries, seed=config.seed)
         rankers[name] = _Ranker(encoder_path, index_path, fusion, properties, cut)
     return rankers
-
-
-def _check_dataset(index_uri: str, dataset_uri: str) -> None:
-    indexed, wanted = read_manifest(index_uri).inputs["dataset"], read_manifest(dataset_uri).digest
-    if indexed != wanted:
-        raise ValueError(
-            f"{index_uri}: made over dataset {indexed[:12]}, asked to search dataset {wanted[:12]} ({dataset_uri}); "
-            "build the index again"
-        )
 
 
 def _systems(rankers: Mapping[str, _Ranker], dataset: Dataset) -> Iterator[tuple[str, Search]]:

@@ -1,4 +1,4 @@
-"""Who says what is relevant: people where they judged the split, else the LLM, and then every reader is told so."""
+"""Who says what is relevant: people where they judged the split, else an LLM, and then every reader is told so."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ Grades = Mapping[str, Mapping[str, int]]
 class Judgements:
     """Grades of a split and where they came from; no query in `grades` is without a judged passage.
 
+    `asked`: an LLM wrote the queries, each for a passage that then counts as relevant, and nobody judged anything.
     `num_dropped` counts queries whose set of judgements was empty; `taught` is true where the LLM that judges also
     labelled queries outside the split, on which the trained encoder may have learned.
     """
 
-    kind: Literal["human", "llm"]
+    kind: Literal["human", "llm", "asked"]
     grades: Grades
     models: tuple[str, ...] = ()
     num_dropped: int = 0
@@ -45,15 +46,17 @@ class Judgements:
 
 
 def find_judgements(dataset: Dataset, *, split: str, annotation_folders: Sequence[Path], min_grade: int) -> Judgements:
-    """The human judgements of a split; the LLM's where there is none.
+    """The human judgements of a split; the source passages of asked queries, or the LLM's, where there is none.
 
     Raises:
         ValueError: Where nobody judged the split, or no judged passage is relevant.
     """
-    human = dataset.qrels(split)
-    all_judgements = (
-        Judgements("human", human) if human else _from_annotations(dataset, split=split, folders=annotation_folders)
-    )
+    if human := dataset.human_qrels(split):
+        all_judgements = Judgements("human", human)
+    elif asked := dataset.qrels(split):
+        all_judgements = Judgements("asked", asked)
+    else:
+        all_judgements = _from_annotations(dataset, split=split, folders=annotation_folders)
     # An empty set of judgements makes pytrec_eval read the next query's memory (its issue 49).
     kept = {
         query_id: {passage_id: max(grade, 0) for passage_id, grade in judged.items()}
@@ -94,7 +97,7 @@ def _from_annotations(dataset: Dataset, *, split: str, folders: Sequence[Path]) 
 
 
 def _remedy(dataset: Dataset, split: str) -> str:
-    judged = [name for name in SPLITS if name != split and dataset.qrels(name)]
+    judged = [name for name in SPLITS if name != split and dataset.human_qrels(name)]
     other = f"; or evaluate on --split {' or '.join(judged)}, which people judged" if judged else ""
     return (
         f"name annotations that cover its queries ({hint('annotations_uri')}; mine draws pools for them where there "

@@ -87,6 +87,6 @@ def compute_metrics(
 
 
 def _judge(judgements: Judgements) -> dict[str, Any]:
-    if judgements.kind == "human":
+    if judgements.kind != "llm":
         return {"kind": judgements.kind}
     return {"kind": judgements.kind, "model": ", ".join(judgements.models), "taught": judgements.taught}

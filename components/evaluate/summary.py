@@ -25,6 +25,12 @@ _HEADLINE_PAIRS = (
     ("hybrid_trained", "bm25"),
     ("trained", "hybrid_base"),
 )
+# What stands before a claim, by the kind of judge.
+_JUDGED_BY = {
+    "human": "",
+    "llm": "By the labels of an LLM and not of people: ",
+    "asked": "On synthetic queries, which an LLM wrote for passages and nobody judged: ",
+}
 # Below this the t test leans on the normality of few values.
 _FEW_QUERIES = 30
 # Difference in the share of judged hits above which one system is measured with another yardstick.
@@ -77,7 +83,7 @@ def claims(metrics: dict[str, Any]) -> str:
         "worse": f"BM25 is still better ({of_bm25})",
         "unclear": f"Against BM25 ({of_bm25}) there is no reliable difference",
     }[verdict(bm25, confidence=confidence)]
-    judge = "By the labels of an LLM and not of people: " if metrics["judge"]["kind"] == "llm" else ""
+    judge = _JUDGED_BY[metrics["judge"]["kind"]]
     return f"{unlike(metrics)} {judge}{effect}. {lexical}.{_of_hybrids(metrics)}".lstrip()
 
 
@@ -115,7 +121,11 @@ def evidence(metrics: dict[str, Any]) -> str:
         f"{describe(find_comparison(metrics, system, against, measure), confidence)}"
         for system, against in _headline_pairs(metrics)
     ]
-    judge = f"the LLM {metrics['judge']['model']}, not people" if metrics["judge"]["kind"] == "llm" else "people"
+    judge = {
+        "human": "people",
+        "llm": f"the LLM {metrics['judge'].get('model')}, not people",
+        "asked": "nobody: relevant is the passage that a query was written for",
+    }[metrics["judge"]["kind"]]
     queries = f"n = {metrics['num_queries']} queries of split {metrics['split']}, judged by {judge}"
     return f"{measure}, {'; '.join(parts)}; {queries}; p values after Holm's correction."
 
@@ -173,6 +183,14 @@ def notes(metrics: dict[str, Any]) -> list[str]:
 
 def _notes_on_judge(metrics: dict[str, Any]) -> list[str]:
     judge, notes = metrics["judge"], []
+    if judge["kind"] == "asked":
+        notes.append(
+            "Queries and judgements are synthetic: an LLM wrote each query for a passage of this corpus, and that "
+            "passage alone counts as relevant. The numbers say how well a passage's own query finds it. They do not "
+            "say that people will find what they look for, and an encoder that learned from such queries is measured "
+            "here on more of their kind. Before you use the trained encoder, have people judge some real queries; "
+            "until then the untrained fusion of BM25 and the base encoder is the safe choice."
+        )
     if judge["kind"] == "llm":
         notes.append(
             f"The judge is the LLM {judge['model']} and not people: nobody judged split {metrics['split']!r}. The LLM "
@@ -251,6 +269,7 @@ def flat(metrics: dict[str, Any]) -> dict[str, float | int]:
         "num_queries": metrics["num_queries"],
         "num_judgements": metrics["num_judgements"],
         "judged_by_llm": int(metrics["judge"]["kind"] == "llm"),
+        "synthetic": int(metrics["judge"]["kind"] == "asked"),
         "like_for_like": int(not metrics.get("unlike")),
     }
     for name, intervals in metrics["systems"].items():

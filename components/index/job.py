@@ -16,12 +16,13 @@ from components.index.queries import ExactSearch, held_out
 from components.index.shards import encode_shards, gather_vectors, sample_rows, write_contract
 from components.index.tuning import DEPTH, TUNE, tune
 from components.shared import log
+from components.shared.corpus import CORPUS, corpus_digest
 from components.shared.dataset import Dataset
 from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.encoding.encoder import Encoder, num_cores
 from components.shared.fusion.tuned import write_fusion
 from components.shared.index import IndexSettings, PassageIndex, set_threads
-from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
+from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact, read_manifest
 from components.shared.roles import hint
 
 
@@ -54,7 +55,8 @@ def build_index(config: IndexConfig) -> None:
         write_hashes(artifact.path, dataset)
         fusion = tune_fusion(dataset, encoder, index, config)
         write_fusion(artifact.path, fusion)
-        artifact.metrics.update(measured | fusion_metrics(fusion))
+        corpus = {CORPUS: corpus_digest(read_manifest(config.dataset_uri))}
+        artifact.metrics.update(measured | fusion_metrics(fusion) | corpus)
 
 
 def _build(

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.mine.config import MineConfig
+from components.mine.pools import KNOWN
 from components.shared.dataset import Dataset
 from components.shared.own_passage import same_text
 from components.shared.records import Pool
@@ -115,7 +116,7 @@ def audit_pools(
             empty.add(text == "", case)
             duplicate.add(bool(text) and text in seen, case)
             seen.add(text or "")
-            if source != "human":
+            if source not in KNOWN:
                 positive.add(passage_id in known or (bool(text) and text in known_texts), case)
                 holders[passage_id] += 1
     return Audit((missing, empty, duplicate, positive, suspected, _skew(holders, num_pools, dataset, config)))

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from components.mine.config import MineConfig
-from components.mine.pools import Mined, make_pool
+from components.mine.pools import ASKED, HUMAN, Mined, make_pool
 from components.shared.bm25 import BM25
 from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder
@@ -55,6 +55,7 @@ class Miner:
                 text_of=self._text_of,
                 scores=scored,
                 is_own=partial(self._is_own, query, same_text(query.text)),
+                known_as=ASKED if query.query_id in self._dataset.asked_ids else HUMAN,
             )
 
     def _is_own(self, query: Query, asked: str, passage_id: str) -> bool:

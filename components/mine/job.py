@@ -15,7 +15,7 @@ import orjson
 from components.mine.audit import Audit, audit_pools
 from components.mine.blocks import Miner
 from components.mine.config import MineConfig
-from components.mine.pools import OWN_PASSAGE
+from components.mine.pools import HUMAN, OWN_PASSAGE
 from components.shared import log
 from components.shared.bm25 import BM25, warn_without_hit
 from components.shared.dataset import SPLITS, Dataset
@@ -46,10 +46,19 @@ def mine(config: MineConfig) -> None:
     index = PassageIndex.open(open_artifact(config.index_uri), encoder_digest=encoder.digest)
     queries = choose_queries(dataset, config)
     if not queries:
-        raise ValueError(f"{config.dataset_uri}: no train queries; add queries to queries.jsonl, with or without qrels")
+        raise ValueError(
+            f"{config.dataset_uri}: no train queries; add queries to queries.jsonl, with or without qrels, or have an "
+            "LLM write them (--set ask.num_queries=300)"
+        )
     positives = {query_id: ids for split in SPLITS for query_id, ids in dataset.positives(split).items()}
-    num_judged = sum(query.query_id in positives for query in queries)
-    log.event("queries to mine for", num_with_human_positive=num_judged, num_without=len(queries) - num_judged)
+    num_asked = sum(query.query_id in dataset.asked_ids for query in queries)
+    num_judged = sum(query.query_id in positives for query in queries) - num_asked
+    log.event(
+        "queries to mine for",
+        num_with_human_positive=num_judged,
+        num_asked=num_asked,
+        num_without=len(queries) - num_judged - num_asked,
+    )
     with artifact_writer("mine", config) as artifact:
         tokenize = partial(encoder.tokenize_passages, truncate=False)
         cuts = measure_passages(dataset, tokenize, limit=encoder.settings.passage_tokens, seed=config.seed)
@@ -69,7 +78,7 @@ def mine(config: MineConfig) -> None:
 
 
 def choose_queries(dataset: Dataset, config: MineConfig) -> list[Query]:
-    """A seeded draw of the train queries, then of each held-out split without human qrels, in the dataset's order.
+    """A seeded draw of the train queries, then of each held-out split without qrels, in the dataset's order.
 
     A query that no person has judged trains like the others, because the LLM judges its pool.
     """
@@ -149,7 +158,7 @@ def _block(miner: Miner, queries: Sequence[Query]) -> bytes:
     pools = []
     for mined in miner.mine(queries):
         pools.append(asdict(mined.pool))
-        counts.update(pools=1, passages=len(mined.pool.passage_ids), human="human" in mined.pool.sources)
+        counts.update(pools=1, passages=len(mined.pool.passage_ids), human=HUMAN in mined.pool.sources)
         counts.update(without_lexical_hit=not mined.has_lexical_hit)
         counts.update(scored=mined.num_scored, suspected=mined.num_suspected)
         counts.update({f"{_DROPPED}{reason}": count for reason, count in mined.dropped.items()})

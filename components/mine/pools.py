@@ -15,6 +15,9 @@ from components.shared.records import Hit, Pool
 
 # Why a candidate was dropped: it is the query itself.
 OWN_PASSAGE = "own_passage"
+# How a known positive came to be known: people judged it, or the query was asked about it.
+HUMAN, ASKED = "human", "asked"
+KNOWN = (HUMAN, ASKED)
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,12 @@ def make_pool(
     text_of: Callable[[str], str] = str,
     scores: Mapping[str, float] | None = None,
     is_own: Callable[[str], bool] = lambda _: False,
+    known_as: str = HUMAN,
 ) -> Mined:
     """Hard negatives from both rankings and the known positives, shuffled.
 
-    A known positive never takes a hard negative's place, under its own id or another: it is in the pool as `human`, or
-    not at all. Where the rankings hold too few others the pool is smaller.
+    A known positive never takes a hard negative's place, under its own id or another: it is in the pool as `human`
+    (or `asked`), or not at all. Where the rankings hold too few others the pool is smaller.
 
     Args:
         query_id: Whose pool.
@@ -58,6 +62,7 @@ def make_pool(
         text_of: Passage id -> what makes two passages the same.
         scores: Dense scores of candidates and positives; with a margin, a candidate without one is dropped.
         is_own: Whether a passage is the query itself, and so no candidate; a known positive stays all the same.
+        known_as: How the positives are known, which is their source in the pool.
     """
     scores = scores or {}
     filtered = _Filter(positives, text_of, scores, best_positive(positives, scores), config.relative_margin, is_own)
@@ -66,16 +71,16 @@ def make_pool(
         islice(filter(filtered, (hit.passage_id for hit in dense if hit.passage_id not in lexical)), config.num_dense)
     )
     in_dense = {hit.passage_id for hit in dense}
-    human = _distinct(positives, text_of)
+    known_positives = _distinct(positives, text_of)
     if config.human_positive == "as_retrieved":
         known = set(map(text_of, positives))
         retrieved = _within(bm25, lexical, config.num_bm25, known, text_of)
         # What BM25 found takes no dense place.
         others = [hit for hit in dense if hit.passage_id not in lexical and text_of(hit.passage_id) not in retrieved]
         retrieved |= _within(others, semantic, config.num_dense, known, text_of)
-        human = [passage_id for passage_id in human if text_of(passage_id) in retrieved]
+        known_positives = [passage_id for passage_id in known_positives if text_of(passage_id) in retrieved]
     members = [(p, "bm25+dense" if p in in_dense else "bm25") for p in lexical]
-    members += [(p, "dense") for p in semantic] + [(p, "human") for p in human]
+    members += [(p, "dense") for p in semantic] + [(p, known_as) for p in known_positives]
     # Of its own seed, so that a pool does not depend on which other queries were drawn.
     seed = int(content_key(config.seed, query_id)[:8], 16)
     random.Random(seed).shuffle(members)

@@ -26,10 +26,10 @@ from components.prepare.files import TextFile
 from components.prepare.layout import QRELS_FOLDER, Layout, QrelsFiles
 from components.prepare.problems import Fault, Problems
 from components.prepare.qrels import parse_qrel
-from components.prepare.splits import hash_split
 from components.shared.dataset import Provenance
 from components.shared.language.detection import SAMPLE_CHARACTERS, SAMPLE_TEXTS
 from components.shared.records import Passage, Qrel, Query
+from components.shared.splits import hash_split
 
 # Kinds of lines that are left out with a warning; the last two only up to a share of all rows.
 _EMPTY_PASSAGE, _OF_EMPTY_PASSAGE = "empty passage", "row of an empty passage"

@@ -15,10 +15,11 @@ class PrepareConfig:
     """Raw collection in BEIR layout, or a folder of documents -> dataset."""
 
     collection_uri: str = field(metadata=INPUT)
-    """Folder with corpus.jsonl, queries.jsonl (queries_unlabeled.jsonl may stand beside it) and, where there are human
-    labels, qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read as its decimal text.
-    A folder without corpus.jsonl is read as documents: text, Markdown, reStructuredText, HTML, PDF and JSON records;
-    queries.jsonl and qrels may stand beside them, and qrels may name a file or a record for all of its passages."""
+    """Folder with corpus.jsonl, queries.jsonl where there are any (queries_unlabeled.jsonl may stand beside it) and,
+    where there are human labels, qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read
+    as its decimal text. A folder without corpus.jsonl is read as documents: text, Markdown, reStructuredText, HTML,
+    PDF and JSON records; queries.jsonl and qrels may stand beside them, and qrels may name a file or a record for all
+    of its passages."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the dataset is written to."""
     language: str = field(default="auto", metadata=SETTING)

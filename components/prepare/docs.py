@@ -25,11 +25,11 @@ from components.prepare.beir import CORPUS_NAME, QRELS_HEADER, QUERIES_NAME
 from components.prepare.config import DocsConfig
 from components.prepare.docstring import split_docstring
 from components.prepare.sources import STDLIB, DocumentedObject, find_modules, read_objects
-from components.prepare.splits import hash_split
 from components.shared import log
 from components.shared.dataset import SPLITS
 from components.shared.launch import launch
 from components.shared.manifest import artifact_writer
+from components.shared.splits import hash_split
 
 # A summary below 4 words ("The name.") asks nothing; a body below 12 ("Override this.") answers nothing.
 MIN_SUMMARY_WORDS, MAX_SUMMARY_WORDS, MIN_BODY_WORDS = 4, 40, 12

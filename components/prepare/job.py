@@ -72,6 +72,8 @@ def _write(config: PrepareConfig, collection: Collection, artifact: ArtifactWrit
     splits = assign_splits(queries, judgements.splits)
     num_queries = _count_queries(splits, judgements.splits)
     log.event("queries by split, and how many of them have human judgements", num_queries=num_queries)
+    if not queries:
+        log.event("the collection has no queries, so an LLM must write them (ask.num_queries)")
     writer = DatasetWriter(artifact.path, language=language)
     for passage, provenance in collection.passages():
         writer.add_passage(passage, provenance)

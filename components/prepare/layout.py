@@ -35,7 +35,10 @@ QrelsFiles: TypeAlias = tuple[tuple[TextFile, QrelsLayout, str], ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a collection; `qrels` gives of each file its split, '' where its queries are split by hash."""
+    """The files of a collection; `qrels` gives of each file its split, '' where its queries are split by hash.
+
+    There are no files of queries where the collection is a corpus and nothing else.
+    """
 
     folder: Path
     corpus: TextFile
@@ -63,13 +66,15 @@ def find_layout(collection_uri: str, problems: Problems) -> Layout:
     folder = open_artifact(collection_uri) if is_artifact else storage.fetch(collection_uri)
     if not folder.is_dir():
         raise ValueError(f"{collection_uri}: is a file; name the folder that holds {CORPUS_NAME} and {QUERIES_NAME}")
-    corpus, queries = (_find_lines(folder, name, problems) for name in (CORPUS_NAME, QUERIES_NAME))
+    corpus = _find_lines(folder, CORPUS_NAME, problems)
+    # A corpus alone is a collection too: an LLM can write the queries (ask).
+    is_alone = not _instead(folder, QUERIES_NAME) and not any(folder.glob("qrels*"))
+    queries = _find_lines(folder, QUERIES_NAME, problems, is_needed=not is_alone)
     unlabeled = _checked(find_file(folder, UNLABELED_NAME, problems), problems)
     qrels = find_qrels(folder, problems)
     problems.refuse_files()
     assert corpus is not None
-    assert queries is not None
-    return Layout(folder, corpus, (queries, unlabeled) if unlabeled else (queries,), qrels)
+    return Layout(folder, corpus, tuple(file for file in (queries, unlabeled) if file), qrels)
 
 
 def find_queries(folder: Path, problems: Problems) -> tuple[TextFile, ...]:
@@ -84,8 +89,10 @@ def find_qrels(folder: Path, problems: Problems) -> QrelsFiles:
     return tuple(_find_qrels(folder, problems))
 
 
-def _find_lines(folder: Path, name: str, problems: Problems) -> TextFile | None:
+def _find_lines(folder: Path, name: str, problems: Problems, *, is_needed: bool = True) -> TextFile | None:
     file = find_file(folder, name, problems)
+    if file is None and not is_needed:
+        return None
     if file is None:
         problems.add_file(name, "is missing", _hint(folder, name))
     return _checked(file, problems)
@@ -97,10 +104,15 @@ def _checked(file: TextFile | None, problems: Problems) -> TextFile | None:
     return file
 
 
+def _instead(folder: Path, name: str) -> list[str]:
+    """Files that stand where one of this name is looked for."""
+    names = sorted(path.name for path in folder.iterdir() if path.name.split(".", 1)[0] in _INSTEAD[name])
+    return [other for other in names if other != UNLABELED_NAME]
+
+
 def _hint(folder: Path, name: str) -> str:
     """What to do where a file is missing: convert what stands in its place."""
-    names = sorted(path.name for path in folder.iterdir() if path.name.split(".", 1)[0] in _INSTEAD[name])
-    others = [other for other in names if other != UNLABELED_NAME]
+    others = _instead(folder, name)
     if not others:
         return "write it, one JSON object a line"
     if others[0].endswith(".tsv"):

@@ -6,14 +6,9 @@ id decides, so that a query never moves between runs.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 
-
-def hash_split(query_id: str) -> str:
-    """60 % train, 15 % dev, 25 % test, the same for an id on every machine."""
-    bucket = int(hashlib.md5(query_id.encode(), usedforsecurity=False).hexdigest(), 16) % 100
-    return "train" if bucket < 60 else "dev" if bucket < 75 else "test"
+from components.shared.splits import hash_split
 
 
 def assign_splits(query_ids: Iterable[str], judged: Mapping[str, str]) -> dict[str, str]:

@@ -98,6 +98,7 @@ def _answers(service: Service, siblings: Siblings | None) -> Mapping[str, Answer
                 "depth": fusion.depth,
                 "reason": fusion.reason,
             },
+            "synthetic": release.is_synthetic,
         }
         return JSONResponse(answer, 503 if problem else 200)
 

@@ -25,6 +25,7 @@ from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import InputType, SearchFields
 from components.serve.ranking import Ranker
 from components.shared import log
+from components.shared.corpus import check_corpus
 from components.shared.dataset import Dataset, Provenance
 from components.shared.durable import storage
 from components.shared.encoding.encoder import Encoder, NotFiniteError, num_cores
@@ -127,6 +128,7 @@ class Release:
         self.index = PassageIndex.open(index_path, encoder_digest=encoder.digest)
         dataset = _open_dataset(uris) if uris.dataset_uri else None
         self.ranker = Ranker(self.index, read_fusion(index_path), dataset)
+        self._is_synthetic = dataset is not None and bool(dataset.asked_ids)
         # Ten look-ups cost more CPU than the rest of a search's HTTP; what is found is found again.
         self._passage = lru_cache(_CACHED_PASSAGES)(_lookup(dataset)) if dataset else None
         if version_at(uris) != self.version:
@@ -155,6 +157,11 @@ class Release:
             default_mode=self.ranker.default_mode,
             seconds=round(time.monotonic() - start, 2),
         )
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether an LLM wrote queries of the served dataset; what was learned from those no person has judged."""
+        return self._is_synthetic
 
     async def start(self) -> None:
         """Starts the threads and warms them up."""
@@ -297,10 +304,5 @@ def _lookup(dataset: Dataset) -> Callable[[str], tuple[Passage, Provenance | Non
 
 
 def _open_dataset(uris: ArtifactUris) -> Dataset:
-    given, indexed = read_manifest(uris.dataset_uri).digest, read_manifest(uris.index_uri).inputs.get("dataset", "")
-    if given != indexed:
-        raise ValueError(
-            f"{uris.dataset_uri}: dataset {given[:12]}, but {uris.index_uri} was built over dataset "
-            f"{indexed[:12] or 'unknown'}; serve the dataset that was indexed, or build the index again"
-        )
+    check_corpus(uris.index_uri, uris.dataset_uri)
     return Dataset(open_artifact(uris.dataset_uri))

@@ -2,8 +2,9 @@
 
 | artifact (a folder)                   | written by | read by                                  | code            |
 |---------------------------------------|------------|------------------------------------------|-----------------|
-| dataset: corpus, queries, qrels       | prepare    | mine, annotate, train, index, evaluate   | dataset.py      |
-| - its bm25/: words of the passages    | prepare    | mine, index, evaluate, serve             | bm25.py         |
+| dataset: corpus, queries, qrels       | prepare,   | ask, mine, annotate, train, index,       | dataset.py,     |
+|                                       | ask        | evaluate                                 | corpus.py       |
+| - its bm25/: words of the passages    | prepare    | ask, mine, index, evaluate, serve        | bm25.py         |
 | pools: pools.jsonl                    | mine       | annotate                                 | records.py      |
 | annotations: annotations.jsonl        | annotate   | train, evaluate                          | records.py      |
 | checkpoint: torch weights, tokenizer  | train      | export                                   | checkpoint.py   |

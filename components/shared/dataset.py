@@ -1,4 +1,7 @@
-"""Dataset: corpus, queries and human qrels as memory-mapped Arrow, with random access by passage id.
+"""Dataset: corpus, queries and qrels as memory-mapped Arrow, with random access by passage id.
+
+Queries and their qrels are people's, or an LLM wrote the query for a passage (`ask`), which then counts as relevant.
+Every reader can tell which: what rests on asked queries must never pass for people's judgement.
 
 Opening reads no passage: a passage is found by binary search over the sorted hashes of all passage ids
 (`passage_order.npy`, memory-mapped), so a million passages open at once and memory stays flat however many are read.
@@ -10,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,13 @@ PROVENANCE_NAME = "provenance.arrow"
 
 _CORPUS = pa.schema([("passage_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
 _QUERIES = pa.schema(
-    [("query_id", pa.string()), ("text", pa.string()), ("answers", pa.list_(pa.string())), ("split", pa.string())]
+    [
+        ("query_id", pa.string()),
+        ("text", pa.string()),
+        ("answers", pa.list_(pa.string())),
+        ("split", pa.string()),
+        ("is_asked", pa.bool_()),
+    ]
 )
 _QRELS = pa.schema(
     [("query_id", pa.string()), ("passage_id", pa.string()), ("grade", pa.int32()), ("split", pa.string())]
@@ -41,6 +50,10 @@ _PROVENANCE = pa.schema(
         ("page", pa.int32()),
     ]
 )
+# What ask keeps beside the queries: everything that it asked, kept or rejected.
+ASKED_NAME = "asked.jsonl"
+# Files that say what is looked for; all others of a dataset are its corpus.
+OF_QUERIES = (QUERIES_NAME, QRELS_NAME, ASKED_NAME)
 # Key of the corpus file's own metadata.
 _LANGUAGE = b"language"
 _ORDER = np.dtype([("hash", "<u8"), ("row", "<i8")])
@@ -102,7 +115,7 @@ class DatasetWriter:
             self._flush()
 
     def finish(self, queries: Iterable[tuple[Query, str]], qrels: Iterable[tuple[Qrel, str]]) -> None:
-        """Writes the queries and qrels, each with its split ('' = no split), and closes the corpus."""
+        """Writes the queries and qrels of people, each with its split ('' = no split), and closes the corpus."""
         self._flush()
         self._writer.close()
         self._sink.close()
@@ -112,14 +125,7 @@ class DatasetWriter:
         order = np.empty(len(self._hashes), dtype=_ORDER)
         order["hash"], order["row"] = self._hashes, np.arange(len(self._hashes))
         np.save(self._folder / ORDER_NAME, np.sort(order, order="hash"))
-        query_rows = [
-            {"query_id": q.query_id, "text": q.text, "answers": list(q.answers), "split": split} for q, split in queries
-        ]
-        _write_table(self._folder / QUERIES_NAME, query_rows, _QUERIES)
-        qrel_rows = [
-            {"query_id": q.query_id, "passage_id": q.passage_id, "grade": q.grade, "split": split} for q, split in qrels
-        ]
-        _write_table(self._folder / QRELS_NAME, qrel_rows, _QRELS)
+        write_queries(self._folder, queries, qrels)
 
     def _flush(self) -> None:
         if self._batch:
@@ -156,6 +162,31 @@ class _ProvenanceWriter:
             self._batch = []
 
 
+def write_queries(
+    folder: Path,
+    queries: Iterable[tuple[Query, str]],
+    qrels: Iterable[tuple[Qrel, str]],
+    *,
+    asked: Collection[str] = frozenset(),
+) -> None:
+    """Writes the queries and qrels of a dataset, each with its split; `asked` are the ids of queries of an LLM."""
+    query_rows = [
+        {
+            "query_id": query.query_id,
+            "text": query.text,
+            "answers": list(query.answers),
+            "split": split,
+            "is_asked": query.query_id in asked,
+        }
+        for query, split in queries
+    ]
+    _write_table(folder / QUERIES_NAME, query_rows, _QUERIES)
+    qrel_rows = [
+        {"query_id": q.query_id, "passage_id": q.passage_id, "grade": q.grade, "split": split} for q, split in qrels
+    ]
+    _write_table(folder / QRELS_NAME, qrel_rows, _QRELS)
+
+
 def _write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     table = pa.Table.from_pylist(rows, schema=schema)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -176,6 +207,7 @@ class Dataset:
         source = pa.memory_map(str(folder / PROVENANCE_NAME)) if has_provenance else None
         self._provenance = pa.ipc.open_file(source) if has_provenance else None
         self._queries: dict[str, tuple[Query, str]] | None = None
+        self._asked: frozenset[str] = frozenset()
         self._query_table: pa.Table | None = None
         self._query_order = np.empty(0, dtype=_ORDER)
         self._qrels: dict[str, dict[str, dict[str, int]]] | None = None
@@ -253,13 +285,29 @@ class Dataset:
 
     def queries(self, split: str | None = None) -> list[Query]:
         """Queries in the collection's order; of one split ('' = those without), or all."""
+        return [query for query, query_split in self._read_queries().values() if split in (None, query_split)]
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """Split of each query by its id, '' where it has none."""
+        return {query_id: split for query_id, (_, split) in self._read_queries().items()}
+
+    @property
+    def asked_ids(self) -> frozenset[str]:
+        """Ids of the queries that an LLM wrote."""
+        self._read_queries()
+        return self._asked
+
+    def _read_queries(self) -> dict[str, tuple[Query, str]]:
         if self._queries is None:
-            rows = _read_table(self._folder / QUERIES_NAME)
-            self._queries = {
-                row["query_id"]: (Query(row["query_id"], row["text"], tuple(row["answers"])), row["split"])
-                for row in rows
-            }
-        return [query for query, query_split in self._queries.values() if split in (None, query_split)]
+            self._queries, asked = {}, []
+            for row in _read_table(self._folder / QUERIES_NAME):
+                query = Query(row["query_id"], row["text"], tuple(row["answers"]))
+                self._queries[query.query_id] = (query, row["split"])
+                # Datasets of earlier versions do not say: all their queries are people's.
+                asked += [query.query_id] if row.get("is_asked") else []
+            self._asked = frozenset(asked)
+        return self._queries
 
     def query(self, query_id: str) -> Query:
         """The query of an id, read from the memory map: memory holds 16 bytes a query of the collection.
@@ -277,7 +325,10 @@ class Dataset:
         raise KeyError(query_id)
 
     def qrels(self, split: str) -> dict[str, dict[str, int]]:
-        """Human grades of a split: query id -> passage id -> grade; zero grades included."""
+        """Grades of a split: query id -> passage id -> grade; zero grades included.
+
+        For queries of people they are people's; for asked queries the source passages have grade 1.
+        """
         if self._qrels is None:
             self._qrels = {}
             for row in _read_table(self._folder / QRELS_NAME):
@@ -287,11 +338,22 @@ class Dataset:
         return self._qrels.get(split, {})
 
     def positives(self, split: str) -> dict[str, list[str]]:
-        """Human positives (grade above 0) of each query of a split that has any."""
+        """Positives (grade above 0) of each query of a split that has any; of asked queries their source passages."""
         positives = {
             query_id: [p for p, grade in grades.items() if grade > 0] for query_id, grades in self.qrels(split).items()
         }
         return {query_id: passage_ids for query_id, passage_ids in positives.items() if passage_ids}
+
+    def human_qrels(self, split: str) -> dict[str, dict[str, int]]:
+        """The grades of a split that people gave."""
+        if not self.asked_ids:
+            return self.qrels(split)
+        return {query_id: grades for query_id, grades in self.qrels(split).items() if query_id not in self.asked_ids}
+
+    def human_positives(self, split: str) -> dict[str, list[str]]:
+        """The positives of a split that people named."""
+        positives = self.positives(split)
+        return {query_id: positives[query_id] for query_id in positives if query_id not in self.asked_ids}
 
 
 def _order(ids: Iterable[str]) -> np.ndarray:

@@ -68,7 +68,8 @@ class Hit:
 class Pool:
     """The passages shown to the annotator for one query, in the order they are shown.
 
-    `sources` says for each passage where it came from (bm25, dense, human, joined by +); `seed` is that of the shuffle.
+    `sources` says for each passage where it came from (bm25, dense, joined by +; human for what people judged, asked
+    for what the query was asked about); `seed` is that of the shuffle.
     """
 
     query_id: str

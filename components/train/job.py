@@ -55,6 +55,11 @@ def train(config: TrainConfig) -> None:
     )
     with joined_processes() as processes:
         if processes.is_first:
+            if any(synthetic_labels(material).values()):
+                log.warning(
+                    "labels called human here are synthetic: an LLM wrote the query for them",
+                    **synthetic_labels(material),
+                )
             if not material.dev.queries:
                 log.warning("no label may choose the best weights: the last ones are kept", human_share=dev_share)
             _train_and_write(material, processes)
@@ -96,11 +101,13 @@ def human_labels_used(material: Material) -> dict[str, Any]:
     `positives` and `masks`: by stage, those learnt from and those kept out of the denominators of the LLM's groups.
     `dev`: those that choose the best weights. `calibration_queries`: queries whose labels the annotator's margins were
     fitted to. `pooled_beyond_share`: positives of queries outside the share that stand in annotated pools, where the
-    LLM saw them; mine puts them there (human_positive) or found them itself.
+    LLM saw them; mine puts them there (human_positive) or found them itself. `synthetic`: how many of the positives are
+    no person's labels but the passages that queries were asked about, in training and in the dev set; with any of them
+    the other counts hold them too.
     """
     config, staged = material.config, material.staged
     positives = material.dataset.positives("train")
-    known = share_of(positives, material.known_share, seed=config.seed)
+    known = share_of(positives, material.known_share, seed=config.seed, asked=material.dataset.asked_ids)
     pooled = sum(
         len(set(annotation.passage_ids).intersection(positives.get(query_id, ())))
         for query_id, annotation in material.annotations.items()
@@ -117,6 +124,17 @@ def human_labels_used(material: Material) -> dict[str, Any]:
         "dev": material.dev.num_human_labels,
         "calibration_queries": max(calibrations),
         "pooled_beyond_share": pooled,
+        "synthetic": synthetic_labels(material),
+    }
+
+
+def synthetic_labels(material: Material) -> dict[str, int]:
+    """Positives in training and grades in the dev set that no person gave: an LLM wrote the query for them."""
+    asked, dev = material.dataset.asked_ids, material.dev
+    groups = (group for _, groups in material.staged for group in groups)
+    return {
+        "positives": sum(group.num_human_positives for group in groups if group.query_id in asked),
+        "dev": sum(len(dev.qrels[query_id]) for query_id in dev.queries if query_id in asked),
     }
 
 
@@ -230,6 +248,7 @@ def _staged(
             known_share=known_share,
             own_labels_only=own,
             pools=pools,
+            asked=dataset.asked_ids,
         )
         if groups:
             staged.append((stage, groups))

@@ -22,7 +22,10 @@ _GIVEN = {
 }
 _WITH_MINER = {**_GIVEN, "miner": {"checkpoint_uri": "retriever"}, "index": {"num_shards": 2}}
 _ROOT = Path(__file__).parents[2]
-every_flow = pytest.mark.parametrize("values", [_GIVEN, _WITH_MINER], ids=["plain", "miner and shards"])
+_WITH_ASK = {**_GIVEN, "ask": {"llm_uri": "llm", "num_queries": 100}}
+every_flow = pytest.mark.parametrize(
+    "values", [_GIVEN, _WITH_MINER, _WITH_ASK], ids=["plain", "miner and shards", "asked"]
+)
 
 
 @every_flow
@@ -91,6 +94,26 @@ def test_the_first_round_may_mine_with_another_encoder() -> None:
     plain = {step.name: step.config for step in plan(complete(_GIVEN), Path("w"))}
     assert plain["mine"].encoder_uri == "w/base-encoder"
     assert "export (miner)" not in plain
+
+
+def test_where_queries_are_asked_every_later_task_reads_them_and_the_base_index_stays_as_it_is() -> None:
+    configs = {step.name: step.config for step in plan(complete(_WITH_ASK), Path("w"))}
+    assert configs["ask"].dataset_uri == configs["index (base)"].dataset_uri == "w/dataset"
+    assert (configs["ask"].encoder_uri, configs["ask"].index_uri) == ("w/base-encoder", "w/base-index")
+    later = ("mine", "annotate 1/3", "train", "export", "index", "evaluate")
+    assert {configs[name].dataset_uri for name in later} == {"w/asked"}
+    # One journal: an LLM that writes and judges is one LLM.
+    assert configs["ask"].journal_uri == configs["annotate 1/3"].journal_uri == "w/journal"
+    assert flow.outputs(complete(_WITH_ASK))["dataset"].name == "ask"
+    plain = {step.name: step.config for step in plan(complete(_GIVEN), Path("w"))}
+    assert "ask" not in plain
+    assert plain["mine"].dataset_uri == "w/dataset"
+    assert flow.outputs(complete(_GIVEN))["dataset"].name == "prepare"
+
+
+def test_a_parameter_of_a_task_that_takes_no_part_is_left_out() -> None:
+    assert "ask.llm_uri" in flow.parameters(complete(_WITH_ASK))
+    assert not [name for name in flow.parameters(complete(_GIVEN)) if name.startswith("ask.")]
 
 
 def test_an_earlier_index_is_used_for_the_encoder_that_stays_the_same_only() -> None:

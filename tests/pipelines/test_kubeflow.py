@@ -214,6 +214,7 @@ _FLOWS = {
     "plain": {},
     "sharded": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "index": {"num_shards": 2}},
     "miner": {"miner": {"checkpoint_uri": "retriever"}},
+    "asked": {"ask": {"llm_uri": "llm", "num_queries": 50}},
 }
 
 
@@ -257,7 +258,7 @@ def test_the_compiled_graph_is_that_of_the_table(name: str, tmp_path: Path) -> N
     assert _compiled_edges(pipeline, settings) == flow.edges(settings)
 
 
-_EVERYTHING = complete({**_GIVEN, **_FLOWS["sharded"], **_FLOWS["miner"]})
+_EVERYTHING = complete({**_GIVEN, **_FLOWS["sharded"], **_FLOWS["miner"], **_FLOWS["asked"]})
 every_task = pytest.mark.parametrize("task", flow.taking_part(_EVERYTHING), ids=lambda task: task.name)
 _FLAG = re.compile(r"--([a-z0-9-]+)=(.*)", re.DOTALL)
 _PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}")

@@ -187,7 +187,7 @@ def estimate(
     # Likelihoods of single passages do not depend on the order: judged again, they are found in the journal.
     if METHODS[config.method].depends_on_order:
         factor *= 1 + config.recheck_share
-    tallies = {template: _timed(tally.times(factor), throughput) for template, tally in dry.tallies.items()}
+    tallies = {template: timed(tally.times(factor), throughput) for template, tally in dry.tallies.items()}
     num_paid = round(dry.num_paid * factor)
     return Quote(
         Ledger(tallies, num_queries, num_pairs, prices), len(pools), num_paid, assumptions, throughput, fixed_dollars
@@ -230,7 +230,8 @@ def open_tokenizer(llm_uri: str) -> Tokenizer:
     return tokenizer
 
 
-def _timed(tally: Tally, throughput: Throughput) -> Tally:
+def timed(tally: Tally, throughput: Throughput) -> Tally:
+    """The same with the engine seconds that it takes at this throughput."""
     seconds = 0.0
     if throughput.prompt_tokens:
         seconds += (tally.prompt_tokens - tally.cached_tokens) / throughput.prompt_tokens

@@ -40,7 +40,7 @@ from typing import Literal
 from components.annotate.judging.reading import wording
 from components.annotate.judging.reading.statements import Statement, split_statements
 from components.annotate.judging.reading.surface import plain
-from components.shared.calls.replies import first_turn, strip_thinking
+from components.shared.calls.replies import first_turn, is_refusal, strip_thinking
 from components.shared.engines.engine import FinishReason
 
 Outcome = Literal["ok", "ok_empty", "repaired", "truncated", "refused", "out_of_range", "unparseable"]
@@ -113,13 +113,6 @@ _ITEM_WITH_REASON = re.compile(
     re.IGNORECASE,
 )
 _NUMBERED = re.compile(r"^[ \t]*([0-9]{1,3})[.)][ \t]+(?=\D{0,20}\[)", re.MULTILINE)
-_REFUSAL = re.compile(
-    r"(?:i(?:'m| am) (?:really |very |so )?sorry|sorry|i apologi[sz]e|unfortunately)?[\s,.!]*(?:but )?"
-    r"(?:as an ai\b|as a (?:large )?language model\b|i(?:'m| am) (?:unable|not able|not allowed|not permitted)\b"
-    r"|i (?:can't|cannot|can not|won't|will not|must decline|decline)(?: to)? "
-    r"(?:help|assist|comply|answer|provide|fulfil\w*|do|continue|engage|create|process|complete|respond|discuss)\b)",
-    re.IGNORECASE,
-)
 
 
 def parse_selection(completion: str, *, num_passages: int, finish_reason: FinishReason) -> Parsed:
@@ -368,4 +361,4 @@ def _checked(listed: _Listed, num_passages: int, *, is_ranking: bool = False) ->
 
 
 def _failed(text: str, problem: str) -> Parsed:
-    return Parsed("refused", "the model declines", ()) if _REFUSAL.match(text) else Parsed("unparseable", problem, ())
+    return Parsed("refused", "the model declines", ()) if is_refusal(text) else Parsed("unparseable", problem, ())

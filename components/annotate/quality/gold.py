@@ -38,7 +38,7 @@ def qrels_gold(dataset: Dataset) -> Gold:
     """The human grades of all splits."""
     judgements: dict[str, Mapping[str, int]] = {}
     for split in ("", *SPLITS):
-        for query_id, grades in dataset.qrels(split).items():
+        for query_id, grades in dataset.human_qrels(split).items():
             # Not copied: a large collection's grades are most of what a report holds.
             judgements[query_id] = {**judgements[query_id], **grades} if query_id in judgements else grades
     return Gold("qrels", judgements)

@@ -28,7 +28,7 @@ def write_page(path: Path, report: Mapping[str, Any], *, title: str) -> None:
         annotators=annotators,
         outcomes=OUTCOMES,
         headline=headline(report),
-        warnings=list(warnings(annotators)),
+        warnings=[*synthetic(report), *warnings(annotators)],
         colours=[f"series-{number % NUM_SERIES}" for number in range(len(annotators))],
         charts=_charts(annotators, list(report["golds"])),
     )
@@ -65,6 +65,15 @@ def headline(report: Mapping[str, Any]) -> str:
         f"{lead}: {name}, kappa {against['kappa']['value']:.2f}, precision {estimate(against['precision'], 2)}, recall "
         f"{estimate(against['recall'], 2)} over {against['num_queries']:,} queries ({gold})."
     )
+
+
+def synthetic(report: Mapping[str, Any]) -> Iterator[str]:
+    """Says that queries are an LLM's, where they are."""
+    if num_asked := report.get("num_asked", 0):
+        yield (
+            f"{num_asked:,} of these queries are synthetic: an LLM wrote each for a passage. No person asked them, and "
+            "no agreement with people is measured on them."
+        )
 
 
 def warnings(annotators: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -5,7 +5,7 @@ They lie under logs/, because no later step reads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,8 @@ def write_reports(
     ledger = Ledger(tallies, num_queries, num_pairs, prices(config), used).as_dict()
     annotator = _annotator(config.method, [folder], previous=_previous(config), ledger=ledger)
     measured = quality([annotator], golds, gold_queries=config.gold_queries)
+    # How many of the queries are synthetic: a page without this would pass them for people's.
+    measured["num_asked"] = _count_asked(folder, dataset.asked_ids)
     _write_json(folder / LEDGER_NAME, ledger)
     _write_json(folder / QUALITY_NAME, measured)
     write_page(folder / PAGE_NAME, measured, title=config.method)
@@ -126,6 +128,14 @@ def write_calibration(folder: Path, query_ids: Sequence[str]) -> None:
 def _fitted_on(folder: Path) -> list[str]:
     path = folder / CALIBRATION_NAME
     return list(orjson.loads(path.read_bytes())["query_ids"]) if path.exists() else []
+
+
+def _count_asked(folder: Path, asked_ids: Collection[str]) -> int:
+    annotated, quarantined = (
+        read_records(folder / ANNOTATIONS_NAME, Annotation),
+        read_records(folder / QUARANTINE_NAME, Quarantined),
+    )
+    return sum(record.query_id in asked_ids for record in chain[Annotation | Quarantined](annotated, quarantined))
 
 
 def _count(folder: Path) -> tuple[int, int, Tally]:

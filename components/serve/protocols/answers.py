@@ -210,7 +210,7 @@ class FusionAnswer(TypedDict):
 
 
 class ReadinessAnswer(TypedDict):
-    """What /readyz says, and what is served."""
+    """What /readyz says, and what is served; `synthetic` where an LLM wrote queries of its dataset."""
 
     ready: bool
     problem: str
@@ -221,6 +221,7 @@ class ReadinessAnswer(TypedDict):
     modes: list[Mode]
     default_mode: Mode
     fusion: FusionAnswer
+    synthetic: bool
 
 
 class ProblemAnswer(TypedDict):

@@ -1,4 +1,4 @@
-"""What surrounds the answer in any completion: thoughts, and turns that the model imitates."""
+"""What surrounds the answer in any completion: thoughts, and turns that the model imitates; or a refusal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ _THOUGHT_START = re.compile(
     re.IGNORECASE,
 )
 _TURN_END = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<(?:end_of_turn|start_of_turn|eos|bos)>|\[/?INST\]", re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"(?:i(?:'m| am) (?:really |very |so )?sorry|sorry|i apologi[sz]e|unfortunately)?[\s,.!]*(?:but )?"
+    r"(?:as an ai\b|as a (?:large )?language model\b|i(?:'m| am) (?:unable|not able|not allowed|not permitted)\b"
+    r"|i (?:can't|cannot|can not|won't|will not|must decline|decline)(?: to)? "
+    r"(?:help|assist|comply|answer|provide|fulfil\w*|do|continue|engage|create|process|complete|respond|discuss)\b)",
+    re.IGNORECASE,
+)
 
 
 def strip_thinking(completion: str) -> str:
@@ -31,3 +38,8 @@ def first_turn(answer: str) -> str:
         return answer.strip()
     before = answer[: turn.start()]
     return (before if before.strip() else _TURN_END.split(answer[turn.end() :])[0]).strip()
+
+
+def is_refusal(answer: str) -> bool:
+    """Whether an answer begins by declining."""
+    return _REFUSAL.match(answer) is not None

@@ -53,7 +53,7 @@ def dev_set(
         human_share: Share of the judged dev queries whose labels may be known, nested as the human share of a stage;
             where it leaves none, the LLM's labels of dev queries choose.
     """
-    judged = share_of(dataset.positives("dev"), human_share, seed=config.seed)
+    judged = share_of(dataset.positives("dev"), human_share, seed=config.seed, asked=dataset.asked_ids)
     qrels = {query_id: dataset.qrels("dev")[query_id] for query_id in judged}
     if not qrels:
         dev_ids = {query.query_id for query in dataset.queries("dev")}
@@ -70,7 +70,8 @@ def dev_set(
     wanted = dict.fromkeys(p for query_id in chosen for p in qrels[query_id])
     pooled = [p for query_id in chosen if query_id in annotations for p in annotations[query_id].passage_ids]
     wanted |= dict.fromkeys(_distractors(dataset, list(queries.values()), pooled, wanted, draw, config))
-    num_human = sum(grade > 0 for query_id in chosen if judged for grade in qrels[query_id].values())
+    by_people = [query_id for query_id in chosen if judged and query_id not in dataset.asked_ids]
+    num_human = sum(grade > 0 for query_id in by_people for grade in qrels[query_id].values())
     return DevSet(queries, {p: dataset.passage(p).full_text for p in wanted}, {i: qrels[i] for i in chosen}, num_human)
 
 

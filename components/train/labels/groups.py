@@ -7,7 +7,7 @@ labels only. Of the human labels a run knows its human share and nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from components.shared.hashing import content_key
@@ -35,14 +35,21 @@ class TrainingGroup:
     num_human_masks: int = field(default=0, compare=False)
 
 
-def share_of(positives: Positives, share: float, *, seed: int) -> dict[str, Sequence[str]]:
+def share_of(
+    positives: Positives, share: float, *, seed: int, asked: Collection[str] = frozenset()
+) -> dict[str, Sequence[str]]:
     """A share of the human-labelled queries, at least one where there are any and the share is above 0.
 
-    Queries are ordered by a seeded hash and the first ones taken, so a smaller share is part of a larger one.
+    Queries are ordered by a seeded hash and the first ones taken, so a smaller share is part of a larger one. `asked`
+    are the queries that an LLM wrote: their labels are no person's work, so with any share above 0 all are taken.
     """
-    ordered = sorted(positives, key=lambda query_id: content_key(seed, "human share", query_id))
-    count = max(1, round(share * len(ordered))) if share > 0 else 0
-    return {query_id: positives[query_id] for query_id in ordered[:count]}
+    if share <= 0:
+        return {}
+    by_people = [query_id for query_id in positives if query_id not in asked]
+    ordered = sorted(by_people, key=lambda query_id: content_key(seed, "human share", query_id))
+    count = max(1, round(share * len(ordered)))
+    taken = ordered[:count] + [query_id for query_id in positives if query_id in asked]
+    return {query_id: positives[query_id] for query_id in taken}
 
 
 def stage_groups(
@@ -54,6 +61,7 @@ def stage_groups(
     known_share: float = 1.0,
     own_labels_only: bool = False,
     pools: Mapping[str, Sequence[str]] | None = None,
+    asked: Collection[str] = frozenset(),
 ) -> list[TrainingGroup]:
     """The groups that a stage learns from; a mixed stage has the LLM's and the human share's side by side.
 
@@ -65,18 +73,23 @@ def stage_groups(
         known_share: Share of the human labels that the run knows, also in the denominators of the LLM's groups.
         own_labels_only: True: labels of the other source are unknown to the stage.
         pools: Passages that were found for each train query; what a stage with a teacher takes its passages from.
+        asked: Queries that an LLM wrote, see share_of.
 
     Raises:
         ValueError: Where the stage learns from utilities that the annotations do not have.
     """
     groups: list[TrainingGroup] = []
     if stage.uses_teacher:
-        return teacher_groups(stage, positives, annotations, pools or {}, seed=seed, known_share=known_share)
+        return teacher_groups(
+            stage, positives, annotations, pools or {}, seed=seed, known_share=known_share, asked=asked
+        )
     is_alone = own_labels_only and not (stage.uses_llm and stage.uses_human)
     if stage.uses_llm:
-        groups += llm_groups(stage, annotations, {} if is_alone else share_of(positives, known_share, seed=seed))
+        groups += llm_groups(
+            stage, annotations, {} if is_alone else share_of(positives, known_share, seed=seed, asked=asked)
+        )
     if stage.uses_human:
-        groups += human_groups(stage, positives, annotations, seed=seed, own_labels_only=is_alone)
+        groups += human_groups(stage, positives, annotations, seed=seed, own_labels_only=is_alone, asked=asked)
     if stage.loss_record.needs_utilities:
         groups = [group for group in groups if group.utilities]
         if not groups and annotations:
@@ -107,13 +120,14 @@ def human_groups(
     *,
     seed: int,
     own_labels_only: bool = False,
+    asked: Collection[str] = frozenset(),
 ) -> list[TrainingGroup]:
     """A group for each query of the human share; its hard negatives are the annotated ones that nobody called positive.
 
     With `own_labels_only` all of the pool that no person called positive is a hard negative, whatever the LLM said.
     """
     groups = []
-    for query_id, passage_ids in share_of(positives, stage.human_share, seed=seed).items():
+    for query_id, passage_ids in share_of(positives, stage.human_share, seed=seed, asked=asked).items():
         annotation, human = annotations.get(query_id), tuple(passage_ids)
         if annotation is None:
             groups.append(TrainingGroup(query_id, human, (), num_human_positives=len(human)))
@@ -134,12 +148,13 @@ def teacher_groups(
     *,
     seed: int,
     known_share: float,
+    asked: Collection[str] = frozenset(),
 ) -> list[TrainingGroup]:
     """A group for each query with a pool or a human positive of the stage's share; its negatives are the pool.
 
     What the LLM or a known person calls positive is no negative of the contrastive part.
     """
-    human, known = share_of(positives, stage.human_share, seed=seed), share_of(positives, known_share, seed=seed)
+    human, known = (share_of(positives, share, seed=seed, asked=asked) for share in (stage.human_share, known_share))
     groups = []
     for query_id in dict.fromkeys([*pools, *human]):
         own = tuple(human.get(query_id, ()))

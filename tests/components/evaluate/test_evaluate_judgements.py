@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from components.evaluate.judgements import Judgements, find_judgements
-from components.shared.dataset import Dataset
-from components.shared.records import Annotation, Passage, Query
+from components.shared.dataset import Dataset, write_queries
+from components.shared.records import Annotation, Passage, Qrel, Query
 
 PASSAGES = [Passage(name, "", name) for name in ("a", "b", "c")]
 QUERIES = {"train": [Query("t", "train query")], "test": [Query("q", "query"), Query("r", "other query")]}
@@ -100,3 +100,16 @@ def test_queries_without_relevant_passages_are_kept_and_counted(make_dataset: Ma
 
 def test_negative_grades_are_not_relevant(make_dataset: MakeDataset) -> None:
     assert find(make_dataset(PASSAGES, QUERIES, {"test": {"q": {"a": 1, "b": -2}}})).grades == {"q": {"a": 1, "b": 0}}
+
+
+def test_source_passages_of_asked_queries_are_no_person_s_judgement(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset(PASSAGES, QUERIES, {"train": {"t": {"a": 1}}})
+    queries = [(query, split) for split, of_split in QUERIES.items() for query in of_split]
+    qrels = [(Qrel("t", "a", 1), "train"), (Qrel("q", "b", 1), "test")]
+    write_queries(dataset.folder, queries, qrels, asked={"q"})
+    asked = find(Dataset(dataset.folder))
+    assert (asked.kind, asked.grades, asked.models, asked.taught) == ("asked", {"q": {"b": 1}}, (), False)
+    # Beside one judgement of a person they are none at all.
+    write_queries(dataset.folder, queries, [*qrels, (Qrel("r", "a", 1), "test")], asked={"q"})
+    human = find(Dataset(dataset.folder))
+    assert (human.kind, human.grades) == ("human", {"r": {"a": 1}})

@@ -163,6 +163,16 @@ def test_an_llm_judge_is_in_the_headline_the_evidence_and_the_first_note() -> No
     assert "graded by its teacher" in metrics["notes"][1]
 
 
+def test_synthetic_queries_are_in_the_headline_the_evidence_the_first_note_and_the_metrics() -> None:
+    metrics = metrics_of(judge={"kind": "asked"})
+    assert metrics["headline"].startswith("On synthetic queries, which an LLM wrote for passages and nobody judged: ")
+    assert "judged by nobody: relevant is the passage that a query was written for" in evidence(metrics)
+    assert metrics["notes"][0].startswith("Queries and judgements are synthetic")
+    assert "the untrained fusion of BM25 and the base encoder is the safe choice" in metrics["notes"][0]
+    assert (flat(metrics)["synthetic"], flat(metrics)["judged_by_llm"]) == (1, 0)
+    assert flat(metrics_of())["synthetic"] == 0
+
+
 def test_nothing_to_warn_of_gives_no_notes() -> None:
     assert metrics_of()["notes"] == []
 

@@ -332,3 +332,19 @@ def test_the_bm25_index_is_part_of_the_dataset_and_of_its_digest(tiny_collection
     scores.write_bytes(scores.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(ValueError, match=r"data\.csc\.index\.npy: content differs"):
         open_artifact(str(folder))
+
+
+def test_a_corpus_alone_is_a_dataset_that_waits_for_its_queries(without_qrels: Path, tmp_path: Path) -> None:
+    (without_qrels / "queries.jsonl").unlink()
+    dataset = prepared(without_qrels, tmp_path / "dataset")
+    assert [passage.passage_id for passage in dataset.iter_passages()] == ["p0", "p1", "p2"]
+    assert dataset.queries() == []
+    assert dataset.asked_ids == frozenset()
+    assert read_manifest(str(tmp_path / "dataset")).metrics["num_queries"] == 0
+
+
+def test_qrels_without_queries_are_a_mistake_and_no_corpus_alone(without_qrels: Path, tmp_path: Path) -> None:
+    (without_qrels / "queries.jsonl").unlink()
+    write_qrels(without_qrels / "qrels" / "test.tsv", "q1\tp1\t1")
+    with pytest.raises(ValueError, match=r"queries\.jsonl: is missing"):
+        prepared(without_qrels, tmp_path / "dataset")

@@ -279,7 +279,7 @@ def test_an_index_of_another_encoder_is_refused(sources: Sources, tmp_path: Path
 
 def test_a_dataset_that_was_not_indexed_is_refused(sources: Sources) -> None:
     mixed = Sources(sources.encoder_uri, sources.index_uri, dataset_uri=sources.encoder_uri)
-    with pytest.raises(ValueError, match="serve the dataset that was indexed"):
+    with pytest.raises(ValueError, match="name the dataset that was indexed"):
         Service(mixed.config())
 
 

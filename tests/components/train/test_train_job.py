@@ -9,7 +9,7 @@ import pytest
 from components.annotate.config import AnnotateConfig
 from components.prepare.config import PrepareConfig
 from components.shared import checkpoint
-from components.shared.dataset import Dataset, DatasetWriter
+from components.shared.dataset import Dataset, DatasetWriter, write_queries
 from components.shared.manifest import artifact_writer, read_manifest
 from components.shared.records import Annotation, Passage, Qrel, Query, write_records
 from components.train.job import read_annotations, train
@@ -44,6 +44,7 @@ def test_training_learns_and_records_every_step(inputs: Path) -> None:
         "dev": 5,
         "calibration_queries": 0,
         "pooled_beyond_share": 15,
+        "synthetic": {"positives": 0, "dev": 0},
     }
 
 
@@ -140,6 +141,24 @@ def test_an_annotated_query_without_a_human_label_or_a_split_trains(inputs: Path
     _rewrite_dataset(inputs)
     train(config(inputs, annotations_uri=_annotated(inputs, "unlabelled"), curriculum="[{name: llm, labels: llm}]"))
     assert read_manifest(str(inputs / "checkpoint")).metrics["num_groups"] == {"llm": 1}
+
+
+def test_what_was_asked_is_never_counted_as_a_person_s_label_without_a_word(inputs: Path) -> None:
+    shutil.rmtree(inputs / "dataset")
+    with artifact_writer("prepare", PrepareConfig(collection_uri="", output_uri=str(inputs / "dataset"))) as artifact:
+        writer = DatasetWriter(artifact.path)
+        for number in range(40):
+            writer.add_passage(Passage(f"p{number}", "", f"cat barn {number}"))
+        writer.finish([], [])
+        queries = [(Query("one", "cat"), "train"), (Query("two", "barn"), "train"), (Query("held", "owl"), "dev")]
+        qrels = [(Qrel("one", "p1", 1), "train"), (Qrel("two", "p2", 1), "train"), (Qrel("held", "p3", 1), "dev")]
+        write_queries(artifact.path, queries, qrels, asked={"two", "held"})
+    stages = "[{name: human, labels: human, human_share: 0.2, positives: one, epochs: 1, learning_rate: 1.0e-3}]"
+    train(config(inputs, annotations_uri=_annotated(inputs, "one", "two"), curriculum=stages))
+    used = read_manifest(str(inputs / "checkpoint")).metrics["human_labels"]
+    assert used["positives"] == {"human": 2}
+    assert used["synthetic"] == {"positives": 1, "dev": 1}
+    assert used["dev"] == 0
 
 
 def _rewrite_dataset(inputs: Path) -> None:

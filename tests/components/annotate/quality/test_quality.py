@@ -13,8 +13,8 @@ from components.annotate.quality.page import estimate, write_page
 from components.annotate.quality.summary import OUTCOMES, Annotator, quality
 from components.prepare.config import PrepareConfig
 from components.prepare.job import prepare
-from components.shared.dataset import Dataset
-from components.shared.records import Annotation, Exchange, Label, Quarantined, RecordError
+from components.shared.dataset import Dataset, DatasetWriter, write_queries
+from components.shared.records import Annotation, Exchange, Label, Passage, Qrel, Quarantined, Query, RecordError
 
 POOL = ("a", "b", "c", "d")
 
@@ -228,3 +228,17 @@ def test_a_planted_bias_and_much_quarantine_are_said_on_top(tmp_path: Path) -> N
     page = (tmp_path / "quality.html").read_text()
     assert "relevance_selection depends on the position in the prompt (some positions are preferred" in page
     assert "10 of 50 queries (20%) have no labels" in page
+
+
+def test_asked_queries_have_no_human_labels_and_the_page_says_that_they_are_synthetic(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path)
+    writer.add_passage(Passage("a", "", "text"))
+    writer.finish([], [])
+    queries, qrels = [(Query("q1", "one"), "train"), (Query("q2", "two"), "train")], [(Qrel("q1", "a", 1), "train")]
+    write_queries(tmp_path, queries, [*qrels, (Qrel("q2", "a", 1), "train")], asked={"q2"})
+    assert qrels_gold(Dataset(tmp_path)).judgements == {"q1": {"a": 1}}
+    report = quality([Annotator("x", TWO)], [GOLD])
+    write_page(tmp_path / "quality.html", report | {"num_asked": 2}, title="x")
+    assert "2 of these queries are synthetic" in (tmp_path / "quality.html").read_text()
+    write_page(tmp_path / "quality.html", report, title="x")
+    assert "synthetic" not in (tmp_path / "quality.html").read_text()

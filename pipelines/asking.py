@@ -1,0 +1,99 @@
+"""What `retriever estimate` says of having an LLM write the queries."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.annotate.cost.estimate import Throughput, open_tokenizer, timed
+from components.annotate.quality.page import dollars
+from components.ask.config import AskConfig
+from components.ask.cost import estimate_asking
+from components.shared.bm25 import BM25
+from components.shared.calls.tally import SECONDS_PER_HOUR, Prices, Tally
+from components.shared.dataset import Dataset
+from components.shared.manifest import open_artifact
+from pipelines.flow import Settings
+from pipelines.labels import paid_calls
+from pipelines.local import LocalStep, plan, run_steps
+from pipelines.packaged import resolve
+
+
+def is_asked(settings: Settings, workdir: Path) -> bool:
+    """Whether the queries that these settings ask for are in the work folder; True where none are asked for."""
+    return all(step.is_unchanged for step in _up_to_ask(settings, workdir))
+
+
+def _up_to_ask(settings: Settings, workdir: Path) -> list[LocalStep]:
+    steps = plan(settings, workdir)
+    last = max((number for number, step in enumerate(steps) if step.component == "ask"), default=-1)
+    return steps[: last + 1]
+
+
+@dataclass(frozen=True)
+class AskingQuote:
+    """What asking will still cost, by template; `num_paid` calls are in the journal already."""
+
+    num_queries: int
+    tallies: dict[str, Tally]
+    num_paid: int
+    prices: Prices
+    num_engines: int
+
+    @property
+    def total(self) -> Tally:
+        """Over all templates."""
+        total = Tally()
+        for tally in self.tallies.values():
+            total = total.plus(tally)
+        return total
+
+
+def quote_lines(settings: Settings, workdir: Path, *, prices: Prices, throughput: Throughput) -> list[str]:
+    """The quote for a person; where the work folder has no dataset yet, one is made in a cache.
+
+    Raises:
+        ValueError: Where the tokenizer cannot be found.
+    """
+    cache = Path.home() / ".cache" / "retriever"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="estimate-") as scratch:
+        prepared = _prepared(settings, workdir, Path(scratch))
+        return list(_lines(_quote(settings, prepared, workdir, prices=prices, throughput=throughput)))
+
+
+def _prepared(settings: Settings, workdir: Path, scratch: Path) -> str:
+    """Where the dataset lies that would be asked about: in the work folder where it is as these settings make it."""
+    (step,) = (step for step in plan(settings, workdir) if step.component == "prepare")
+    if not step.is_unchanged:
+        (step,) = (step for step in plan(settings, scratch) if step.component == "prepare")
+        run_steps([step])
+    return str(step.config.output_uri)
+
+
+def _quote(
+    settings: Settings, dataset_uri: str, workdir: Path, *, prices: Prices, throughput: Throughput
+) -> AskingQuote:
+    config = AskConfig(**{**settings["ask"], "dataset_uri": dataset_uri, "output_uri": ""})
+    llm_uri = resolve(config.llm_uri)
+    dataset = Dataset(open_artifact(dataset_uri))
+    changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
+    with paid_calls(config.journal_uri or str(workdir / "journal"), llm_uri, **changes) as paid:
+        tallies, num_paid = estimate_asking(dataset, BM25(dataset), config, open_tokenizer(llm_uri), paid)
+    timed_tallies = {template: timed(tally, throughput) for template, tally in tallies.items()}
+    return AskingQuote(config.num_queries, timed_tallies, num_paid, prices, throughput.num_engines)
+
+
+def _lines(quoted: AskingQuote) -> Iterator[str]:
+    yield f"asking for {quoted.num_queries:,} queries"
+    yield f"{'':<22}{'calls':>12}{'prompt tokens':>16}{'completion tokens':>19}{'cost':>14}"
+    for name, tally in [*quoted.tallies.items(), ("together", quoted.total)]:
+        counts = f"{tally.calls:>12,}{tally.prompt_tokens:>16,}{tally.completion_tokens:>19,}"
+        yield f"{name:<22}{counts}{dollars(tally.dollars(quoted.prices)):>14}"
+    if quoted.num_paid:
+        yield f"{quoted.num_paid:,} calls are in the journal already and cost nothing"
+    if hours := quoted.total.engine_seconds / SECONDS_PER_HOUR / quoted.num_engines:
+        yield f"{hours:,.2f} hours"
+    yield "what annotating will cost is known when the queries are there: run `retriever estimate` again then"
