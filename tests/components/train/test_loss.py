@@ -14,6 +14,7 @@ from components.train.loss import (
     batch_loss,
     conj_infonce,
     disj_infonce,
+    distillation,
     infonce,
     kl_replug,
     lsepair,
@@ -195,6 +196,9 @@ def test_the_record_of_a_name_is_that_loss() -> None:
         assert torch.equal(value, loss(scores, positive, targets.is_candidate, 0.5))
     value = batch_loss("kl_replug", scores, targets, loss_temperature=0.5, utility_temperature=2.0)
     assert torch.equal(value, kl_replug(scores, targets.utilities, 0.5, 2.0))
+    value = batch_loss("distillation", scores, targets, loss_temperature=0.5, utility_temperature=2.0)
+    assert torch.equal(value, distillation(scores, targets, 0.5, 2.0))
     assert {name for name, record in LOSSES.items() if record.needs_utilities} == {"kl_replug"}
-    assert {name for name, record in LOSSES.items() if record.one_positive} == {"infonce"}
-    assert set(LOSSES) == set(FUNCTIONS) == {*SET_LOSSES, "kl_replug"}
+    assert {name for name, record in LOSSES.items() if record.needs_teacher} == {"distillation"}
+    assert {name for name, record in LOSSES.items() if record.one_positive} == {"infonce", "distillation"}
+    assert set(LOSSES) == set(FUNCTIONS) == {*SET_LOSSES, "kl_replug", "distillation"}
