@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def teach(
         for query_id, annotation in annotations.items()
         if annotation.scores
     }
-    pools = _judged_pools(scores, groups, dataset, known_share, config.seed)
+    pools, dev = _judged_pools(scores, groups, dataset, known_share, config.seed), _judged_by_people(dev, dataset)
     taught, teachers, metrics = [], {}, {}
     for stage, those in staged:
         if stage.uses_teacher:
@@ -92,6 +92,11 @@ def teach(
     return Taught(taught, teachers, metrics)
 
 
+def _judged_by_people(dev: DevSet, dataset: Dataset) -> DevSet:
+    """The dev set without queries that an LLM wrote: BM25 had to lead each back to its passage, so they favour BM25."""
+    return replace(dev, queries={q: text for q, text in dev.queries.items() if q not in dataset.asked_ids})
+
+
 def _judged_pools(
     scores: Mapping[str, Mapping[str, float]],
     groups: Sequence[TrainingGroup],
@@ -100,7 +105,7 @@ def _judged_pools(
     seed: int,
 ) -> dict[str, JudgedPool]:
     """The pools that the LLM has scored and of which a known human label says what is best."""
-    known = share_of(dataset.positives("train"), known_share, seed=seed)
+    known = share_of(dataset.human_positives("train"), known_share, seed=seed)
     learnt = {group.query_id: {*group.positives, *group.hard_negatives} for group in groups}
     judged: dict[str, JudgedPool] = {}
     for query_id, passages in scores.items():

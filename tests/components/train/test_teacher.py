@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.mine.config import MineConfig
+from components.prepare.config import PrepareConfig
 from components.shared.bm25 import BM25
-from components.shared.dataset import Dataset, DatasetWriter
+from components.shared.dataset import Dataset, DatasetWriter, write_queries
 from components.shared.manifest import artifact_writer, read_manifest
-from components.shared.records import Passage, Pool, Query, write_records
+from components.shared.records import Passage, Pool, Qrel, Query, write_records
 from components.train.curriculum import parse_curriculum
 from components.train.job import LINES_NAME, train
 from components.train.labels.data import batches
@@ -203,6 +204,29 @@ def test_a_distilled_stage_learns_and_says_what_its_teacher_was(inputs: Path) ->
         if "loss" not in values
     ]
     assert max(dev) > dev[0] + 0.1
+
+
+def test_queries_that_an_llm_wrote_tune_nothing(inputs: Path) -> None:
+    # The same job, but all queries are asked ones: labels to learn from, and none to tune by.
+    dataset = Dataset(inputs / "dataset")
+    queries = [(query, dataset.splits[query.query_id]) for query in dataset.queries()]
+    qrels = [
+        (Qrel(query_id, passage_id, grade), split)
+        for split in ("train", "dev")
+        for query_id, grades in dataset.qrels(split).items()
+        for passage_id, grade in grades.items()
+    ]
+    with artifact_writer("prepare", PrepareConfig(collection_uri="", output_uri=str(inputs / "asked"))) as artifact:
+        writer = DatasetWriter(artifact.path)
+        for passage in dataset.iter_passages():
+            writer.add_passage(passage)
+        writer.finish(queries, qrels)
+        write_queries(artifact.path, queries, qrels, asked=[query.query_id for query, _ in queries])
+    train(config(inputs, curriculum=STAGE, dataset_uri=str(inputs / "asked")))
+    metrics = read_manifest(str(inputs / "checkpoint")).metrics
+    assert metrics["human_labels"]["synthetic"]["dev"] > 0
+    assert metrics["teacher"]["distil"]["shares"] == {"bm25": 0.3, "llm": 0.0}
+    assert metrics["teacher"]["distil"]["num_dev_queries"] == 0
 
 
 def test_a_killed_job_asks_the_untrained_encoder_once(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
