@@ -1,6 +1,7 @@
 """The packages that people ask such a server with, each against the running server: vectors equal the encoder's own."""
 
 import asyncio
+import contextlib
 import functools
 import json
 import warnings
@@ -37,10 +38,11 @@ def no_event_loop_stays() -> Iterator[None]:
     """LiteLLM opens an event loop in this thread and leaves it; collected later, it would be another test's fault."""
     yield
     policy = asyncio.get_event_loop_policy()
-    with warnings.catch_warnings():
+    # Where `asyncio.run` came after LiteLLM's loop, or no test of this worker opened one, there is none left to close.
+    with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
         warnings.simplefilter("ignore")
         policy.get_event_loop().close()
-        policy.set_event_loop(None)
+    policy.set_event_loop(None)
 
 
 @functools.cache
