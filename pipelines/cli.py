@@ -20,6 +20,8 @@ from components.prepare.config import DocsConfig
 from components.shared import log
 from components.shared.calls.tally import Prices
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
+from pipelines import argo
+from pipelines.cluster.deployment import Deployment
 from pipelines.doctor import checks
 from pipelines.flow import Settings
 from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
@@ -68,23 +70,62 @@ def run(
 def compile_pipeline(
     params: Path = PARAMS / "msmarco.yaml",
     output: Path = Path("retriever.yaml"),
-    profile: Literal["laptop", "gke-gpu", "gke-multi-gpu"] = "gke-gpu",
+    target: Literal["kfp", "argo"] = "kfp",
+    profile: Literal["laptop", "kind", "gke-l4", "gke-l4x4", "gke-a100", "spot"] = "gke-a100",
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),  # noqa: A002
+    name: str = "retriever",
+    artifact_root: str = "",
+    state_uri: str = "",
+    service_account: str = "",
+    env: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    secret: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    volume: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    queue: str = "",
+    schedule: str = "",
+    timezone: str = "Etc/UTC",
 ) -> int:
-    """Compiles the Kubeflow pipeline of a parameter file.
+    """Compiles the flow of a parameter file for Kubeflow Pipelines or for Argo Workflows.
 
     Args:
         params: Parameter file.
         output: Where the YAML goes.
+        target: kfp writes a pipeline to upload; argo a WorkflowTemplate, and a CronWorkflow with --schedule, to apply.
         profile: Machines the tasks ask for, see pipelines/resources.py.
         set: One setting over the file's, such as --set annotate.num_shards=4; may be repeated.
+        name: Name of the pipeline or WorkflowTemplate; one a corpus.
+        artifact_root: Folder in a bucket that tasks hand each other their artifacts in (argo).
+        state_uri: Folder in a bucket for journals and training state, which a lost pod goes on from; argo puts it below
+            artifact-root where it is not given.
+        service_account: Service account of the tasks' pods (argo; Kubeflow takes its own).
+        env: A variable of every task, as NAME=VALUE, such as AWS_ENDPOINT_URL=http://minio:9000; may be repeated.
+        secret: Variables of every task from a Secret, such as s3:AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY, or NAME=KEY
+            where the key has another name; may be repeated.
+        volume: A claim that every task may read, as CLAIM:/folder; may be repeated.
+        queue: LocalQueue of Kueue that the pods wait in.
+        schedule: When it runs by itself (argo), in cron's five fields, such as '0 3 * * 1'.
+        timezone: Time zone of the schedule.
     """
     settings = read_settings(params, set)
-    # Imported here: kfp takes two seconds that no other command should pay.
-    from pipelines.kubeflow import compile_to
+    deployment = Deployment(
+        name=name,
+        artifact_root=artifact_root,
+        state_uri=state_uri,
+        service_account=service_account,
+        env=env,
+        secrets=secret,
+        volumes=volume,
+        queue=queue,
+        schedule=schedule,
+        timezone=timezone,
+    )
+    if target == "argo":
+        argo.compile_to(output, settings, profile, deployment)
+    else:
+        # Imported here: kfp takes two seconds that no other command should pay.
+        from pipelines.kubeflow import compile_to
 
-    compile_to(output, settings, profile)
-    print(f"compiled {params} for {profile}: {output}")
+        compile_to(output, settings, profile, deployment)
+    print(f"compiled {params} for {target}, {profile}: {output}")
     return EXIT_OK
 
 

@@ -8,16 +8,11 @@ is made here does as well as a written one.
 """
 
 # No `from __future__ import annotations`: KFP reads the types of a component from the signature itself.
-import ast
 import dataclasses
 import functools
 import inspect
-import os
-import re
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -27,31 +22,18 @@ from components.shared.durable.storage import content_digest
 from components.shared.launch import FROM_EXECUTOR_INPUT
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
 from pipelines import flow
+from pipelines.cluster.deployment import Deployment
+from pipelines.cluster.images import image
+from pipelines.cluster.names import component_name, field_sentences
+from pipelines.cluster.places import STATE, durable_places, run_parameters
+from pipelines.cluster.placing import place
+from pipelines.cluster.refusals import refuse_for_cluster
 from pipelines.flow import Settings, Task
-from pipelines.resources import place, profile_of
-from pipelines.settings import SettingsError, missing, only_here
+from pipelines.resources import profile_of
+from pipelines.settings import SettingsError, missing
 
 # What KFP's pages call an artifact of that name; every other is an Artifact.
 _ARTIFACT_TYPES = {"dataset": dsl.Dataset, "asked": dsl.Dataset, "encoder": dsl.Model, "checkpoint": dsl.Model}
-_WORD = re.compile(r"[^a-z0-9]+")
-
-
-def image(component: str) -> str:
-    """The image reference of a component: REGISTRY/<component>:TAG, or IMAGE_<COMPONENT> (to pin a digest).
-
-    The default tag is the version of this project. Kubeflow's cache knows an image by this text, so a tag that moves
-    gives stale hits.
-    """
-    if whole := os.environ.get(f"IMAGE_{component.upper()}"):
-        return whole
-    registry = os.environ.get("REGISTRY", "retriever").rstrip("/")
-    tag = os.environ.get("TAG") or metadata.version("retriever-pipeline")
-    return f"{registry}/{component}:{tag}"
-
-
-def component_name(task: Task) -> str:
-    """The name of a task's component, as KFP wants it: small letters, digits and hyphens."""
-    return _WORD.sub("-", task.name).strip("-")
 
 
 def make_component(task: Task, settings: Settings) -> Any:  # noqa: ANN401 KFP ships no types
@@ -73,8 +55,8 @@ def make_component(task: Task, settings: Settings) -> Any:  # noqa: ANN401 KFP s
     return dsl.container_component(container)
 
 
-def build(settings: Settings, profile: str) -> Any:  # noqa: ANN401 KFP ships no types
-    """The pipeline of complete settings on the machines of a profile.
+def build(settings: Settings, profile: str, deployment: Deployment) -> Any:  # noqa: ANN401 KFP ships no types
+    """The pipeline of complete settings on the machines of a profile, put on a cluster by a deployment.
 
     Raises:
         ValueError: Where there is no such profile.
@@ -84,7 +66,7 @@ def build(settings: Settings, profile: str) -> Any:  # noqa: ANN401 KFP ships no
     components = {task.name: make_component(task, settings) for task in tasks}
     parameters = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
-        for name, kind, default in _pipeline_parameters(settings)
+        for name, kind, default in _pipeline_parameters(settings, deployment)
     ]
     outputs = flow.outputs(settings)
     outcome = NamedTuple("Outcome", [(name, _artifact_type(name)) for name in outputs])  # type: ignore[misc]
@@ -95,32 +77,32 @@ def build(settings: Settings, profile: str) -> Any:  # noqa: ANN401 KFP ships no
         made: dict[str, _Made] = {}
         for task in tasks:
             make = functools.partial(_make_task, task, components[task.name], settings, given, made)
-            placed = machines[task.component]
+            put = functools.partial(place, resources=machines[task.component], deployment=deployment, cached=True)
             if flow.num_shards(task, settings) == 1:
-                made[task.name] = _Made(place(make(), placed).output, is_split=False)
+                made[task.name] = _Made(put(make()).output, is_split=False)
                 continue
             with dsl.ParallelFor(items=list(range(flow.num_shards(task, settings)))) as shard:
-                made[task.name] = _Made(place(make(shard=shard), placed).output, is_split=True)
+                made[task.name] = _Made(put(make(shard=shard)).output, is_split=True)
         return outcome(**{name: made[task.name].output for name, task in outputs.items()})
 
     retriever.__signature__ = signature  # type: ignore[attr-defined]
     retriever.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return dsl.pipeline(name="retriever", description="From a corpus to a measured dense retriever.")(retriever)
+    return dsl.pipeline(name=deployment.name, description="From a corpus to a measured dense retriever.")(retriever)
 
 
-def compile_to(path: Path, settings: Settings, profile: str) -> None:
+def compile_to(path: Path, settings: Settings, profile: str, deployment: Deployment | None = None) -> None:
     """Writes the compiled pipeline (and the Kubernetes settings of its tasks) as YAML.
 
     Raises:
-        SettingsError: Naming every address that only this machine can resolve.
+        SettingsError: Naming everything that a cluster cannot run, with its remedy.
         ValueError: Where there is no such profile.
     """
-    if problems := only_here(settings):
-        raise SettingsError(problems)
-    compiler.Compiler().compile(build(settings, profile), str(path))
+    deployment = deployment or Deployment()
+    refuse_for_cluster(settings, profile, deployment)
+    compiler.Compiler().compile(build(settings, profile, deployment), str(path))
 
 
-def arguments(settings: Settings) -> dict[str, Any]:
+def arguments(settings: Settings, deployment: Deployment | None = None) -> dict[str, Any]:
     """The arguments of a run: the parameters' values, and the digests of what a cache knows by name only.
 
     Raises:
@@ -128,7 +110,7 @@ def arguments(settings: Settings) -> dict[str, Any]:
     """
     if problems := missing(settings):
         raise SettingsError(problems)
-    chosen = {name: default for name, _, default in _pipeline_parameters(settings)}
+    chosen = {name: default for name, _, default in _pipeline_parameters(settings, deployment or Deployment())}
     for task in flow.taking_part(settings):
         for name in task.watched:
             section = flow.owners(task)[name]
@@ -154,6 +136,8 @@ def _make_task(
     chosen: dict[str, object] = {}
     for name, section in flow.owners(task).items():
         chosen[name] = given.get(f"{section}_{name}", settings[section][name])
+    if STATE in given:
+        chosen |= durable_places(task, settings, str(given[STATE]))
     for name in task.watched:
         chosen[_digest_name(name)] = given[f"{flow.owners(task)[name]}_{_digest_name(name)}"]
     for name, maker in flow.sources(task, settings).items():
@@ -211,9 +195,11 @@ def _container(
     )
 
 
-def _pipeline_parameters(settings: Settings) -> Iterator[tuple[str, type, object]]:
-    """Name, type and default of each parameter of the pipeline."""
-    for parameter in flow.parameters(settings):
+def _pipeline_parameters(settings: Settings, deployment: Deployment) -> Iterator[tuple[str, type, object]]:
+    """Name, type and default of each parameter of the pipeline; with a folder for state it is the only place."""
+    if deployment.state_uri:
+        yield STATE, str, deployment.state_uri
+    for parameter in run_parameters(settings) if deployment.state_uri else flow.parameters(settings):
         section, name = parameter.split(".")
         kind = _kfp_type(get_type_hints(flow.SECTIONS[section])[name])
         yield f"{section}_{name}", kind, settings[section][name]
@@ -253,17 +239,3 @@ def _docstring(task: Task, names: list[str]) -> str:
         if sentence := sentences.get(name) or sentences.get(f"{name}_uri"):
             lines.append(f"    {name}: {sentence}")
     return "\n".join(lines)
-
-
-def field_sentences(config: type[Any]) -> dict[str, str]:
-    """Config field -> the sentence below it in its source; fields of the classes it builds on included."""
-    sentences: dict[str, str] = {}
-    for cls in reversed(config.__mro__[:-1]):
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-        assert isinstance(definition, ast.ClassDef)
-        for statement, below in zip(definition.body, definition.body[1:], strict=False):
-            if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
-                continue
-            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                sentences[statement.target.id] = " ".join(str(below.value.value).split())
-    return sentences

@@ -1,32 +1,59 @@
-"""Where each task runs: cores, memory, GPU, retries, caching; kept apart from what flows (flow.py).
+"""Where each task runs: cores, memory, GPU, disk, retries, deadlines; kept apart from what flows (flow.py).
 
 Everything here is a constant of a profile, never a pipeline parameter: inside a loop KFP compiles a parameter in a
 resource setting to an input that nobody fills, without an error. A row is a component; all tasks that run it are placed
-alike.
+alike. A task asks for less than the whole of its node, because the system's own pods live there too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from kfp import dsl
-
+HOUR = 3600
 # What a GPU node pool of GKE calls itself, and the taint it carries.
-_GPU_SELECTOR, _GPU_TAINT, _GPU_RESOURCE = "cloud.google.com/gke-accelerator", "nvidia.com/gpu", "nvidia.com/gpu"
+GPU_SELECTOR, GPU_RESOURCE = "cloud.google.com/gke-accelerator", "nvidia.com/gpu"
+SPOT_SELECTOR = "cloud.google.com/gke-spot"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A machine that rows are sized for; `gpu_gib` is the memory of one of its GPUs."""
+
+    cores: int
+    memory_gib: int
+    num_gpus: int = 0
+    gpu_gib: int = 0
+
+
+# Source: the machine types of Compute Engine.
+NODES: dict[str, Node] = {
+    # A kind node, or any small one, that Kubeflow's own pods share.
+    "small": Node(cores=4, memory_gib=16),
+    "n2-standard-8": Node(cores=8, memory_gib=32),
+    "g2-standard-16": Node(cores=16, memory_gib=64, num_gpus=1, gpu_gib=24),
+    "g2-standard-48": Node(cores=48, memory_gib=192, num_gpus=4, gpu_gib=24),
+    "a2-ultragpu-1g": Node(cores=12, memory_gib=170, num_gpus=1, gpu_gib=80),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
     """What one task asks of the cluster."""
 
+    node: str
+    """Machine of NODES that the row is sized for."""
     cpu: str
-    """Cores, asked for and allowed: a job that takes its thread count from the cores it may use must not be
-    throttled."""
+    """Cores that the task may use; asked for too, unless cpu_request says less. A job takes its thread count from the
+    cores it may use, so elsewhere than on a small node it must not be throttled."""
     memory: str
-    """Asked for and allowed; with GPU the shared memory is part of it."""
+    """Allowed; with GPU the shared memory is part of it."""
+    cpu_request: str = ""
+    """Asked for; empty: as much as is allowed."""
+    memory_request: str = ""
+    """Asked for; empty: as much as is allowed."""
+    disk: str = ""
+    """Ephemeral storage asked for, where the target can ask (Argo); downloads and partial artifacts lie there."""
     gpu: str = ""
     """Accelerator of the node pool; empty: none."""
     num_gpus: int = 1
@@ -34,8 +61,11 @@ class Resources:
     shared_memory: str = "2Gi"
     """Size of /dev/shm of a GPU task; the container's own 64 MiB end data loaders and vLLM with a bus error."""
     num_retries: int = 2
-    """Retries after a failure. A lost node is not one of them: long tasks keep their state in journal_uri and
-    state_uri."""
+    """Retries of what may pass by itself (exit code 75, a lost pod); long tasks keep journal and state."""
+    deadline_seconds: int = 6 * HOUR
+    """Longest life of one pod, image pull included; a pod that never starts ends with it too."""
+    spot: bool = False
+    """True: on nodes that may be taken away at any moment, and cost a third."""
     evictable: bool = True
     """False: the autoscaler may not move the pod."""
     cached: bool = True
@@ -43,39 +73,62 @@ class Resources:
     digest."""
 
 
-_SMALL = Resources(cpu="1", memory="2Gi", num_retries=1)
-_LAPTOP = Resources(cpu="2", memory="4Gi", num_retries=1)
-_CPU = Resources(cpu="8", memory="32Gi")
-_GPU = Resources(cpu="8", memory="48Gi", gpu="nvidia-l4", shared_memory="8Gi", evictable=False)
-_ONE_GPU_A_TASK = {
-    "prepare": _CPU,
-    "export": _CPU,
-    "index": _GPU,
-    "ask": replace(_GPU, num_retries=4),
-    "mine": _CPU,
-    "annotate": replace(_GPU, num_retries=4),
-    "train": replace(_GPU, num_retries=4),
-    "evaluate": _CPU,
-}
+_SMALL = Resources(
+    node="small",
+    cpu="2",
+    cpu_request="200m",
+    memory="4Gi",
+    memory_request="512Mi",
+    num_retries=3,
+    deadline_seconds=2 * HOUR,
+)
+_CPU = Resources(node="n2-standard-8", cpu="7", memory="26Gi", disk="60Gi", deadline_seconds=12 * HOUR)
+_L4 = Resources(
+    node="g2-standard-16",
+    cpu="14",
+    memory="52Gi",
+    disk="100Gi",
+    gpu="nvidia-l4",
+    shared_memory="8Gi",
+    deadline_seconds=24 * HOUR,
+    evictable=False,
+)
+_A100 = replace(_L4, node="a2-ultragpu-1g", cpu="11", memory="150Gi", gpu="nvidia-a100-80gb", shared_memory="16Gi")
 
+
+def _with_gpus(gpu: Resources) -> dict[str, Resources]:
+    """A cluster profile: what computes with a GPU has one, everything else a CPU node."""
+    # An LLM over a whole corpus, and training, take days; both go on where a lost pod was.
+    long = replace(gpu, num_retries=max(4, gpu.num_retries), deadline_seconds=96 * HOUR)
+    return {
+        "check": replace(_CPU, cpu="1", memory="2Gi", disk="10Gi", deadline_seconds=HOUR, cached=False),
+        "prepare": _CPU,
+        "export": _CPU,
+        "index": gpu,
+        "ask": long,
+        "mine": _CPU,
+        "annotate": long,
+        "train": long,
+        "evaluate": _CPU,
+    }
+
+
+_GKE_L4 = _with_gpus(_L4)
+_COMPONENTS = tuple(_GKE_L4)
 PROFILES: dict[str, Mapping[str, Resources]] = {
-    "laptop": {
-        "prepare": _SMALL,
-        "export": _LAPTOP,
-        "index": _LAPTOP,
-        "ask": _LAPTOP,
-        "mine": _LAPTOP,
-        "annotate": _LAPTOP,
-        "train": _LAPTOP,
-        "evaluate": _LAPTOP,
-    },
-    "gke-gpu": _ONE_GPU_A_TASK,
+    # Containers on this machine (kfp.local): the one profile that may name what only this machine has.
+    "laptop": {name: replace(_SMALL, cpu_request="", memory_request="") for name in _COMPONENTS},
+    "kind": dict.fromkeys(_COMPONENTS, _SMALL),
+    "gke-l4": _GKE_L4,
     # Several nodes are a TrainJob's work: k8s/train.
-    "gke-multi-gpu": {
-        **_ONE_GPU_A_TASK,
-        "train": replace(_ONE_GPU_A_TASK["train"], num_gpus=4, cpu="16", memory="96Gi"),
+    "gke-l4x4": {
+        **_GKE_L4,
+        "train": replace(_GKE_L4["train"], node="g2-standard-48", num_gpus=4, cpu="44", memory="160Gi"),
     },
+    "gke-a100": _with_gpus(_A100),
+    "spot": _with_gpus(replace(_L4, spot=True, num_retries=12)),
 }
+LOCAL_PROFILES = frozenset({"laptop"})
 
 
 def profile_of(name: str) -> Mapping[str, Resources]:
@@ -87,28 +140,3 @@ def profile_of(name: str) -> Mapping[str, Resources]:
     if name not in PROFILES:
         raise ValueError(f"no profile {name!r}; known are {', '.join(PROFILES)}")
     return PROFILES[name]
-
-
-def place(task: dsl.PipelineTask, resources: Resources) -> dsl.PipelineTask:
-    """The Kubeflow task with its resources, retries and caching."""
-    # Imported here: kfp takes two seconds, and a look at the table should cost nothing.
-    from kfp import kubernetes
-
-    task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
-    task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
-    task.set_caching_options(resources.cached)
-    task.set_retry(resources.num_retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
-    if resources.gpu:
-        _use_gpu(task, resources)
-    if not resources.evictable:
-        kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
-    return task
-
-
-def _use_gpu(task: dsl.PipelineTask, resources: Resources) -> None:
-    from kfp import kubernetes
-
-    task.set_accelerator_type(_GPU_RESOURCE).set_accelerator_limit(resources.num_gpus)
-    kubernetes.add_node_selector(task, _GPU_SELECTOR, resources.gpu)
-    kubernetes.add_toleration(task, key=_GPU_TAINT, operator="Exists", effect="NoSchedule")
-    kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)

@@ -194,10 +194,25 @@ def is_finished(uri: str, wanted_identity: str) -> bool:
         return False
     if _read_values(uri).get("schema_version") not in (None, SCHEMA_VERSION):
         return False
-    if read_manifest(uri).identity != wanted_identity:
+    manifest = read_manifest(uri)
+    if manifest.identity != wanted_identity:
         return False
-    open_artifact(uri)
+    if storage.is_remote(uri):
+        _check_listing(uri, manifest)
+    else:
+        open_artifact(uri)
     return True
+
+
+def _check_listing(uri: str, manifest: Manifest) -> None:
+    """Sizes only: a store keeps its objects whole, and no artifact should be downloaded just to be left alone."""
+    sizes = storage.file_sizes(uri)
+    for name, entry in manifest.files.items():
+        if sizes.get(name) != entry["bytes"]:
+            raise ValueError(
+                f"{uri}/{name}: {sizes.get(name, 'no')} bytes where the manifest says {entry['bytes']} (cut or "
+                f"replaced); delete {uri} to make it again"
+            )
 
 
 def input_digests(config: Config) -> dict[str, str]:

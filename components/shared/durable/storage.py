@@ -88,6 +88,13 @@ def list_files(uri: str) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def file_sizes(uri: str) -> dict[str, int]:
+    """Name, relative to the folder, and bytes of every file below it; a bucket is listed, nothing is read."""
+    if is_remote(uri):
+        return _list(locate(uri))
+    return {name: (Path(uri) / name).stat().st_size for name in list_files(uri)}
+
+
 def fetch(uri: str, to: Path | None = None) -> Path:
     """A local path with the content of the URI: itself when local, else downloaded into `to`.
 

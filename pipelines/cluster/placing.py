@@ -1,0 +1,51 @@
+"""A Kubeflow task on its machine: the rows of resources.py as settings of kfp and kfp-kubernetes."""
+
+from __future__ import annotations
+
+from kfp import dsl, kubernetes
+
+from pipelines.cluster.deployment import Deployment
+from pipelines.resources import GPU_RESOURCE, GPU_SELECTOR, SPOT_SELECTOR, Resources
+
+# Argo counts it from the start of the first attempt, and retries no more after it: it must outlast every deadline.
+_RETRY_WINDOW = "604800s"
+
+
+def place(task: dsl.PipelineTask, resources: Resources, deployment: Deployment, *, cached: bool) -> dsl.PipelineTask:
+    """The Kubeflow task with its resources, retries, deadline, rights, variables and caching."""
+    task.set_cpu_request(resources.cpu_request or resources.cpu).set_cpu_limit(resources.cpu)
+    task.set_memory_request(resources.memory_request or resources.memory).set_memory_limit(resources.memory)
+    task.set_caching_options(cached and resources.cached)
+    task.set_retry(
+        resources.num_retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=_RETRY_WINDOW
+    )
+    kubernetes.set_timeout(task, resources.deadline_seconds)
+    # A namespace that is restricted wants it on the container itself.
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    if resources.gpu:
+        _use_gpu(task, resources)
+    if resources.spot:
+        kubernetes.add_node_selector(task, SPOT_SELECTOR, "true")
+        kubernetes.add_toleration(task, key=SPOT_SELECTOR, operator="Equal", value="true", effect="NoSchedule")
+    if not resources.evictable:
+        kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
+    return _inject(task, deployment)
+
+
+def _use_gpu(task: dsl.PipelineTask, resources: Resources) -> None:
+    task.set_accelerator_type(GPU_RESOURCE).set_accelerator_limit(resources.num_gpus)
+    kubernetes.add_node_selector(task, GPU_SELECTOR, resources.gpu)
+    kubernetes.add_toleration(task, key=GPU_RESOURCE, operator="Exists", effect="NoSchedule")
+    kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)
+
+
+def _inject(task: dsl.PipelineTask, deployment: Deployment) -> dsl.PipelineTask:
+    for name, value in deployment.variables().items():
+        task.set_env_variable(name, value)
+    for name, secret, key in deployment.secret_variables():
+        kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={key: name})
+    for folder, claim in deployment.claims().items():
+        kubernetes.mount_pvc(task, pvc_name=claim, mount_path=folder)
+    if deployment.queue:
+        kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", deployment.queue)
+    return task
