@@ -18,7 +18,8 @@ from pipelines.packaged import PACKAGED_SCHEME
 from pipelines.resources import LOCAL_PROFILES, NODES, Resources, profile_of
 from pipelines.settings import SettingsError, only_here
 
-_BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])")
+# 7B, 0.5b; 8x7B is a mixture of experts, which all lie in memory.
+_BILLIONS = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)[bB](?![a-zA-Z])")
 _EIGHT_BITS, _FOUR_BITS = (
     re.compile(r"int8|8bit|fp8|w8a", re.IGNORECASE),
     re.compile(r"int4|4bit|awq|w4a", re.IGNORECASE),
@@ -91,7 +92,8 @@ def weights_gib(llm: str) -> float | None:
     if not billions:
         return None
     num_bytes = 1.0 if _EIGHT_BITS.search(llm) else 0.6 if _FOUR_BITS.search(llm) else 2.0
-    return float(max(map(float, billions)) * 1e9 * num_bytes / 2**30)
+    largest = max(float(experts or 1) * float(size) for experts, size in billions)
+    return largest * 1e9 * num_bytes / 2**30
 
 
 def _too_large(settings: Settings, machines: dict[str, Resources]) -> Iterator[str]:

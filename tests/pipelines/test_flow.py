@@ -250,8 +250,8 @@ def test_a_new_component_is_its_room_a_row_its_resources_and_its_section(project
     _edit(table, '    Task(\n        name="mine"', f'    {row}\n    Task(\n        name="mine"')
     _edit(
         project / "pipelines" / "resources.py",
-        '        "prepare": _SMALL,',
-        '        "prepare": _SMALL,\n        "echo": _SMALL,',
+        '        "prepare": _CPU,',
+        '        "prepare": _CPU,\n        "echo": _CPU,',
     )
     _python(project, "-c", _COMPILE)
     assert "retriever/echo:" in (project / "pipeline.yaml").read_text()

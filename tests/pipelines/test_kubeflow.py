@@ -14,19 +14,37 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
 from components.shared.launch import parse_flags
 from pipelines import flow, kubeflow
-from pipelines.kubeflow import arguments, component_name, field_sentences, image, make_component
-from pipelines.resources import PROFILES
+from pipelines.cluster.deployment import Deployment
+from pipelines.cluster.names import component_name, field_sentences
+from pipelines.kubeflow import arguments, make_component
+from pipelines.resources import HOUR, LOCAL_PROFILES, PROFILES
 from pipelines.settings import SettingsError, complete
 
 _GIVEN: dict[str, dict[str, Any]] = {
-    "prepare": {"collection_uri": "/collection"},
+    "prepare": {"collection_uri": "s3://bucket/collection"},
     "encoder": {"checkpoint_uri": "base"},
-    "annotate": {"llm_uri": "llm", "num_shards": 3},
+    "annotate": {"llm_uri": "llm", "num_shards": 3, "engine": "endpoint", "endpoint_uri": "http://vllm.llm:8000/v1"},
 }
+_DEPLOYMENT = Deployment(
+    name="squad",
+    state_uri="s3://bucket/squad/state",
+    env=("AWS_ENDPOINT_URL=http://s3.storage:9000",),
+    secrets=("s3:AWS_ACCESS_KEY_ID=accesskey,AWS_SECRET_ACCESS_KEY=secretkey",),
+    volumes=("corpus:/corpus",),
+    queue="retriever",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _pushed_images() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGISTRY", "registry.example.com/retriever")
+        patch.setenv("TAG", "0.1.0")
+        yield
 
 
 def compile_to(path: Path, values: dict[str, dict[str, Any]], profile: str) -> None:
-    kubeflow.compile_to(path, complete(values), profile)
+    kubeflow.compile_to(path, complete(values), profile, Deployment() if profile in LOCAL_PROFILES else _DEPLOYMENT)
 
 
 @pytest.fixture(scope="module", params=sorted(PROFILES))
@@ -123,7 +141,7 @@ def test_every_task_is_cached_and_tried_again(compiled: PipelineSpec) -> None:
 
 
 def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path) -> None:
-    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-gpu")
+    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-l4")
     specification, kubernetes = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     executors = specification["deploymentSpec"]["executors"]
     with_gpu = {name for name, each in executors.items() if "accelerator" in each["container"]["resources"]}
@@ -141,8 +159,56 @@ def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path
         assert its[name]["podMetadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 
 
+_CLUSTER_PROFILES = sorted(set(PROFILES) - LOCAL_PROFILES)
+
+
+@pytest.mark.parametrize("profile", _CLUSTER_PROFILES)
+def test_every_pod_has_a_deadline_rights_secrets_variables_and_a_queue(profile: str, tmp_path: Path) -> None:
+    compile_to(tmp_path / "pipeline.yaml", _GIVEN, profile)
+    specification, kubernetes = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    placed = kubernetes["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    executors = specification["deploymentSpec"]["executors"]
+    assert set(placed) == set(executors)
+    for name, its in placed.items():
+        # It also ends a pod whose image cannot be pulled.
+        assert int(its["activeDeadlineSeconds"]) >= HOUR
+        # Argo retries nothing after it, counted from the start of the first attempt.
+        window = int(_retry_policy(specification, name)["backoffMaxDuration"].removesuffix("s"))
+        assert window == 604800 >= int(its["activeDeadlineSeconds"])
+        assert its["securityContext"] == {"runAsNonRoot": True}
+        assert its["secretAsEnv"][0]["keyToEnv"] == [{"secretKey": "accesskey", "envVar": "AWS_ACCESS_KEY_ID"}]
+        assert its["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "retriever"
+        assert its["pvcMount"][0]["mountPath"] == "/corpus"
+        env = {entry["name"]: entry["value"] for entry in executors[name]["container"]["env"]}
+        assert env["AWS_ENDPOINT_URL"] == "http://s3.storage:9000"
+
+
+def _retry_policy(specification: dict[str, Any], executor: str) -> dict[str, Any]:
+    """Of the task whose component has this executor, wherever in the graph it stands."""
+    (component,) = (name for name, its in specification["components"].items() if its.get("executorLabel") == executor)
+    graphs = [specification["root"], *(its for its in specification["components"].values() if "dag" in its)]
+    (task,) = (
+        task for graph in graphs for task in graph["dag"]["tasks"].values() if task["componentRef"]["name"] == component
+    )
+    policy: dict[str, Any] = task["retryPolicy"]
+    return policy
+
+
+def test_journal_and_training_state_lie_under_the_state_of_the_run(tmp_path: Path) -> None:
+    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "kind")
+    specification, _ = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    root = specification["root"]
+    assert root["inputDefinitions"]["parameters"]["state_uri"]["defaultValue"] == "s3://bucket/squad/state"
+    assert "train_state_uri" not in root["inputDefinitions"]["parameters"]
+    train = root["dag"]["tasks"]["train"]["inputs"]["parameters"]
+    (channel,) = re.findall(
+        r"\{\{\$\.inputs\.parameters\['(.+?)'\]\}\}/train", train["state_uri"]["runtimeValue"]["constant"]
+    )
+    assert train[channel] == {"componentInputParameter": "state_uri"}
+
+
 def test_only_training_takes_several_gpus_of_one_pod(tmp_path: Path) -> None:
-    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-multi-gpu")
+    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-l4x4")
     specification, _ = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     resources = {
         name: each["container"]["resources"] for name, each in specification["deploymentSpec"]["executors"].items()
@@ -152,7 +218,7 @@ def test_only_training_takes_several_gpus_of_one_pod(tmp_path: Path) -> None:
 
 
 def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no profile 'cray'; known are laptop, gke-gpu, gke-multi-gpu"):
+    with pytest.raises(ValueError, match="no profile 'cray'; known are laptop, kind, gke-l4, gke-l4x4, gke-a100, spot"):
         compile_to(tmp_path / "pipeline.yaml", _GIVEN, "cray")
 
 
@@ -321,15 +387,6 @@ def test_every_task_names_its_image_its_command_and_an_output_that_is_what_it_ma
     assert container.command == ["python", "-m", f"components.{task.component}"]
     (output,) = component.component_spec.outputs
     assert output == task.makes.rpartition("-")[2]
-
-
-def test_an_image_reference_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REGISTRY", "example.com/team/")
-    monkeypatch.setenv("TAG", "7")
-    assert image("train") == "example.com/team/train:7"
-    monkeypatch.setenv("IMAGE_TRAIN", "example.com/train@sha256:00")
-    assert image("train") == "example.com/train@sha256:00"
-    assert image("mine") == "example.com/team/mine:7"
 
 
 def test_a_job_in_a_container_knows_what_its_reader_can_type(compiled: PipelineSpec) -> None:
