@@ -68,7 +68,7 @@ study: $(VENV)/.demo ## does the method do what its paper says? Journalled, stop
 	$(BIN)/python -m pipelines.study
 
 compile: $(VENV)/.demo ## the Kubeflow pipeline as YAML
-	$(BIN)/retriever compile --params pipelines/params/msmarco.yaml --profile gke-a100 --output retriever.yaml
+	$(BIN)/retriever compile --params pipelines/params/msmarco.yaml --profile gke-a100 --state-uri gs://bucket/state --output retriever.yaml
 
 REGISTRY ?= retriever
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
