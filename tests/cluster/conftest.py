@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.durable import storage
+from tests.cluster.argo import argo_namespace
 from tests.cluster.images import has_image
 from tests.cluster.kube import Kube, until
 from tests.cluster.overlays import write_overlay
@@ -83,8 +84,7 @@ def store(
     own = Kube(namespace)
     folder = write_overlay(tmp_path_factory.mktemp("store"), "overlays/kind/pipeline", site, namespace=namespace)
     with ExitStack() as stack:
-        if not has_default_storage(kube):
-            _give_volume(kube, stack, namespace, serve_image)
+        give_volume(kube, stack, namespace, serve_image)
         own.run("apply", f"--kustomize={folder}")
         stack.callback(kube.run, "delete", "namespace", namespace, "--timeout=120s", seconds=150)
         inside = f"http://retriever-store.{namespace}.svc:8333"
@@ -116,13 +116,22 @@ def _bucket_answers() -> bool:
     return True
 
 
-def _give_volume(kube: Kube, stack: ExitStack, namespace: str, image: str) -> None:
-    """A volume for the store's claim, where no StorageClass makes one."""
+def give_volume(kube: Kube, stack: ExitStack, namespace: str, image: str) -> None:
+    """A volume for the claim of a namespace's store, where no StorageClass makes one."""
+    if has_default_storage(kube):
+        return
     setup = stack.enter_context(new_namespace(kube, f"{namespace}-setup"))
     path = stack.enter_context(folder_on_the_node(setup, namespace, image))
-    volume = node_volume(namespace, path, claim=(namespace, "data-retriever-store-0"), mode="ReadWriteOnce")
-    kube.apply(volume)
-    stack.callback(kube.run, "delete", "persistentvolume", namespace)
+    name = f"{namespace}-store"
+    kube.apply(node_volume(name, path, claim=(namespace, "data-retriever-store-0"), mode="ReadWriteOnce"))
+    stack.callback(kube.run, "delete", "persistentvolume", name)
+
+
+@pytest.fixture(scope="session")
+def argo(kube: Kube, site: Site) -> Iterator[Kube]:
+    """Argo's namespace, ready for the tasks."""
+    with argo_namespace(kube, site) as own:
+        yield own
 
 
 @dataclass(frozen=True)

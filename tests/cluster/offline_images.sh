@@ -38,14 +38,16 @@ for component in prepare mine index evaluate serve; do
     save "$component" "$registry/$component:$tag"
 done
 
+# Under the name that k8s/store gives it, so that the manifests need no change.
+store=$(sed -n 's/^ *newName: //p' k8s/store/kustomization.yaml):$(sed -n 's/^ *newTag: "\(.*\)"/\1/p' k8s/store/kustomization.yaml)
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 weed=$(dirname "$python")/weed
 if ! fresh store "$weed"; then
     cp "$weed" "$context/weed"
     printf 'FROM %s\nCOPY weed /usr/bin/weed\nUSER 10001:10001\n' "$base" |
-        DOCKER_BUILDKIT=0 docker build --quiet --network none --file - --tag "$registry/store:$tag" "$context" >&2
-    save store "$registry/store:$tag"
+        DOCKER_BUILDKIT=0 docker build --quiet --network none --file - --tag "$store" "$context" >&2
+    save store "$store"
 fi
 if ! fresh thin "$0"; then
     printf 'FROM %s\nRUN ln -sf python3 /usr/bin/python\nENV PYTHONDONTWRITEBYTECODE=1\nWORKDIR /tmp\nUSER 10001:10001\n' "$base" |

@@ -57,8 +57,4 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _images(site: Site) -> list[Object]:
-    images = [{"name": "retriever/serve", "newName": f"{site.registry}/serve", "newTag": site.tag}]
-    if site.store_image:
-        name, _, tag = site.store_image.rpartition(":")
-        images.append({"name": "chrislusf/seaweedfs", "newName": name, "newTag": tag})
-    return images
+    return [{"name": "retriever/serve", "newName": f"{site.registry}/serve", "newTag": site.tag}]

@@ -29,7 +29,6 @@ class Site:
 
     registry: str
     tag: str
-    store_image: str
     thin_image: str
     site_packages: str
     code: str
@@ -41,7 +40,6 @@ class Site:
         return cls(
             registry=_variable("REGISTRY", "retriever"),
             tag=_variable("TAG", metadata.version("retriever-pipeline")),
-            store_image=_variable("STORE_IMAGE"),
             thin_image=_variable("THIN_IMAGE"),
             site_packages=_variable("SITE_PACKAGES"),
             code=_variable("CODE"),
