@@ -1,4 +1,4 @@
-"""The commands of a person: `retriever demo | run | estimate | trace | quality | compile | serve | search | doctor`.
+"""The commands of a person: `retriever demo | run | estimate | trace | quality | compile | serve | search | copy | size | doctor`.
 
 This is the one place that prints: results go to standard output, everything that happens on the way to standard error.
 """
@@ -20,7 +20,7 @@ from components.prepare.config import DocsConfig
 from components.shared import log
 from components.shared.calls.tally import Prices
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
-from pipelines import argo
+from pipelines import argo, copying, sizing
 from pipelines.cluster.deployment import Deployment
 from pipelines.doctor import checks
 from pipelines.flow import Settings
@@ -270,6 +270,30 @@ def quality(
     return EXIT_OK
 
 
+def copy(source: tyro.conf.Positional[str], target: tyro.conf.Positional[str]) -> int:
+    """Copies a folder or file into a bucket, or out of it, replacing what stood there.
+
+    Args:
+        source: Local path, or gs:// or s3:// address.
+        target: The other of the two.
+    """
+    print(f"{copying.copy(source, target)} files: {target}")
+    return EXIT_OK
+
+
+def size(encoder_uri: str, index_uri: str, dataset_uri: str = "", cpu: str = "2") -> int:
+    """Prints the patch with the memory and disk that a server of these artifacts needs (k8s/README.md).
+
+    Args:
+        encoder_uri: Encoder of export, local or in a bucket.
+        index_uri: Index made by that encoder.
+        dataset_uri: Dataset whose passages are sent with the hits; empty: none.
+        cpu: Cores asked for; the server runs as many threads.
+    """
+    print(sizing.patch(encoder_uri, index_uri, dataset_uri, cpu=cpu), end="")
+    return EXIT_OK
+
+
 def doctor() -> int:
     """Says what this machine has of what the commands need, and how to get the rest."""
     failed = 0
@@ -291,6 +315,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "compile": compile_pipeline,
     "serve": serve,
     "search": search,
+    "copy": copy,
+    "size": size,
     "doctor": doctor,
 }
 
