@@ -1,4 +1,4 @@
-"""The commands of a person: `retriever demo | run | estimate | trace | quality | compile | serve | search | copy | size | doctor`.
+"""The commands of a person: `retriever demo | run | estimate | compile | copy | serve | search`, and the others below.
 
 This is the one place that prints: results go to standard output, everything that happens on the way to standard error.
 """
