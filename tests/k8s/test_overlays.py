@@ -9,7 +9,7 @@ import yaml
 
 from tests.k8s.built import K8S, Manifest, build, only, problems
 
-_SERVERS = ("base", "overlays/kind", "overlays/gke")
+_SERVERS = ("base", "overlays/kind", "overlays/gke", "overlays/gke-gpu")
 _BEFORE = ("overlays/kind/pipeline", "overlays/gke/pipeline")
 _EVERY = (*_SERVERS, *_BEFORE, "pipeline", "store", "namespace")
 _WORKLOADS = ("Deployment", "StatefulSet")
@@ -176,11 +176,19 @@ def test_googles_load_balancers_reach_the_pods() -> None:
     assert blocks == {"35.191.0.0/16", "130.211.0.0/22"}
 
 
+def test_gke_with_gpus_queues_them_and_keeps_the_server_off_them() -> None:
+    manifests = build(K8S / "overlays/gke-gpu")
+    assert only(manifests, "LocalQueue")["metadata"]["name"] == "retriever"
+    pod = only(manifests, "Deployment")["spec"]["template"]["spec"]
+    assert "nvidia.com/gpu" not in pod["containers"][0]["resources"]["limits"]
+    assert "tolerations" not in pod
+
+
 def test_servers_spread_over_zones_and_gke_waits_for_a_zone() -> None:
     for folder in _SERVERS:
         spread = only(build(K8S / folder), "Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"]
         rules = {rule["topologyKey"]: rule["whenUnsatisfiable"] for rule in spread}
-        expected = "DoNotSchedule" if folder == "overlays/gke" else "ScheduleAnyway"
+        expected = "DoNotSchedule" if folder.startswith("overlays/gke") else "ScheduleAnyway"
         assert rules == {"topology.kubernetes.io/zone": expected, "kubernetes.io/hostname": "ScheduleAnyway"}
 
 
