@@ -80,11 +80,11 @@ def _port(said: IO[str]) -> int | None:
 
 
 def until(seconds: float, what: str, look: Callable[[], Result | None], pause: float = 1.0) -> Result:
-    """What `look` returns once it is neither None nor False; fails after some seconds, saying what was waited for."""
+    """What `look` returns once that is true; fails after some seconds, saying what was waited for."""
     deadline = time.monotonic() + seconds
     while True:
         seen = look()
-        if seen is not None and seen is not False:
+        if seen:
             return seen
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
         time.sleep(pause)

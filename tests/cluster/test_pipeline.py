@@ -218,9 +218,14 @@ def _counts(llm: str) -> dict[str, int]:
 def _kill_annotate(workflow: Workflow, llm: str) -> Killed:
     """Kills the pod without a word once the bucket has some of its calls, as a node does that is lost."""
     node = until(600, "annotate", lambda: _going(workflow, "annotate"), 2)
-    kept = until(240, "calls in the bucket", lambda: len({key for key, _ in read_journal(_JOURNAL)}), 2)
+    kept = until(240, "calls in the bucket", _num_kept, 2)
     workflow.kube.run("delete", "pod", node.pod, "--grace-period=0", "--force")
     return Killed(node.pod, kept, _counts(llm)["different"])
+
+
+def _num_kept() -> int:
+    """Calls that the bucket has."""
+    return len({key for key, _ in read_journal(_JOURNAL)}) if storage.list_files(_JOURNAL) else 0
 
 
 def _kill_train(workflow: Workflow) -> Killed:
@@ -283,7 +288,7 @@ def test_every_task_says_what_it_took(run: Run, figures: Callable[[str], None]) 
     jobs = sum(read_manifest(f"{_ROOT_URI}/{name}").seconds for name in (*artifacts, "evaluation"))
     figures(f"{len(nodes)} tasks: pods {working:.0f} s, of which the jobs' own work {jobs:.0f} s")
     figures(f"the whole run, two pods killed: {run.workflow.seconds():.0f} s")
-    assert len(nodes) == 9
+    assert len(nodes) >= len(artifacts) + 1
 
 
 def test_an_unchanged_run_does_nothing_again(run: Run, argo: Kube, figures: Callable[[str], None]) -> None:

@@ -128,7 +128,8 @@ def packages_in_pod(pod: Object) -> None:
     )
     mounts = ({"name": name, "mountPath": path, "readOnly": True} for path, name in _PLACES.items())
     container.setdefault("volumeMounts", []).extend(mounts)
-    container.setdefault("env", []).append({"name": "PYTHONPATH", "value": "/code:/site-packages"})
+    variables = {"PYTHONPATH": "/code:/site-packages", "HOME": "/tmp"}
+    container.setdefault("env", []).extend({"name": name, "value": value} for name, value in variables.items())
 
 
 def package_volumes(site: Site, namespace: str) -> Iterator[Object]:
