@@ -20,7 +20,8 @@ from components.prepare.config import DocsConfig
 from components.shared import log
 from components.shared.calls.tally import Prices
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
-from pipelines import argo, copying, sizing
+from pipelines import argo
+from pipelines.cluster import copying, sizing
 from pipelines.cluster.deployment import Deployment
 from pipelines.doctor import checks
 from pipelines.flow import Settings

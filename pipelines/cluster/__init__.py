@@ -1,1 +1,1 @@
-"""cluster: what both cluster targets (kubeflow.py, argo.py) say alike: images, names, secrets, and what they refuse."""
+"""cluster: what both cluster targets (kubeflow.py, argo.py) say alike (images, names, secrets, refusals), and what people carry there."""

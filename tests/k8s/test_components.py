@@ -35,6 +35,16 @@ def test_a_component_is_valid_over_every_overlay(component: str, below: str, abo
     assert [problem for manifest in manifests for problem in problems(manifest)] == []
 
 
+@pytest.mark.parametrize("namespace", [None, "search"])
+def test_everything_lands_in_one_namespace(namespace: str | None, above: Path) -> None:
+    more = {"namespace": namespace} if namespace else {}
+    manifests = _overlay(above, "overlays/gke", *_COMPONENTS, **more)
+    own = [
+        manifest for manifest in manifests if manifest["kind"] not in ("Namespace", "ClusterQueue", "ResourceFlavor")
+    ]
+    assert {manifest["metadata"].get("namespace") for manifest in own} == {namespace or "retriever"}
+
+
 def test_all_components_work_together(above: Path) -> None:
     kinds = {manifest["kind"] for manifest in _overlay(above, "overlays/gke", *_COMPONENTS)}
     assert {"InferenceService", "ClusterQueue", "PodMonitor", "PodMonitoring"} <= kinds

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from pipelines import sizing
+from pipelines.cluster import sizing
 from tests.components.serve.served import write_sources
 from tests.k8s.built import K8S, build, only, problems
 

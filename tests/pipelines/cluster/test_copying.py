@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.copying import copy
+from pipelines.cluster.copying import copy
 
 
 def test_a_folder_comes_back_as_it_was_and_replaces_what_stood_there(tmp_path: Path, s3_bucket: str) -> None:
