@@ -1,1 +1,4 @@
-"""cluster: what both cluster targets (kubeflow.py, argo.py) say alike (images, names, secrets, refusals), and what people carry there."""
+"""cluster: what both cluster targets (kubeflow.py, argo.py) say alike: images, names, secrets, and what they refuse.
+
+And what a person does there: copy files into a bucket, size a server.
+"""
