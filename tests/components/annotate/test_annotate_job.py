@@ -6,7 +6,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from components.shared.records import Annotation, Quarantined, read_records
 from tests.components.annotate.fake_engine import FakeEngine, calls
 from tests.components.annotate.inputs import job_config, write_inputs
 from tests.components.shared.engines.openai_server import Answer, FakeOpenAI
+from tests.started import Started
 
 REPLIES = (
     "[1], [2]",
@@ -74,8 +74,8 @@ run(Path(sys.argv[1]))
 """
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", _RUN, str(folder)], stderr=subprocess.DEVNULL)
+def start(folder: Path) -> Started:
+    return Started("run", str(folder), code=_RUN)
 
 
 def num_calls(folder: Path) -> int:
@@ -89,7 +89,7 @@ def test_kill_9_at_20_random_points_makes_each_call_once_and_the_same_file(tmp_p
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-        write_inputs(folder, num_queries=1000)
+        write_inputs(folder, num_queries=300)
     run(whole)
     points = sorted(random.Random(3).sample(range(1, num_calls(whole)), 20))
     for point in points:
@@ -123,10 +123,10 @@ launch("annotate", AnnotateConfig, job.annotate, sys.argv[2:])
 """
 
 
-def launch(folder: Path, **settings: object) -> subprocess.Popen[bytes]:
+def launch(folder: Path, **settings: object) -> Started:
     """The job with exit codes and signals, in a process of its own."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in vars(job_config(folder, **settings)).items()]  # type: ignore[arg-type]
-    return subprocess.Popen([sys.executable, "-c", _LAUNCH, str(folder), *flags], stderr=subprocess.PIPE)
+    return Started("launch", str(folder), *flags, code=_LAUNCH, output=folder / "said")
 
 
 def test_sigterm_ends_with_143_and_loses_at_most_what_is_in_flight(tmp_path: Path) -> None:
@@ -135,8 +135,7 @@ def test_sigterm_ends_with_143_and_loses_at_most_what_is_in_flight(tmp_path: Pat
     while num_calls(tmp_path) < 100 and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
-    assert process.returncode == 143, said
+    assert process.wait() == 143, process.said()
     run(tmp_path)
     made = calls(tmp_path / "calls")
     assert made.total() - len(made) <= 3
@@ -150,9 +149,8 @@ def test_a_full_disk_ends_with_75_and_a_journal_that_continues(tmp_path: Path) -
         pytest.skip("a disk that fills up needs the right to mount one")
     try:
         process = launch(tmp_path, journal_uri=str(disk / "journal"))
-        _, said = process.communicate()
-        assert process.returncode == 75, said
-        assert b"No space left" in said
+        assert process.wait() == 75, process.said()
+        assert b"No space left" in process.said()
         assert len(dict(read_journal(str(disk / "journal")))) > 100
         subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
         run(tmp_path, journal_uri=str(disk / "journal"))
@@ -190,16 +188,14 @@ def test_a_vanished_endpoint_ends_with_75_and_another_continues(tmp_path: Path) 
     # Connections that are open go on being served; so both a busy and a closed server are met.
     vanished.set()
     first.stop()
-    _, said = process.communicate()
-    assert process.returncode == 75, said
+    assert process.wait() == 75, process.said()
     before = set(answered)
     answered.clear()
     vanished.clear()
     second.start()
     process = launch(tmp_path, engine="endpoint", endpoint_uri=second.endpoint_uri, num_in_flight=4, **_IMPATIENT)
-    _, said = process.communicate()
+    assert process.wait() == 0, process.said()
     second.stop()
-    assert process.returncode == 0, said
     assert 50 <= len(before) < 120
     # Three calls a query; those in flight when the server went were asked of both.
     assert len(before | set(answered)) == 120
@@ -278,10 +274,9 @@ def test_a_server_that_serves_nobody_ends_the_job_with_its_words(
     server = FakeOpenAI(fault=lambda path, _: answer if "chat" in path else None)
     server.start()
     process = launch(tmp_path, engine="endpoint", endpoint_uri=server.endpoint_uri, **_IMPATIENT)
-    _, said = process.communicate()
+    assert process.wait() == code, process.said()
     server.stop()
-    assert process.returncode == code, said
-    assert message in said
+    assert message in process.said()
     assert list(read_journal(str(tmp_path / "annotations.journal"))) == []
 
 

@@ -2,8 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from components.shared.records import Passage, Qrel, Query
 from tests.components.annotate.fake_engine import FakeEngine, calls
 from tests.components.ask.inputs import config, passages, reply, write_dataset
 from tests.components.shared.engines.openai_server import Answer, FakeOpenAI
+from tests.started import Started
 
 
 def run(folder: Path, output: str = "asked", **settings: object) -> list[AskedQuery]:
@@ -138,7 +137,7 @@ def test_kill_9_at_random_points_makes_each_call_once_and_the_same_files(tmp_pat
     settings = {"num_queries": 300, "styles": "question=1,claim=1,conversational=1", "min_likelihood_gain": 0.1}
     run(whole, **settings)
     for point in sorted(random.Random(5).sample(range(1, num_calls(whole)), 5)):
-        process = subprocess.Popen([sys.executable, "-c", _RUN, str(killed)], stderr=subprocess.DEVNULL)
+        process = Started("run", str(killed), code=_RUN)
         while num_calls(killed) < point and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)

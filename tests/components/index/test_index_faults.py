@@ -3,10 +3,7 @@
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from components.index.shards import in_dtype
 from components.shared.dataset import Dataset
 from components.shared.manifest import artifact_writer, read_manifest
 from tests.components.index.test_index_job import WORDS, write_dataset
+from tests.started import Started
 from tests.tiny_encoder import SPECIAL_WORDS, spoil_word, write_tiny_encoder, write_tiny_encoder_files
 
 NUM_KILLS = 20
@@ -47,11 +45,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(config: IndexConfig, before: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(config).items()]
-    return subprocess.Popen(
-        [sys.executable, "-m", "components.index", *flags], stderr=subprocess.DEVNULL, preexec_fn=before
-    )
+def flags(config: IndexConfig) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name, value in asdict(config).items()]
+
+
+def start(config: IndexConfig) -> Started:
+    return Started("components.index", *flags(config))
 
 
 def num_files(folder: Path) -> int:
@@ -88,7 +87,9 @@ def test_kill_9_at_twenty_moments_ends_in_the_same_index(world: Path) -> None:
 def test_a_full_disk_asks_for_a_retry_and_loses_nothing(world: Path, largest_file_bytes: int, stage: str) -> None:
     config = config_of(world, f"full-{largest_file_bytes}")
     limits = (largest_file_bytes, resource.RLIM_INFINITY)
-    assert start(config, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)).wait() == 75, stage
+    code = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, {limits}); "
+    code += "runpy.run_module('components.index', run_name='__main__', alter_sys=True)"
+    assert Started("components.index", *flags(config), code=code).wait() == 75, stage
     assert not Path(config.output_uri).exists()
     assert start(config).wait() == 0
     assert read_manifest(config.output_uri).digest == read_manifest(str(world / "unbroken")).digest

@@ -1,5 +1,6 @@
 """One changed byte of an encoder or index is refused by every reader, whether or not its manifest was made to fit."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +19,19 @@ from tests.components.index.test_index_job import WORDS, write_dataset
 from tests.tiny_encoder import write_tiny_encoder
 
 
+@pytest.fixture(scope="module")
+def unspoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unspoilt")
+    write_dataset(folder / "dataset", judged=True)
+    write_tiny_encoder(folder / "encoder", 1, WORDS, query_prefix="query: ", passage_prefix="passage: ")
+    index(folder, "index")
+    return folder
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Path:
-    write_dataset(tmp_path / "dataset", judged=True)
-    write_tiny_encoder(tmp_path / "encoder", 1, WORDS, query_prefix="query: ", passage_prefix="passage: ")
-    index(tmp_path, "index")
-    return tmp_path
+def world(unspoilt: Path, tmp_path: Path) -> Path:
+    """A copy that may be spoilt."""
+    return shutil.copytree(unspoilt, tmp_path, dirs_exist_ok=True)
 
 
 def index(world: Path, name: str = "again") -> None:

@@ -1,9 +1,6 @@
 """One step's gradients: exact in bounded memory, and shared between processes, with dropout on."""
 
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from components.train.loop.model import base_model
 from components.train.loss import disj_infonce
 from tests.components.train.gradients_of import NUM_ROWS, gradients_of, make_batch
 from tests.components.train.learnable import config
+from tests.started import Started
 
 
 def relative_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -89,16 +87,12 @@ def test_several_processes_give_the_gradients_of_one_with_dropout(inputs: Path, 
             "WORLD_SIZE": str(count),
             "OMP_NUM_THREADS": "1",
         }
-    command = [
-        sys.executable,
-        "-m",
-        "tests.components.train.gradients_of",
-        str(inputs),
-        str(held_rows),
-        str(inputs / "found"),
+    flags = (str(inputs), str(held_rows), str(inputs / "found"))
+    started = [
+        Started("tests.components.train.gradients_of", *flags, environment={**place, "RANK": str(rank)})
+        for rank in range(count)
     ]
-    started = [subprocess.Popen(command, env={**os.environ, **place, "RANK": str(rank)}) for rank in range(count)]
-    assert [process.wait(timeout=300) for process in started] == [0] * count
+    assert [process.wait() for process in started] == [0] * count
     for rank in range(count):
         its_loss, its_gradients = torch.load(inputs / f"found-{rank}")
         assert its_loss == pytest.approx(loss, rel=1e-5)

@@ -2,12 +2,9 @@
 
 import dataclasses
 import json
-import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from components.train.job import train
 from components.train.loop.state import Position, read_state, unpack_state, write_state
 from pipelines.local import flags
 from tests.components.train.learnable import config
+from tests.started import Started
 
 # 24 steps of the first stage, 8 a epoch, then 8 of the second; a state every 2 steps.
 _FIRST_STAGE, _LATE_IN_FIRST, _SECOND_STAGE = 3, 15, 29
@@ -28,11 +26,8 @@ _FIRST_STAGE, _LATE_IN_FIRST, _SECOND_STAGE = 3, 15, 29
 
 def _run_until(config: TrainConfig, num_steps: int) -> None:
     """Starts the job and kills it with signal 9 when that many steps are written."""
-    command = [sys.executable, "-m", "components.train", *flags(config)]
     written = Path(f"{config.output_uri}.partial") / "logs" / "training.jsonl"
-    process = subprocess.Popen(
-        command, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}, stderr=subprocess.DEVNULL
-    )
+    process = Started("components.train", *flags(config))
     while process.poll() is None and not (
         written.exists() and sum(b'"loss"' in line for line in written.read_bytes().splitlines()) >= num_steps
     ):
