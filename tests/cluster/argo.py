@@ -17,11 +17,11 @@ from tests.cluster.images import has_image
 from tests.cluster.kube import Kube, Object
 from tests.cluster.overlays import K8S
 from tests.cluster.site import Site, cannot
-from tests.cluster.workflows import HEAVY, Workflow, heavy_images, mount_packages, package_volumes
+from tests.cluster.workflows import Workflow, mount_packages, mounted_images, package_volumes
 
 ROOT = K8S.parent
 _ENFORCE = "pod-security.kubernetes.io/enforce"
-_LIGHT = ("prepare", "mine", "index", "evaluate")
+_COMPONENTS = ("prepare", "mine", "annotate", "train", "export", "index", "evaluate")
 
 
 @contextmanager
@@ -43,8 +43,7 @@ def argo_namespace(kube: Kube, site: Site) -> Iterator[Kube]:
 
 
 def _check_images(kube: Kube, site: Site) -> None:
-    heavy = [site.thin_image] if site.thin_image else [site.image(name) for name in HEAVY]
-    for image in [*(site.image(name) for name in _LIGHT), *heavy]:
+    for image in dict.fromkeys(site.image(name) for name in _COMPONENTS):
         if not has_image(kube, image):
             cannot(f"the cluster has no image {image}; load it (tests/cluster/README.md)")
 
@@ -80,7 +79,7 @@ def retriever(command: str, **environment: str) -> str:
 def compiled(command: str, output: Path, site: Site, *, values: Mapping[str, object], more: str = "") -> Path:
     """The file that a `retriever compile` with more settings wrote, with the node's packages where they are needed."""
     settings = " ".join(f"--set {shlex.quote(f'{name}={_written(value)}')}" for name, value in values.items())
-    images = {"REGISTRY": site.registry, "TAG": site.tag, **heavy_images(site)}
+    images = {"REGISTRY": site.registry, "TAG": site.tag, **mounted_images(site)}
     retriever(f"{command} {settings} {more} --output {output}", **images)
     manifests = [mount_packages(one, site) if one["kind"] == "WorkflowTemplate" else one for one in read(output)]
     output.write_text(yaml.safe_dump_all(manifests, sort_keys=False))

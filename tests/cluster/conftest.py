@@ -47,7 +47,8 @@ def kube() -> Kube:
 @contextmanager
 def new_namespace(kube: Kube, name: str, labels: Mapping[str, str] | None = None) -> Iterator[Kube]:
     """A namespace that goes with the block, and all in it."""
-    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}})
+    # Created and not applied: an annotation of kubectl's would be in the way of a server-side apply.
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}})
     try:
         yield Kube(name)
     finally:
@@ -77,14 +78,12 @@ def namespace(kube: Kube) -> str:
 
 
 @pytest.fixture(scope="session")
-def store(
-    kube: Kube, site: Site, serve_image: str, namespace: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Store]:
+def store(kube: Kube, site: Site, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """k8s/overlays/kind/pipeline in an empty namespace, applied as README says, with the Secret that it asks for."""
     own = Kube(namespace)
     folder = write_overlay(tmp_path_factory.mktemp("store"), "overlays/kind/pipeline", site, namespace=namespace)
     with ExitStack() as stack:
-        give_volume(kube, stack, namespace, serve_image)
+        give_volume(kube, stack, namespace, site.python_image)
         own.run("apply", f"--kustomize={folder}")
         stack.callback(kube.run, "delete", "namespace", namespace, "--timeout=120s", seconds=150)
         inside = f"http://retriever-store.{namespace}.svc:8333"
@@ -161,6 +160,7 @@ def artifacts(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def server(
     store: Store,
     site: Site,
+    serve_image: str,
     namespace: str,
     artifacts: dict[str, dict[str, str]],
     tmp_path_factory: pytest.TempPathFactory,

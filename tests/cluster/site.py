@@ -33,6 +33,7 @@ class Site:
     site_packages: str
     code: str
     argo_namespace: str
+    mounted: tuple[str, ...]
 
     @classmethod
     def from_environment(cls) -> Site:
@@ -44,8 +45,16 @@ class Site:
             site_packages=_variable("SITE_PACKAGES"),
             code=_variable("CODE"),
             argo_namespace=_variable("ARGO_NAMESPACE", "argo"),
+            mounted=tuple(_variable("MOUNTED", "ask,annotate,train,export").split(",")),
         )
 
     def image(self, component: str) -> str:
-        """The image of a component, as `make images` names it."""
+        """The image that runs a component: as `make images` names it, or the thin one where packages are mounted."""
+        if self.thin_image and component in self.mounted:
+            return self.thin_image
         return f"{self.registry}/{component}:{self.tag}"
+
+    @property
+    def python_image(self) -> str:
+        """An image with a Python, for pods that need nothing else."""
+        return self.thin_image or self.image("serve")

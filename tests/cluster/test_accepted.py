@@ -13,7 +13,7 @@ import yaml
 from tests.cluster.conftest import new_namespace
 from tests.cluster.kube import Kube, Object
 from tests.cluster.overlays import K8S, write_overlay
-from tests.cluster.site import Site, cannot
+from tests.cluster.site import Site
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -50,7 +50,8 @@ def test_the_api_server_accepts_the_component_where_its_operator_is(
     ]
     for kind in {one["kind"] for one in foreign}:
         if restricted.attempt("get", kind).returncode:
-            cannot(f"the cluster knows no {kind}; install its operator to have {component} checked")
+            # Nobody needs all of them, so this is no lack of the cluster.
+            pytest.skip(f"the cluster knows no {kind}; install its operator to have {component} checked")
     done = restricted.attempt("apply", "--server-side", "--dry-run=server", f"--kustomize={overlay}")
     assert (done.returncode, done.stderr) == (0, "")
 

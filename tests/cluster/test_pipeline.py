@@ -89,12 +89,12 @@ def _answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def empty(kube: Kube, site: Site, serve_image: str, argo: Kube) -> Iterator[ExitStack]:
+def empty(kube: Kube, site: Site, argo: Kube) -> Iterator[ExitStack]:
     """A cluster without our namespace; what the commands make in it goes at the end."""
     if not kube.attempt("get", "namespace", "retriever").returncode:
         cannot("the namespace `retriever` is there already; README's commands are tried on a cluster without it")
     with ExitStack() as stack:
-        give_volume(kube, stack, "retriever", serve_image)
+        give_volume(kube, stack, "retriever", site.python_image)
         stack.callback(
             kube.run, "delete", "namespace", "retriever", "--ignore-not-found", "--timeout=120s", seconds=150
         )
@@ -172,7 +172,7 @@ def _train_it(
 def _llm(kube: Kube, site: Site) -> Iterator[str]:
     """The address on this machine of an LLM's server in the cluster, which pods reach as `llm`."""
     script = Path(__file__).with_name("llm.py").read_text()
-    for manifest in _llm_manifests(script, site.image("serve")):
+    for manifest in _llm_manifests(script, site.python_image):
         kube.apply(manifest)
     kube.run("wait", "pod/llm", "--for=condition=Ready", "--timeout=60s")
     try:

@@ -25,7 +25,7 @@ _INPUTS = "s3://retriever/train-job"
 
 @pytest.fixture(scope="module")
 def image(kube: Kube, site: Site) -> str:
-    image = site.thin_image or site.image("train")
+    image = site.image("train")
     if not has_image(kube, image):
         cannot(f"the cluster has no image {image}; load it (tests/cluster/README.md)")
     return image

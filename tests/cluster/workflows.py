@@ -13,8 +13,6 @@ from tests.cluster.site import Site
 from tests.cluster.volumes import node_volume
 
 _ENDED = ("Succeeded", "Failed", "Error")
-# The components whose images hold torch.
-HEAVY = ("ask", "annotate", "train", "export")
 # Where the node's folders are mounted for them.
 _PLACES = {"/site-packages": "site-packages", "/code": "code"}
 
@@ -97,9 +95,9 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def heavy_images(site: Site) -> dict[str, str]:
+def mounted_images(site: Site) -> dict[str, str]:
     """Variables for `retriever compile` that name the thin image for the components whose packages are mounted."""
-    return {f"IMAGE_{name.upper()}": site.thin_image for name in HEAVY} if site.thin_image else {}
+    return {f"IMAGE_{name.upper()}": site.image(name) for name in site.mounted} if site.thin_image else {}
 
 
 def mount_packages(manifest: Object, site: Site) -> Object:
