@@ -30,7 +30,7 @@ save() { # NAME IMAGE
     mv "$out/$1.wanted" "$out/$1.made"
 }
 
-for component in prepare mine index evaluate serve; do
+for component in serve prepare mine index evaluate; do
     fresh "$component" docker/Dockerfile "docker/$component.lock" docker/cuda.lock components/shared "components/$component" && continue
     sh docker/wheelhouse.sh "$component" "$python -m pip"
     DOCKER_BUILDKIT=0 docker build --quiet --network none --file docker/Dockerfile --build-arg "COMPONENT=$component" \
