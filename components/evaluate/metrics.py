@@ -13,7 +13,7 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.judgements import Judgements
 from components.evaluate.measures import curve_measures
 from components.evaluate.runs import SystemRun
-from components.evaluate.significance import compare
+from components.shared.measuring.statistics import compare
 
 # The first is what the evaluation is for; what a team had before is BM25, the base encoder and both of them fused.
 PAIRS = (

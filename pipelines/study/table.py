@@ -15,8 +15,8 @@ import numpy as np
 import orjson
 from jaxtyping import Float64
 
-from components.evaluate.significance import Interval, holm, paired_t_test
 from components.shared.durable import storage
+from components.shared.measuring.statistics import Interval, holm, paired_t_test
 from pipelines.study.conditions import CLAIMS, DOMAINS, Claim
 from pipelines.study.config import StudyConfig
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from components.evaluate.significance import holm
+from components.shared.measuring.statistics import holm
 from pipelines.study.conditions import CLAIMS, DOMAINS, IN_DOMAIN, OUT_OF_DOMAIN, Claim, conditions
 from pipelines.study.config import StudyConfig
 from pipelines.study.table import Finished, judge_claims, summarise, to_markdown

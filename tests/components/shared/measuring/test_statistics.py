@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from components.evaluate.significance import bootstrap_means, compare, holm, paired_t_test
+from components.shared.measuring.statistics import bootstrap_means, compare, holm, paired_t_test
 
 
 def test_the_t_test_by_hand() -> None:
@@ -87,7 +87,7 @@ def test_the_bootstrap_draws_the_same_queries_for_all_columns() -> None:
 def test_the_bootstrap_is_the_same_in_small_and_large_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(1).random((30, 2))
     whole = bootstrap_means(values, num_resamples=50, seed=3)
-    monkeypatch.setattr("components.evaluate.significance._BLOCK_CELLS", 7 * 30)
+    monkeypatch.setattr("components.shared.measuring.statistics._BLOCK_CELLS", 7 * 30)
     # The same draws; BLAS may add the same numbers in another order where the block has another shape.
     np.testing.assert_allclose(whole, bootstrap_means(values, num_resamples=50, seed=3), rtol=1e-13)
 

@@ -1,7 +1,7 @@
 """Whether a difference is more than chance: paired tests, Holm's correction, bootstrap intervals, effect sizes.
 
-Everything is paired by query and over all judged queries; the intervals are not corrected for the number of
-comparisons, the p values are.
+Everything is paired by query and over the same queries of all systems; the intervals are not corrected for the number
+of comparisons, the p values are.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import stats
 
-from components.evaluate.measures import Values
-
 # Below this two values of one query are equal: the measures are sums of doubles.
 _TIE = 1e-9
 # Resamples at once: about 32 MiB of query numbers.
 _BLOCK_CELLS = 4_000_000
 
+Values = Float64[np.ndarray, "query measure"]
 Means = Float64[np.ndarray, "resample measure"]
 Differences = Float64[np.ndarray, " query"]
 
