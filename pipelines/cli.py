@@ -1,6 +1,6 @@
 """The commands of a person: `retriever demo | run | estimate | compile | copy | serve | search`, and the others below.
 
-This is the one place that prints: results go to standard output, everything that happens on the way to standard error.
+Commands alone print: results go to standard output, everything that happens on the way to standard error.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pipelines.queries import with_queries
 from pipelines.search import as_json, readable
 from pipelines.search import search as ask
 from pipelines.settings import SettingsError, missing, read_settings
+from pipelines.suites.command import evaluate, gate
 
 PARAMS = Path(__file__).parent / "params"
 
@@ -310,6 +311,8 @@ def doctor() -> int:
 COMMANDS: dict[str, Callable[..., int]] = {
     "demo": demo,
     "run": run,
+    "evaluate": evaluate,
+    "gate": gate,
     "estimate": estimate,
     "trace": trace,
     "quality": quality,

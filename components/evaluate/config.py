@@ -28,6 +28,9 @@ class EvaluateConfig:
     annotations_uri: str = field(default="", metadata=INPUT)
     """Annotations (shards separated by commas) that judge the split where the dataset has no human qrels for it; empty:
     none."""
+    policy_uri: str = field(default="", metadata=INPUT)
+    """Policy file, TOML: what the trained encoder must show before it may take the base encoder's place; empty takes
+    components/evaluate/gate/policy.toml."""
     split: str = field(default="test", metadata=SETTING)
     """Name of the held-out split."""
     depth: int = field(default=1000, metadata=SETTING | at_least(1))

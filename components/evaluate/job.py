@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 from ir_measures import Measure
 
 from components.evaluate import likeness, summary
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.gate.decision import Decision, Evidence, decide, write_decision
+from components.evaluate.gate.policy import Policy, read_policy
 from components.evaluate.judgements import Judgements, find_judgements
 from components.evaluate.measures import JUDGED, curve_measures, parse_measures
 from components.evaluate.metrics import compute_metrics
 from components.evaluate.report import Report, write_report
 from components.evaluate.runs import RunWriter, Search, SystemRun, write_qrels
+from components.evaluate.searches import dense, encoding_once, hybrid, lexical, measure_latency
 from components.shared import log
 from components.shared.bm25 import BM25
 from components.shared.corpus import check_corpus
 from components.shared.dataset import Dataset
-from components.shared.encoding.encoder import Encoder, Vectors, encoder_digest, num_cores
+from components.shared.encoding.encoder import Encoder, encoder_digest, num_cores
 from components.shared.fusion.hybrid import Hybrid
 from components.shared.fusion.tuned import Fusion, read_fusion
 from components.shared.index import PassageIndex, set_threads
-from components.shared.manifest import artifact_writer, open_artifact
-from components.shared.records import Hit, Query
-
-Encode = Callable[[tuple[str, ...]], Vectors]
+from components.shared.manifest import artifact_writer, open_artifact, read_manifest
+from components.shared.records import Query
 
 
 def evaluate(config: EvaluateConfig) -> None:
@@ -42,6 +41,7 @@ def evaluate(config: EvaluateConfig) -> None:
             dataset, or the encoders are not like for like.
     """
     measures = parse_measures(config.measures, min_grade=config.min_grade)
+    policy = _read_policy(config)
     dataset = Dataset(open_artifact(config.dataset_uri))
     folders = [open_artifact(uri) for uri in config.annotations_uri.split(",") if uri]
     judgements = find_judgements(dataset, split=config.split, annotation_folders=folders, min_grade=config.min_grade)
@@ -53,10 +53,11 @@ def evaluate(config: EvaluateConfig) -> None:
     with artifact_writer("evaluate", config) as artifact:
         writer = RunWriter(dataset, queries, judgements.grades, [*measures, *extras], config.depth, config.min_grade)
         (artifact.path / "runs").mkdir(exist_ok=True)
-        made = {
-            name: writer.run(name, search, artifact.path / "runs" / f"{name}.trec")
-            for name, search in _systems(rankers, dataset)
-        }
+        made, p95_ms = {}, None
+        for name, search in _systems(rankers, dataset):
+            made[name] = writer.run(name, search, artifact.path / "runs" / f"{name}.trec")
+            if name == policy.candidate and policy.max_p95_ms is not None:
+                p95_ms = float(measure_latency(search, queries)["p95_ms"])
         runs = {name: made[name] for name in summary.SYSTEM_NAMES}
         write_qrels(artifact.path / "qrels.trec", judgements.grades)
         about = {
@@ -68,10 +69,43 @@ def evaluate(config: EvaluateConfig) -> None:
         }
         metrics = compute_metrics(config, judgements, runs, measures, about)
         _write_per_query(artifact.path / "per_query.csv", runs, measures)
+        decision = _decide(config, policy, judgements, runs, p95_ms)
+        write_decision(artifact.path, decision)
+        metrics["gate"] = decision.as_json()
+        (artifact.path / "report.md").write_text(summary.markdown(metrics), encoding="utf-8")
         (artifact.path / "metrics.json").write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
         write_report(artifact.path / "report.html", Report(config, dataset, judgements, runs, metrics))
         artifact.metrics.update(summary.flat(metrics))
     log.event(metrics["headline"])
+
+
+def _read_policy(config: EvaluateConfig) -> Policy:
+    policy = read_policy(config.policy_uri)
+    for system in (policy.candidate, policy.production):
+        if system not in summary.SYSTEM_NAMES:
+            raise ValueError(f"{config.policy_uri}: no system {system!r}; known are {', '.join(summary.SYSTEM_NAMES)}")
+    return policy
+
+
+def _decide(
+    config: EvaluateConfig, policy: Policy, judgements: Judgements, runs: Mapping[str, SystemRun], p95_ms: float | None
+) -> Decision:
+    index_uri = {"bm25": "", "base": config.base_index_uri, "hybrid_base": config.base_index_uri}.get(
+        policy.candidate, config.index_uri
+    )
+    # BM25 searches exactly; an index says itself what it loses.
+    recall = read_manifest(index_uri).metrics.get("recall_10") if index_uri else 1.0
+    evidence = Evidence(
+        collection=config.split,
+        measure=config.measures.split()[0],
+        candidate=runs[policy.candidate].values[:, 0],
+        production=runs[policy.production].values[:, 0],
+        topics=None,
+        is_human=judgements.kind == "human",
+        index_recall=None if recall is None else float(recall),
+        p95_ms=p95_ms,
+    )
+    return decide(policy, [evidence])
 
 
 def _queries(dataset: Dataset, split: str, judgements: Judgements) -> list[Query]:
@@ -114,38 +148,13 @@ def _open_rankers(config: EvaluateConfig, dataset: Dataset, queries: Sequence[Qu
 def _systems(rankers: Mapping[str, _Ranker], dataset: Dataset) -> Iterator[tuple[str, Search]]:
     """The systems one after another, so that memory holds one index at a time."""
     bm25 = BM25(dataset)
-    yield "bm25", lambda texts, depth, _: bm25.search(texts, depth)
+    yield "bm25", lexical(bm25)
     for name, ranker in rankers.items():
         encoder = Encoder(ranker.encoder_path)
         index = PassageIndex.open(ranker.index_path, encoder_digest=encoder.digest)
-        encode = _encoding_once(encoder)
-        yield name, _dense(encode, index)
-        yield f"hybrid_{name}", _hybrid(encode, Hybrid(bm25, index, ranker.fusion), dataset)
-
-
-def _encoding_once(encoder: Encoder) -> Encode:
-    """Encodes a block of queries once for both systems: their blocks are the same."""
-
-    @cache
-    def encode(texts: tuple[str, ...]) -> Vectors:
-        return encoder.encode_queries(texts)
-
-    return encode
-
-
-def _dense(encode: Encode, index: PassageIndex) -> Search:
-    def search(texts: list[str], depth: int, _: list[set[str]]) -> list[list[Hit]]:
-        return index.search(encode(tuple(texts)), depth)
-
-    return search
-
-
-def _hybrid(encode: Encode, hybrid: Hybrid, dataset: Dataset) -> Search:
-    def search(texts: list[str], depth: int, own: list[set[str]]) -> list[list[Hit]]:
-        rows = [np.array(sorted(map(dataset.row, passage_ids)), dtype=np.int64) for passage_ids in own]
-        return hybrid.search(texts, encode(tuple(texts)), depth, excluded=rows)
-
-    return search
+        encode = encoding_once(encoder)
+        yield name, dense(encode, index)
+        yield f"hybrid_{name}", hybrid(encode, Hybrid(bm25, index, ranker.fusion), dataset)
 
 
 def _write_per_query(path: Path, runs: Mapping[str, SystemRun], measures: Sequence[Measure]) -> None:

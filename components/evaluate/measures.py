@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 
 import ir_measures
 import numpy as np
@@ -17,6 +18,9 @@ from jaxtyping import Float64
 from components.evaluate.judgements import Grades
 
 Values = Float64[np.ndarray, "query measure"]
+
+# What decides a value of a given run: the libraries that compute it.
+_LIBRARIES = ("ir-measures", "pytrec-eval-terrier", "numpy")
 
 CURVE_CUTOFFS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 JUDGED = Judged @ 10
@@ -77,3 +81,25 @@ def per_query(runs: Mapping[str, Mapping[str, float]], *, grades: Grades, measur
     for metric in evaluator.iter_calc({query_id: dict(run) for query_id, run in runs.items() if run}):
         values[rows[metric.query_id], columns[metric.measure]] = metric.value
     return values
+
+
+def signature(measure: Measure, *, split: str, depth: int, min_grade: int, drops_self: bool = True) -> str:
+    """All that two values of a measure must agree in before they may stand beside each other, as one line.
+
+    Source: the idea is that of sacreBLEU's signatures, Post 2018, A call for clarity in reporting BLEU scores.
+    """
+    rules = {
+        "measure": str(measure),
+        "relevant": f"grade>={min_grade}",
+        "depth": str(depth),
+        "split": split,
+        "ties": "none:32bit-strictly-decreasing",
+        "unjudged": "not-relevant",
+        "denominator": "judged-queries",
+        "self": "dropped" if drops_self else "kept",
+    }
+    return "|".join(f"{name}:{value}" for name, value in {**rules, **_versions()}.items())
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in _LIBRARIES}

@@ -11,7 +11,7 @@ from ir_measures import Measure
 from components.evaluate import summary
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.judgements import Judgements
-from components.evaluate.measures import curve_measures
+from components.evaluate.measures import curve_measures, signature
 from components.evaluate.runs import SystemRun
 from components.shared.measuring.statistics import compare
 
@@ -50,6 +50,7 @@ def compute_metrics(
         num_resamples=config.num_resamples,
         confidence=config.confidence,
         seed=config.seed,
+        primary=names[0],
     )
     curve = curve_measures(depth=min(config.depth, about["num_passages"]), min_grade=config.min_grade)
     metrics = {
@@ -68,6 +69,10 @@ def compute_metrics(
         "num_passages": about["num_passages"],
         "measures": names,
         "headline_measure": names[0],
+        "signatures": {
+            str(measure): signature(measure, split=config.split, depth=config.depth, min_grade=config.min_grade)
+            for measure in measures
+        },
         "systems": {
             name: {measure: asdict(interval) for measure, interval in intervals.items()}
             for name, intervals in systems.items()

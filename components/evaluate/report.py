@@ -76,7 +76,7 @@ class Example:
 def write_report(path: Path, report: Report) -> None:
     """Renders the page."""
     environment = open_environment(Path(__file__).parent)
-    environment.filters["p_number"] = lambda p_value: p_text(p_value).removeprefix("p ").removeprefix("= ")
+    environment.filters["p_number"] = p_number
     differences = _headline(report, "trained") - _headline(report, "base")
     page = environment.get_template(_TEMPLATE).render(
         metrics=report.metrics,
@@ -94,6 +94,11 @@ def write_report(path: Path, report: Report) -> None:
         versions={name: _version(name) for name in _PACKAGES},
     )
     path.write_text(page, encoding="utf-8")
+
+
+def p_number(p_value: float | None) -> str:
+    """A p value in a table; a dash where none was computed."""
+    return "-" if p_value is None else p_text(p_value).removeprefix("p ").removeprefix("= ")
 
 
 def _cut_line(metrics: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ So a run's scores are strictly decreasing 32-bit numbers, and what is measured h
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +23,8 @@ from components.shared.dataset import Dataset
 from components.shared.own_passage import is_own_passage, same_text
 from components.shared.records import Hit, Query
 
-# Texts, depth, and for each text the passages that it is: what a search cannot leave out itself is left out here.
-Search = Callable[[list[str], int, list[set[str]]], list[list[Hit]]]
+# Queries, depth, and for each query the passages that it is: what a search cannot leave out itself is left out here.
+Search = Callable[[Sequence[Query], int, list[set[str]]], list[list[Hit]]]
 
 SHOWN_HITS = 3
 _BLOCK_QUERIES = 128
@@ -57,7 +57,10 @@ class SystemRun:
 
 @dataclass(frozen=True)
 class RunWriter:
-    """Runs one system after another over the same queries; memory holds the hits of one block of queries."""
+    """Runs one system after another over the same queries; memory holds the hits of one block of queries.
+
+    `drops_self` leaves out hits that are the query itself.
+    """
 
     dataset: Dataset
     queries: Sequence[Query]
@@ -65,6 +68,7 @@ class RunWriter:
     measures: Sequence[Measure]
     depth: int
     min_grade: int
+    drops_self: bool = True
 
     def run(self, system: str, search: Search, path: Path) -> SystemRun:
         """Searches all queries, writes the TREC run, measures the judged queries."""
@@ -72,6 +76,20 @@ class RunWriter:
         top: dict[str, tuple[str, ...]] = {}
         first_relevant: dict[str, int] = {}
         num_self_matches = 0
+        for runs, num_left_out in self.write(system, search, path):
+            num_self_matches += num_left_out
+            judged = {query_id: run for query_id, run in runs.items() if query_id in self.grades}
+            if judged:
+                blocks.append(per_query(judged, grades=self.grades, measures=self.measures))
+            top.update({query_id: tuple(run)[:SHOWN_HITS] for query_id, run in judged.items()})
+            first_relevant.update(
+                {query_id: self._first_relevant(query_id, list(run)) for query_id, run in judged.items()}
+            )
+        num_without_hits = sum(not hits for hits in top.values())
+        return SystemRun(tuple(top), np.concatenate(blocks), top, first_relevant, num_self_matches, num_without_hits)
+
+    def write(self, system: str, search: Search, path: Path) -> Iterator[tuple[dict[str, dict[str, float]], int]]:
+        """Searches block by block and writes the TREC run; gives each block's runs and the self-matches left out."""
         with (
             path.open("w", encoding="utf-8") as file,
             log.Progress(f"searching with {system}", total=len(self.queries), unit="query") as bar,
@@ -80,30 +98,23 @@ class RunWriter:
                 block = self.queries[start : start + _BLOCK_QUERIES]
                 # One hit more than wanted, for the place of a self-match.
                 own = [self._own_passages_of(query) for query in block]
-                hits = search([query.text for query in block], self.depth + 1, own)
+                hits = search(block, self.depth + 1, own)
                 kept = [
                     [hit for hit in ranked if hit.passage_id not in left_out]
                     for ranked, left_out in zip(hits, own, strict=True)
                 ]
-                num_self_matches += sum(len(before) - len(after) for before, after in zip(hits, kept, strict=True))
                 runs = {
                     query.query_id: strictly_decreasing(ranked[: self.depth])
                     for query, ranked in zip(block, kept, strict=True)
                 }
                 _write_block(file, system, runs)
-                judged = {query_id: run for query_id, run in runs.items() if query_id in self.grades}
-                if judged:
-                    blocks.append(per_query(judged, grades=self.grades, measures=self.measures))
-                top.update({query_id: tuple(run)[:SHOWN_HITS] for query_id, run in judged.items()})
-                first_relevant.update(
-                    {query_id: self._first_relevant(query_id, list(run)) for query_id, run in judged.items()}
-                )
+                yield runs, sum(len(before) - len(after) for before, after in zip(hits, kept, strict=True))
                 bar.add(len(block))
-        num_without_hits = sum(not hits for hits in top.values())
-        return SystemRun(tuple(top), np.concatenate(blocks), top, first_relevant, num_self_matches, num_without_hits)
 
     def _own_passages_of(self, query: Query) -> set[str]:
         """The passages that a query is, without those that were judged relevant, which stay."""
+        if not self.drops_self:
+            return set()
         grades = self.grades.get(query.query_id, {})
         own = self._own_passages.get(query.query_id, set())
         return {passage_id for passage_id in own if grades.get(passage_id, 0) <= 0}

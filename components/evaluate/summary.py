@@ -47,8 +47,10 @@ def measure_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def verdict(comparison: dict[str, Any], *, confidence: float) -> Literal["better", "worse", "unclear"]:
-    """Better or worse where both the interval and the corrected p value say so."""
+def verdict(comparison: dict[str, Any], *, confidence: float) -> Literal["better", "worse", "unclear", "descriptive"]:
+    """Better or worse where interval and corrected p value agree; all but the primary measure only describe."""
+    if comparison["p_holm"] is None:
+        return "descriptive"
     if comparison["p_holm"] >= 1 - confidence or comparison["low"] <= 0 <= comparison["high"]:
         return "unclear"
     return "better" if comparison["difference"] > 0 else "worse"
@@ -263,6 +265,21 @@ def summary_table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def markdown(metrics: dict[str, Any]) -> str:
+    """The result as Markdown: claims, evidence, notes, the table, the gate and the signatures."""
+    measures = metrics["measures"]
+    lines = [f"# Retrieval evaluation, split {metrics['split']}", "", f"**{claims(metrics)}**", "", evidence(metrics)]
+    lines += [f"\n> {note}" for note in metrics["notes"]]
+    lines += ["", f"| system | {' | '.join(measures)} |", f"|---|{'---|' * len(measures)}"]
+    for name, intervals in metrics["systems"].items():
+        cells = (f"{row['mean']:.4f} ({row['low']:.3f} to {row['high']:.3f})" for row in map(intervals.get, measures))
+        lines.append(f"| {SYSTEM_NAMES[name]} | {' | '.join(cells)} |")
+    lines += ["", f"## Gate: {metrics['gate']['verdict']}", ""]
+    lines += [f"- {reason}" for reason in metrics["gate"]["reasons"]]
+    lines += ["", "## Signatures", "", *(f"- `{signature}`" for signature in metrics["signatures"].values())]
+    return "\n".join(lines) + "\n"
+
+
 def flat(metrics: dict[str, Any]) -> dict[str, float | int]:
     """The numbers a metric store takes: every mean (trained_ndcg_10), and the differences that the headline is of."""
     values: dict[str, float | int] = {
@@ -271,6 +288,7 @@ def flat(metrics: dict[str, Any]) -> dict[str, float | int]:
         "judged_by_llm": int(metrics["judge"]["kind"] == "llm"),
         "synthetic": int(metrics["judge"]["kind"] == "asked"),
         "like_for_like": int(not metrics.get("unlike")),
+        **({"gate_passed": int(metrics["gate"]["passed"])} if "gate" in metrics else {}),
     }
     for name, intervals in metrics["systems"].items():
         values.update({f"{name}_{measure_key(measure)}": interval["mean"] for measure, interval in intervals.items()})

@@ -24,14 +24,14 @@ SYSTEMS = ("bm25", "base", "trained", "hybrid_base", "hybrid_trained")
 
 def metrics_of(config: EvaluateConfig) -> dict[str, Any]:
     evaluate(config)
-    found: dict[str, Any] = json.loads((open_artifact(config.output_uri) / "metrics.json").read_text())
-    return found
+    metrics: dict[str, Any] = json.loads((open_artifact(config.output_uri) / "metrics.json").read_text())
+    return metrics
 
 
 def test_five_systems_are_searched_measured_compared_and_reported(config: EvaluateConfig) -> None:
     metrics = metrics_of(config)
     folder = Path(config.output_uri)
-    names = {"metrics.json", "per_query.csv", "qrels.trec", "report.html", "runs"}
+    names = {"metrics.json", "per_query.csv", "qrels.trec", "report.html", "report.md", "gate.json", "gate.txt", "runs"}
     assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
     assert (metrics["split"], metrics["judge"], metrics["num_queries"], metrics["num_judgements"]) == (
         "test",
@@ -44,6 +44,28 @@ def test_five_systems_are_searched_measured_compared_and_reported(config: Evalua
     assert metrics["systems"]["bm25"]["nDCG@10"]["mean"] == 1.0
     assert metrics["systems"]["trained"]["nDCG@10"]["mean"] > metrics["systems"]["base"]["nDCG@10"]["mean"] > 0
     assert len(metrics["comparisons"]) == 6 * 5
+
+
+def test_a_gate_stands_beside_the_metrics(config: EvaluateConfig, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('candidate = "bm25"\nproduction = "trained"\n[quality]\n[latency]\nmax_p95_ms = 1e6\n')
+    metrics = metrics_of(replace(config, policy_uri=str(policy)))
+    assert (Path(config.output_uri) / "gate.txt").read_text() == "pass"
+    assert [check["rule"] for check in metrics["gate"]["checks"]] == ["latency"]
+    assert "## Gate: pass" in (Path(config.output_uri) / "report.md").read_text()
+    policy.write_text('candidate = "trained"\nproduction = "bm25"\n[quality]\nmax_loss = 0.01\n')
+    metrics = metrics_of(replace(config, policy_uri=str(policy)))
+    assert (Path(config.output_uri) / "gate.txt").read_text() == "fail"
+    assert metrics["gate"]["reasons"][0].startswith("test: nDCG@10 1.000 -> ")
+    policy.write_text('candidate = "other"\nproduction = "bm25"\n')
+    with pytest.raises(ValueError, match=r"no system 'other'; known are bm25, base"):
+        evaluate(replace(config, policy_uri=str(policy)))
+
+
+def test_only_the_headline_measure_is_claimed(config: EvaluateConfig) -> None:
+    rows = metrics_of(config)["comparisons"]
+    assert {row["measure"] for row in rows if row["p_holm"] is not None} == {"nDCG@10"}
+    assert sum(row["p_holm"] is not None for row in rows) == 6
 
 
 def test_the_files_measure_the_same_with_trec_eval(config: EvaluateConfig) -> None:

@@ -1,0 +1,1 @@
+"""`retriever evaluate`: a suite file -> the datasets, encoders and indexes that it lacks, then its evaluation."""
