@@ -19,7 +19,7 @@ from components.evaluate import plots
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.judgements import Judgements
 from components.evaluate.runs import SystemRun
-from components.evaluate.summary import SYSTEM_NAMES, cut, fusions, p_text, unlike, verdict
+from components.evaluate.summary import SYSTEM_NAMES, cut, fusions, p_number, unlike, verdict
 from components.shared.dataset import Dataset
 from components.shared.identity import settings
 from components.shared.manifest import Manifest, input_digests, read_manifest
@@ -94,11 +94,6 @@ def write_report(path: Path, report: Report) -> None:
         versions={name: _version(name) for name in _PACKAGES},
     )
     path.write_text(page, encoding="utf-8")
-
-
-def p_number(p_value: float | None) -> str:
-    """A p value in a table; a dash where none was computed."""
-    return "-" if p_value is None else p_text(p_value).removeprefix("p ").removeprefix("= ")
 
 
 def _cut_line(metrics: dict[str, Any]) -> str:

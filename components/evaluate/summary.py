@@ -167,6 +167,11 @@ def p_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
+def p_number(p_value: float | None) -> str:
+    """A p value in a table; a dash where none was computed."""
+    return "-" if p_value is None else p_text(p_value).removeprefix("p ").removeprefix("= ")
+
+
 def cut(metrics: dict[str, Any]) -> str:
     """How many texts each encoder does not read to their end; empty in the metrics of an older version."""
     parts = [

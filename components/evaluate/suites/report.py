@@ -12,12 +12,11 @@ from typing import Any
 import orjson
 from markupsafe import Markup
 
-from components.evaluate.report import p_number
 from components.evaluate.suites.pictures import Pictures
 from components.evaluate.suites.results import Results
 from components.evaluate.suites.suite import Suite, addresses
 from components.evaluate.suites.wording import DOMAINS, claim_sentence, claims_of, power_sentence
-from components.evaluate.summary import verdict
+from components.evaluate.summary import p_number, verdict
 from components.shared.durable import storage
 from components.shared.manifest import LOGS, read_manifest
 from components.shared.pages.page import open_environment

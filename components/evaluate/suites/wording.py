@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from components.evaluate.summary import p_text, verdict
+from components.evaluate.summary import p_number, verdict
 
 _UNEVEN_JUDGING = 0.1
 _FEW_QUERIES = 30
@@ -79,10 +79,14 @@ def evidence(figures: Mapping[str, Any]) -> str:
     queries = sum(of_collection["num_queries"] for of_collection in collections.values())
     level = 100 * (1 - figures["confidence"])
     return (
-        f"{figures['primary_measure']} was declared beforehand; {len(figures['claims'])} comparisons on "
-        f"{len(collections)} collections, {queries:,} judged queries. p values are corrected by Holm over these "
-        f"{figures['num_claims']} claims, so that the chance of even one false claim is at most {level:.3g} %."
+        f"{figures['primary_measure']} was declared beforehand; {_count(len(figures['claims']), 'comparison')} on "
+        f"{_count(len(collections), 'collection')}, {queries:,} judged queries. p values are corrected by Holm over "
+        f"{_count(figures['num_claims'], 'claim')}, so that the chance of even one false claim is at most {level:.3g} %."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def notes(figures: Mapping[str, Any]) -> list[str]:
@@ -107,7 +111,7 @@ def _notes_of(of_collection: Mapping[str, Any], labels: Mapping[str, str]) -> It
         yield f"the first ten hits were not judged equally ({shares}): an unjudged hit counts as not relevant."
     for name, number in of_collection["num_without_hits"].items():
         if number:
-            queries = f"{number:,} queries" if number > 1 else "1 query"
+            queries = "1 query" if number == 1 else f"{number:,} queries"
             yield f"{labels[name]} finds nothing for {queries}, and scores 0 there."
     counts = {
         "num_without_relevant": "judged queries without a relevant passage, on which every system scores 0: {}.",
@@ -176,7 +180,7 @@ def _claims_table(figures: Mapping[str, Any]) -> list[str]:
             effect = "-" if row["effect_size"] is None else f"{row['effect_size']:+.2f}"
             rows.append(
                 f"| {figures['labels'][system]} minus {figures['labels'][against]} | {name} | {row['difference']:+.4f} "
-                f"| {row['low']:+.3f} to {row['high']:+.3f} | {p_text(row['p_holm']).removeprefix('p ').removeprefix('= ')} | {effect} "
+                f"| {row['low']:+.3f} to {row['high']:+.3f} | {p_number(row['p_holm'])} | {effect} "
                 f"| {row['wins']} / {row['ties']} / {row['losses']} "
                 f"| {verdict(row, confidence=figures['confidence'])} | {power_sentence(row)} |"
             )

@@ -14,9 +14,11 @@ from components.annotate.quality.page import write_page
 from components.annotate.quality.summary import Annotator, quality
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.job import evaluate
+from components.evaluate.suites.job import evaluate_suite
 from components.shared.calls.tally import Prices, Tally
 from components.shared.records import Annotation, Exchange, Label, Passage, Quarantined, Query
 from tests.components.evaluate.conftest import build_inputs, read_collection, write_dataset
+from tests.components.evaluate.suites.suite_inputs import suite_values, write_suite
 from tests.conftest import write_collection
 from tests.pages import SCHEMES, WIDTHS, find_problems, open_browser, show
 
@@ -57,6 +59,36 @@ def _long_words(folder: Path) -> EvaluateConfig:
         for query in queries
     }
     return build_inputs(folder, write_dataset(folder / "dataset", passages, {"test": queries}, {"test": qrels}))
+
+
+def write_suite_pages(folder: Path) -> dict[str, Path]:
+    """Suites of two collections, of one with a gate and one claim, and of many systems with long names."""
+    folder.mkdir()
+    values = suite_values(folder)
+    policy = folder / "policy.toml"
+    policy.write_text('candidate = "large"\nproduction = "small"\n[quality]\nmax_loss = 0.01\n')
+    one = {**values, "collections": values["collections"][:1], "comparisons": [["large", "small"]]}
+    labels = [LONG_WORD, "$x^2$ <b>bold</b>", "漢字の名前", "a name of several words", "e"]
+    names = [
+        (f"{row['name']}{copy}", label)
+        for copy in range(2)
+        for row, label in zip(values["systems"], labels, strict=True)
+    ]
+    many = [
+        {**row, "name": name, "label": label}
+        for row, (name, label) in zip([*values["systems"]] * 2, names, strict=True)
+    ]
+    pairs = [["large0", "small0"], ["hybrid1", "bm250"], ["elsewhere1", "bm251"]]
+    evaluate_suite(write_suite(folder, values))
+    evaluate_suite(write_suite(folder, one, policy_uri=str(policy), output_uri=str(folder / "one")))
+    evaluate_suite(
+        write_suite(folder, {**values, "systems": many, "comparisons": pairs}, output_uri=str(folder / "many"))
+    )
+    return {
+        "suite-usual": folder / "evaluation" / "report.html",
+        "suite-one": folder / "one" / "report.html",
+        "suite-many": folder / "many" / "report.html",
+    }
 
 
 def _annotations(seed: int, *, biased: bool = False) -> list[Annotation]:
@@ -111,7 +143,7 @@ def write_quality_pages(folder: Path) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    return write_evaluations(folder) | write_quality_pages(folder)
+    return write_evaluations(folder) | write_quality_pages(folder) | write_suite_pages(folder / "suites")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.api import OLS
+from statsmodels.stats.multitest import multipletests
 
-from components.shared.measuring.statistics import bootstrap_means, compare, holm, paired_t_test
+from components.shared.measuring.statistics import (
+    bootstrap_means,
+    compare,
+    corrected,
+    holm,
+    number_topics,
+    paired_t_test,
+    standard_error,
+)
 
 
 def test_the_t_test_by_hand() -> None:
@@ -145,3 +155,90 @@ def test_holm_covers_every_pair_and_measure() -> None:
     assert [its.p_holm for its in comparisons] == holm([its.p_value for its in comparisons])
     assert systems["base"]["b"].mean == pytest.approx(values["base"][:, 1].mean())
     assert all(its.low <= its.mean <= its.high for row in systems.values() for its in row.values())
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist(), abs=1e-12)
+
+
+def test_only_the_primary_measure_is_corrected() -> None:
+    generator = np.random.default_rng(4)
+    values = {name: generator.random((30, 3)) for name in ("one", "two", "three")}
+    pairs = [("one", "two"), ("one", "three"), ("two", "three")]
+    _, rows = compare(
+        values, measures=["a", "b", "c"], pairs=pairs, num_resamples=50, confidence=0.95, seed=0, primary="b"
+    )
+    claims = [row for row in rows if row.measure == "b"]
+    assert [row.p_holm for row in claims] == holm([row.p_value for row in claims])
+    assert all(row.p_holm is None for row in rows if row.measure != "b")
+    # Of several collections together: the family is what is given.
+    assert [row.p_holm for row in corrected([*claims, *claims], primary="b")] == holm([r.p_value for r in claims] * 2)
+
+
+def test_p_values_of_equal_systems_are_uniform() -> None:
+    """Two systems that differ only in which of them is called which: each query's two values are swapped at random."""
+    generator = np.random.default_rng(5)
+    both = np.clip(generator.normal(0.6, 0.35, (300, 2)), 0, 1)
+    p_values = []
+    for _ in range(1500):
+        swapped = generator.random(300) < 0.5
+        differences = np.where(swapped, -1.0, 1.0) * (both[:, 0] - both[:, 1])
+        p_values.append(paired_t_test(differences)[0])
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.02)
+
+
+def test_p_values_of_equal_systems_are_uniform_where_queries_share_topics() -> None:
+    generator = np.random.default_rng(6)
+    topics = np.repeat(np.arange(60), 5)
+    clustered, naive = [], []
+    for _ in range(800):
+        differences = np.repeat(generator.normal(0, 0.1, 60), 5) + generator.normal(0, 0.05, 300)
+        clustered.append(paired_t_test(differences, topics)[0])
+        naive.append(paired_t_test(differences)[0])
+    assert np.mean(np.array(clustered) < 0.05) == pytest.approx(0.05, abs=0.025)
+    assert stats.kstest(clustered, "uniform").pvalue > 0.01
+    # What counting five queries of a topic as five would have claimed.
+    assert np.mean(np.array(naive) < 0.05) > 0.2
+
+
+def test_the_test_over_topics_agrees_with_statsmodels() -> None:
+    generator = np.random.default_rng(7)
+    topics = np.sort(generator.integers(0, 25, 200))
+    topics = np.unique(topics, return_inverse=True)[1]
+    differences = generator.normal(0.02, 0.1, 200) + generator.normal(0, 0.1, 25)[topics]
+    fitted = OLS(differences, np.ones(200)).fit(cov_type="cluster", cov_kwds={"groups": topics}, use_t=True)
+    assert standard_error(differences, topics) == pytest.approx(float(fitted.bse[0]), rel=1e-9)
+    assert paired_t_test(differences, topics)[0] == pytest.approx(float(fitted.pvalues[0]), rel=1e-9)
+
+
+def test_topics_of_one_query_are_no_topics() -> None:
+    differences = np.random.default_rng(8).normal(0, 1, 40)
+    one_each = np.arange(40)
+    assert paired_t_test(differences, one_each)[0] == pytest.approx(paired_t_test(differences)[0], rel=1e-12)
+    values = differences[:, None]
+    np.testing.assert_allclose(
+        bootstrap_means(values, num_resamples=30, seed=1, topics=one_each),
+        bootstrap_means(values, num_resamples=30, seed=1),
+    )
+    assert number_topics(["a", "b", "c"]) is None
+    assert (number_topics(["a", "b", "a"]) == [0, 1, 0]).all()
+
+
+def test_the_bootstrap_of_topics_agrees_with_scipy_on_equal_topics() -> None:
+    generator = np.random.default_rng(9)
+    by_topic = generator.random((12, 4))
+    reference = stats.bootstrap(
+        (by_topic.mean(axis=1),), np.mean, n_resamples=400, method="percentile", rng=np.random.default_rng(3)
+    )
+    means = bootstrap_means(by_topic.reshape(-1, 1), num_resamples=400, seed=3, topics=np.repeat(np.arange(12), 4))
+    np.testing.assert_allclose(means[:, 0], reference.bootstrap_distribution, rtol=1e-12)
+
+
+def test_a_large_topic_counts_by_its_queries() -> None:
+    # Topic 0 has three queries of 1, topic 1 one of 0: drawn are both of one, or each once (3 of 4 queries are 1).
+    means = bootstrap_means(
+        np.array([[1.0], [1.0], [1.0], [0.0]]), num_resamples=200, seed=0, topics=np.array([0, 0, 0, 1])
+    )
+    assert set(np.round(means[:, 0], 6)) == {0.0, 0.75, 1.0}
