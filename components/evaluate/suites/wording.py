@@ -77,11 +77,11 @@ def evidence(figures: Mapping[str, Any]) -> str:
     """What the claims rest on."""
     collections = figures["collections"]
     queries = sum(of_collection["num_queries"] for of_collection in collections.values())
-    level = 100 * (1 - figures["confidence"])
+    claims, level = _count(figures["num_claims"], "claim"), 100 * (1 - figures["confidence"])
     return (
         f"{figures['primary_measure']} was declared beforehand; {_count(len(figures['claims']), 'comparison')} on "
         f"{_count(len(collections), 'collection')}, {queries:,} judged queries. p values are corrected by Holm over "
-        f"{_count(figures['num_claims'], 'claim')}, so that the chance of even one false claim is at most {level:.3g} %."
+        f"{claims}, so that the chance of even one false claim is at most {level:.3g} %."
     )
 
 
