@@ -72,10 +72,16 @@ def _ranked(hits: dict[str, float]) -> list[Hit]:
 def iter_own(path: Path, dataset: Dataset) -> Iterator[tuple[str, dict[str, float]]]:
     """Query id and hits of each query of a run that was written here, in its order; memory holds one query's hits."""
     queries = {trec_id(query.query_id): query.query_id for query in dataset.queries()}
+    for name, hits in iter_written(path):
+        yield queries[name], {_original(passage_id, dataset): score for passage_id, score in hits.items()}
+
+
+def iter_written(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
+    """The same with the ids as the file has them; the lines of a query stand together."""
     with path.open(encoding="utf-8") as file:
         rows = (line.split(" ") for line in file)
         for name, lines in itertools.groupby(rows, key=lambda fields: fields[0]):
-            yield queries[name], {_original(fields[2], dataset): float(fields[4]) for fields in lines}
+            yield name, {fields[2]: float(fields[4]) for fields in lines}
 
 
 def _original(written: str, dataset: Dataset) -> str:
