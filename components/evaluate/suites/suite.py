@@ -191,6 +191,8 @@ def parse_suite(values: Mapping[str, Any], *, where: str) -> Suite:
     ]
     if not problems:
         given = {name: value for name, value in values.items() if name not in ("systems", "collections")}
+        if "confidence" in given:
+            given["confidence"] = float(given["confidence"])
         pairs = tuple((str(pair[0]), str(pair[1])) for pair in given.pop("comparisons", ()))
         suite = Suite(**given, systems=systems, collections=collections, comparisons=pairs or _default_pairs(systems))
         problems += _contradictions(suite)

@@ -96,7 +96,7 @@ def test_equal_systems_pass_whatever_their_number() -> None:
 def test_every_other_rule_has_its_limit_and_its_reason() -> None:
     values = production_of(50)
     policy = Policy(
-        candidate="new", production="old", min_recall=0.95, max_p95_ms=20, max_synthetic_share=0.5, max_loss=None
+        candidate="new", production="old", min_recall=0.95, max_p95_ms=20.0, max_synthetic_share=0.5, max_loss=None
     )
     good, bad = evidence_of(values, values), evidence_of(values, values, index_recall=0.9, p95_ms=21.0, is_human=False)
     assert decide(policy, [good]).passed
@@ -113,7 +113,7 @@ def test_every_other_rule_has_its_limit_and_its_reason() -> None:
 def test_what_was_not_measured_does_not_pass() -> None:
     values = production_of(50)
     decision = decide(
-        Policy(candidate="new", production="old", min_recall=0.95, max_p95_ms=20),
+        Policy(candidate="new", production="old", min_recall=0.95, max_p95_ms=20.0),
         [evidence_of(values, values, index_recall=None, p95_ms=None)],
     )
     assert len(decision.reasons) == 2

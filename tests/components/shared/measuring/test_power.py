@@ -40,9 +40,10 @@ def test_half_of_the_difference_takes_about_four_times_the_queries() -> None:
 
 def test_a_difference_of_that_size_is_noticed_four_times_of_five() -> None:
     generator = np.random.default_rng(1)
-    power = power_of(generator.normal(0, 0.2, 100), level=0.05)
+    differences = generator.normal(0, 0.2, 100)
+    power = power_of(differences, level=0.05)
     assert power.smallest is not None
-    draws = generator.normal(power.smallest, 0.2, (2000, 100))
+    draws = generator.normal(power.smallest, differences.std(ddof=1), (2000, 100))
     statistics = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / 10)
     assert np.mean(np.abs(statistics) > 1.984) == pytest.approx(0.8, abs=0.06)
 
