@@ -28,7 +28,7 @@ from pipelines.packaged import resolve
 
 # What a system with a checkpoint may say of its encoder and of its index.
 _ENCODER = tuple(field.name for field in dataclasses.fields(DualEncoderConfig) if field.name != "checkpoint_uri")
-_INDEX = ("variant", "factory", "search_parameters")
+_INDEX = ("variant", "factory", "search_parameters", "shard_passages")
 _PREPARE = ("language", "on_problem")
 EVALUATION = "evaluation"
 

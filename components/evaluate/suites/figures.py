@@ -45,7 +45,23 @@ def compute_figures(suite: Suite, results: Sequence[Results]) -> dict[str, Any]:
         "depth": suite.depth,
         "collections": by_collection,
         "averages": averages(suite, results),
+        "curves": _curves(suite, results),
     }
+
+
+def _curves(suite: Suite, results: Sequence[Results]) -> dict[str, list[dict[str, Any]]]:
+    """For each axis its systems in order, with their means of the primary measure on each collection."""
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for system in sorted(suite.systems, key=lambda system: system.position):
+        if system.axis:
+            means = {
+                of_collection.collection.name: float(of_collection.primary(system.name).mean())
+                for of_collection in results
+                if system.name in of_collection.systems
+            }
+            point = {"position": system.position, "system": system.name, "means": means}
+            curves.setdefault(system.axis, []).append(point)
+    return {axis: points for axis, points in curves.items() if len(points) > 1}
 
 
 def _figures_of(suite: Suite, results: Results) -> tuple[dict[str, Any], list[tuple[str, Comparison]]]:

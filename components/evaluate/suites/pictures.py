@@ -124,6 +124,26 @@ class Pictures:
             chart.legend(_LEGEND_COLUMNS)
         return chart.svg
 
+    def curve(self, axis: str, points: Sequence[Mapping[str, Any]], measure: str) -> Markup:
+        """The primary measure along an axis of the systems, such as the human share: a line for each collection."""
+        collections = list(dict.fromkeys(name for point in points for name in point["means"]))
+        height = 264 + _LEGEND_ROW * math.ceil(len(collections) / _LEGEND_COLUMNS)
+        with plots.drawing(f"{measure} by {axis}", height) as chart:
+            axes = chart.axes
+            for number, name in enumerate(collections):
+                here = [point for point in points if name in point["means"]]
+                values = [point["means"][name] for point in here]
+                self._style_line(axes, number, [point["position"] for point in here], values, name)
+            places = sorted({point["position"] for point in points})
+            margin = 0.05 * ((places[-1] - places[0]) or 1.0)
+            axes.set_xlim(places[0] - margin, places[-1] + margin)
+            axes.set_ylim(0.0, 1.0)
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.grid(axis="y", clip_on=False)
+            axes.set_xlabel(plots.shortened(axis, 40))
+            chart.legend(_LEGEND_COLUMNS)
+        return chart.svg
+
     def differences(self, values: Sequence[float], system: str, against: str, collection: str) -> Markup:
         """The difference of every query, sorted: the area above the line is gained, the area below is lost."""
         groups = np.array_split(np.sort(np.asarray(values, dtype=float))[::-1], min(len(values), _MOST_STEPS))
@@ -147,18 +167,22 @@ class Pictures:
         return chart.svg
 
     def _line(self, axes: Axes, name: str, places: Sequence[float] | range, values: Sequence[float]) -> None:
+        self._style_line(axes, self.numbers[name], list(places), values, self._labels[name])
+
+    @staticmethod
+    def _style_line(axes: Axes, number: int, places: Sequence[float], values: Sequence[float], label: str) -> None:
         axes.plot(
-            list(places),
+            places,
             list(values),
-            color=self._colour(name),
+            color=plots.series_colour(number),
             linewidth=2.0,
-            linestyle=_DASHES[self.numbers[name] % len(_DASHES)],
-            marker=self._marker(name),
+            linestyle=_DASHES[number % len(_DASHES)],
+            marker=_MARKERS[number % len(_MARKERS)],
             markersize=6,
             markeredgewidth=0.0,
-            label=self._legend_name(name),
+            label=plots.shortened(label, _LEGEND_CHARACTERS),
             clip_on=False,
-            gid=plots.css_class("line", f"series-{self.numbers[name]}"),
+            gid=plots.css_class("line", f"series-{number}"),
         )
 
     def _colour(self, name: str) -> str:

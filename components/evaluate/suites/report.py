@@ -90,6 +90,7 @@ def _plots(
             pictures.lengths(of_collection["by_length"], f"{measure} on {name}")
             for name, of_collection in figures["collections"].items()
         ],
+        "curves": [pictures.curve(axis, points, measure) for axis, points in figures["curves"].items()],
         "differences": [
             pictures.differences(
                 (of_collection.primary(system) - of_collection.primary(against)).tolist(),

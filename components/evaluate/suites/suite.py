@@ -59,6 +59,8 @@ class System:
         annotations: Annotations that the encoder learned from, separated by commas: their quality and cost stand
             beside its figures.
         collections: Names of those that it is searched on; empty: all.
+        axis: What a row of systems goes along, such as `human share` or `curriculum stage`; each axis is a chart.
+        position: Where on its axis the system stands.
     """
 
     name: str
@@ -69,6 +71,8 @@ class System:
     run: str = ""
     annotations: str = ""
     collections: tuple[str, ...] = ()
+    axis: str = ""
+    position: float = 0.0
 
     def address(self, field: str, collection: str) -> str:
         """The address in a field for one collection."""
@@ -191,10 +195,10 @@ def parse_suite(values: Mapping[str, Any], *, where: str) -> Suite:
     ]
     if not problems:
         given = {name: value for name, value in values.items() if name not in ("systems", "collections")}
-        if "confidence" in given:
-            given["confidence"] = float(given["confidence"])
         pairs = tuple((str(pair[0]), str(pair[1])) for pair in given.pop("comparisons", ()))
-        suite = Suite(**given, systems=systems, collections=collections, comparisons=pairs or _default_pairs(systems))
+        types = get_type_hints(Suite)
+        chosen = {name: _as_field(value, types[name]) for name, value in given.items()}
+        suite = Suite(**chosen, systems=systems, collections=collections, comparisons=pairs or _default_pairs(systems))
         problems += _contradictions(suite)
     if problems:
         raise ValueError("\n".join(f"{where}: {problem}" for problem in problems))
@@ -229,9 +233,8 @@ def _rows(given: object, row: type[Row], table: str, problems: list[str]) -> tup
         if wrong := list(_misfits(values, row, what)):
             problems += wrong
         else:
-            rows.append(
-                row(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-            )
+            types = get_type_hints(row)
+            rows.append(row(**{name: _as_field(value, types[name]) for name, value in values.items()}))
     return tuple(rows)
 
 
@@ -244,9 +247,8 @@ def _misfits(values: object, row: type[Any], what: str) -> Iterator[str]:
     for name, value in values.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            yield f"{what}: unknown {name!r}; " + (
-                f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            )
+            remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            yield f"{what}: unknown {name!r}; {remedy}"
         elif not _fits(value, types[name]):
             choices = get_args(types[name])
             wanted = " or ".join(map(repr, choices)) if isinstance(value, str) and choices else "another type of value"
@@ -255,6 +257,13 @@ def _misfits(values: object, row: type[Any], what: str) -> Iterator[str]:
         # Comparisons have a default that depends on the systems.
         if declared.default is dataclasses.MISSING and name not in values and row is not Suite:
             yield f"{what}: {name} is missing"
+
+
+def _as_field(value: object, wanted: Any) -> Any:  # noqa: ANN401 the value of a field
+    """The value as its field has it: a tuple for a list, and a float for a whole number."""
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if wanted is float and isinstance(value, int) else value
 
 
 def _fits(value: object, wanted: Any) -> bool:  # noqa: ANN401 a type hint

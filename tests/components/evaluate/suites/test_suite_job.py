@@ -213,6 +213,17 @@ def test_a_policy_is_decided_and_written_for_a_workflow(tmp_path: Path, values: 
         evaluate_suite(write_suite(tmp_path, values, policy_uri=str(policy)))
 
 
+def test_systems_on_an_axis_make_a_curve(tmp_path: Path, values: dict[str, Any]) -> None:
+    for system, share in (("large", 1), ("small", 0.2)):
+        next(row for row in values["systems"] if row["name"] == system).update(axis="human share", position=share)
+    figures = figures_of(write_suite(tmp_path, values))
+    (points,) = figures["curves"].values()
+    assert [(point["position"], point["system"]) for point in points] == [(0.2, "small"), (1.0, "large")]
+    of_second = figures["collections"]["second"]["systems"]["large"]["nDCG@10"]["mean"]
+    assert points[1]["means"]["second"] == of_second
+    assert 'aria-label="nDCG@10 by human share"' in (tmp_path / "evaluation" / "report.html").read_text()
+
+
 def test_the_averages_of_a_page_are_those_of_its_rows(tmp_path: Path, values: dict[str, Any]) -> None:
     figures = figures_of(write_suite(tmp_path, values))
     assert list(figures["averages"]) == ["all"]
