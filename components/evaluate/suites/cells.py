@@ -44,7 +44,7 @@ class CellConfig:
     encoder_uri: str = field(default="", metadata=INPUT)
     """Encoder of a dense or hybrid system."""
     index_uri: str = field(default="", metadata=INPUT)
-    """Its index."""
+    """Index of that encoder."""
     run_uri: str = field(default="", metadata=INPUT)
     """TREC run file of a system that searched elsewhere."""
     annotations_uri: str = field(default="", metadata=INPUT)

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
+from components.evaluate.suites.cells import CellConfig
+from components.evaluate.suites.config import SuiteConfig
 from components.prepare.config import DocsConfig
 from components.serve.config import ServeConfig
 from components.shared.identity import settings
@@ -33,7 +35,7 @@ from components.shared.roles import (
 from pipelines.flow import SECTIONS
 from pipelines.kubeflow import field_sentences
 
-_CONFIGS = [*dict.fromkeys(SECTIONS.values()), DocsConfig, ServeConfig]
+_CONFIGS = [*dict.fromkeys(SECTIONS.values()), DocsConfig, ServeConfig, SuiteConfig, CellConfig]
 every_config = pytest.mark.parametrize("config", _CONFIGS, ids=lambda config: config.__name__)
 
 
