@@ -47,7 +47,7 @@ def evaluate_suite(config: SuiteConfig) -> None:
         )
     results = [_measure(suite, collection, config.cells_uri) for collection in suite.collections]
     with artifact_writer("evaluate.suites", config) as artifact:
-        figures = compute_figures(suite, results) | {"unlike": differences}
+        figures = compute_figures(suite, results) | {"unlike": differences, "gate": None}
         if policy is not None:
             decision = _decide(policy, suite, results)
             write_decision(artifact.path, decision)
@@ -65,7 +65,7 @@ def evaluate_suite(config: SuiteConfig) -> None:
         write_suite_report(artifact.path / "report.html", suite, results, figures)
         artifact.metrics.update(wording.flat(figures))
     log.event(figures["headline"])
-    if policy is not None:
+    if figures["gate"] is not None:
         log.event(f"gate: {figures['gate']['verdict']}", reasons=figures["gate"]["reasons"])
 
 
