@@ -86,7 +86,7 @@ def _with_index(
     encoding, indexing = _taken(row, _ENCODER), _taken(row, _INDEX)
     # Named by what they are: systems that differ in nothing but their kind share them.
     name = content_key({"checkpoint": checkpoint, "encoding": encoding, "indexing": indexing})[:12]
-    variants = {"variants": "fp32,int8"} if indexing.get("variant") == "int8" else {}
+    variants: dict[str, Any] = {"variants": "fp32,int8"} if indexing.get("variant") == "int8" else {}
     export = ExportConfig(
         checkpoint_uri=resolve(checkpoint), output_uri=str(workdir / "encoders" / name), **encoding, **variants
     )

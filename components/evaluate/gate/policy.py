@@ -60,7 +60,7 @@ def read_policy(uri: str = "") -> Policy:
         raise ValueError(f"{where}: not a policy file ({error}); it is TOML, as {DEFAULT_POLICY}") from error
     if problems := list(_problems(values)):
         raise ValueError("\n".join(f"{where}: {problem}" for problem in problems))
-    fields = {
+    fields: dict[str, Any] = {
         field: value if isinstance(value := values[table][name], str) else float(value)
         for table, names in _TABLES.items()
         for name, field in names.items()
