@@ -59,14 +59,7 @@ def compute_metrics(
         "unlike": about["unlike"],
         "cut": about["cut"],
         "fusion": about["fusion"],
-        "num_queries": len(judgements.grades),
-        "num_judgements": judgements.num_judgements,
-        "num_without_relevant": len(judgements.without_relevant(min_grade=config.min_grade)),
-        "num_without_hits": {name: run.num_without_hits for name, run in runs.items()},
-        "num_unjudged": about["num_unjudged"],
-        "num_dropped": judgements.num_dropped,
-        "num_self_matches": sum(run.num_self_matches for run in runs.values()),
-        "num_passages": about["num_passages"],
+        **_counts(config, judgements, runs, about),
         "measures": names,
         "headline_measure": names[0],
         "signatures": {
@@ -88,6 +81,21 @@ def compute_metrics(
         "headline": summary.claims(metrics),
         "evidence": summary.evidence(metrics),
         "notes": summary.notes(metrics),
+    }
+
+
+def _counts(
+    config: EvaluateConfig, judgements: Judgements, runs: Mapping[str, SystemRun], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "num_queries": len(judgements.grades),
+        "num_judgements": judgements.num_judgements,
+        "num_without_relevant": len(judgements.without_relevant(min_grade=config.min_grade)),
+        "num_without_hits": {name: run.num_without_hits for name, run in runs.items()},
+        "num_unjudged": about["num_unjudged"],
+        "num_dropped": judgements.num_dropped,
+        "num_self_matches": sum(run.num_self_matches for run in runs.values()),
+        "num_passages": about["num_passages"],
     }
 
 

@@ -54,7 +54,7 @@ def test_what_a_suite_names_is_listed_once_and_for_each_collection() -> None:
         ({**VALUES, "measure": "RR"}, "the suite: unknown 'measure'; did you mean measures"),
         ({**VALUES, "depth": "10"}, "the suite: depth = '10'"),
         ({**VALUES, "depth": 0}, "depth = 0: must be at least 1"),
-        ({**VALUES, "confidence": 95}, "confidence = 95: must lie between 0 and 1"),
+        ({**VALUES, "confidence": 95}, r"confidence = 95\.0: must lie between 0 and 1"),
         ({**VALUES, "measures": "nDGC@10"}, "'nDGC@10' is not a measure"),
         ({**VALUES, "measures": "RR@10 MRR@10"}, "one is named twice"),
         ({**VALUES, "comparisons": [["base", "lost"]]}, "there is no system 'lost'"),
