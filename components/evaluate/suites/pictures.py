@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ _DASHES: tuple[Any, ...] = (
     (0, (5, 2, 1.2, 2)),
     (0, (2, 1)),
 )
-_LEGEND_COLUMNS, _LEGEND_CHARACTERS, _ROW_CHARACTERS = 3, 15, 20
+_LEGEND_CHARACTERS, _ROW_CHARACTERS = 15, 20
+# Letters of a legend's line above which it has two columns instead of three.
+_LEGEND_LINE = 36
 _ROW, _GAP, _LEGEND_ROW = 15, 10, 20
 # A difference chart draws at most this many steps; more queries than that are averaged in groups.
 _MOST_STEPS = 320
@@ -41,7 +43,7 @@ class Pictures:
         height = sum(len(systems) * _ROW + _GAP for systems in groups.values())
         top = max(1.0, *(row["high"] for systems in groups.values() for row in systems.values()))
         with plots.drawing(
-            f"{measure} by collection and system, with intervals", height + self._legend_height()
+            f"{measure} by collection and system, with intervals", height + _legend_height(self._labels.values())
         ) as chart:
             axes, place, ticks, named = chart.axes, 0.0, [], set[str]()
             for systems in groups.values():
@@ -59,7 +61,7 @@ class Pictures:
                 place += _GAP
             axes.set_yticks(ticks, [plots.shortened(name, _ROW_CHARACTERS) for name in groups])
             _finish_rows(axes, height, 0.0, top)
-            chart.legend(_LEGEND_COLUMNS)
+            chart.legend(_legend_columns(self._labels.values()))
         return chart.svg
 
     def forest(self, claims: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]]) -> Markup:
@@ -97,7 +99,7 @@ class Pictures:
     def recall(self, cutoffs: Sequence[int], curves: Mapping[str, Sequence[float]], collection: str) -> Markup:
         """Recall by how many hits are looked at, on a logarithmic axis."""
         last = max(cutoffs[-1], 2)
-        with plots.drawing(f"Recall by depth on {collection}", 236 + self._legend_height()) as chart:
+        with plots.drawing(f"Recall by depth on {collection}", 236 + _legend_height(self._labels.values())) as chart:
             axes = chart.axes
             for name, values in curves.items():
                 self._line(axes, name, np.log10(cutoffs).tolist(), values)
@@ -107,12 +109,12 @@ class Pictures:
             axes.set_xticks(np.log10(ticks), [f"{tick}" for tick in ticks])
             axes.grid(axis="y", clip_on=False)
             axes.set_xlabel("hits looked at (logarithmic)")
-            chart.legend(_LEGEND_COLUMNS)
+            chart.legend(_legend_columns(self._labels.values()))
         return chart.svg
 
     def lengths(self, rows: Sequence[Mapping[str, Any]], measure: str) -> Markup:
         """The primary measure by the number of words in a query."""
-        with plots.drawing(f"{measure} by words in the query", 240 + self._legend_height()) as chart:
+        with plots.drawing(f"{measure} by words in the query", 240 + _legend_height(self._labels.values())) as chart:
             axes = chart.axes
             for name in rows[0]["systems"]:
                 self._line(axes, name, range(len(rows)), [row["systems"][name] for row in rows])
@@ -121,13 +123,13 @@ class Pictures:
             axes.set_xticks(range(len(rows)), [f"{row['words']}\nn={row['num_queries']}" for row in rows])
             axes.grid(axis="y", clip_on=False)
             axes.set_xlabel("words in the query; n queries")
-            chart.legend(_LEGEND_COLUMNS)
+            chart.legend(_legend_columns(self._labels.values()))
         return chart.svg
 
     def curve(self, axis: str, points: Sequence[Mapping[str, Any]], measure: str) -> Markup:
         """The primary measure along an axis of the systems, such as the human share: a line for each collection."""
         collections = list(dict.fromkeys(name for point in points for name in point["means"]))
-        height = 264 + _LEGEND_ROW * math.ceil(len(collections) / _LEGEND_COLUMNS)
+        height = 240 + _legend_height(collections)
         with plots.drawing(f"{measure} by {axis}", height) as chart:
             axes = chart.axes
             for number, name in enumerate(collections):
@@ -141,7 +143,7 @@ class Pictures:
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.grid(axis="y", clip_on=False)
             axes.set_xlabel(plots.shortened(axis, 40))
-            chart.legend(_LEGEND_COLUMNS)
+            chart.legend(_legend_columns(collections))
         return chart.svg
 
     def differences(self, values: Sequence[float], system: str, against: str, collection: str) -> Markup:
@@ -194,8 +196,15 @@ class Pictures:
     def _legend_name(self, name: str) -> str:
         return plots.shortened(self._labels[name], _LEGEND_CHARACTERS)
 
-    def _legend_height(self) -> int:
-        return 24 + _LEGEND_ROW * math.ceil(len(self._labels) / _LEGEND_COLUMNS)
+
+def _legend_columns(labels: Collection[str]) -> int:
+    """Three where the three longest names fit beside each other."""
+    lengths = sorted(len(plots.shortened(label, _LEGEND_CHARACTERS)) for label in labels)
+    return 3 if sum(lengths[-3:]) <= _LEGEND_LINE else 2
+
+
+def _legend_height(labels: Collection[str]) -> int:
+    return 24 + _LEGEND_ROW * math.ceil(len(labels) / _legend_columns(labels))
 
 
 def _finish_rows(axes: Axes, height: plots.Number, low: float, high: float) -> None:
