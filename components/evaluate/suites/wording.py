@@ -30,17 +30,19 @@ def claim_sentence(figures: Mapping[str, Any], system: str, against: str) -> str
     one, other = labels[system], labels[against]
     if not total:
         return f"{one} and {other} met on no collection."
-    if not outcomes["better"] and not outcomes["worse"]:
-        said = f"{one} and {other} show no reliable difference in {measure} on {_of(total, total)}"
-    elif not outcomes["worse"]:
-        said = f"{one} beats {other} in {measure} on {_of(len(outcomes['better']), total)}"
-        said += f"; on {_names(outcomes['unclear'])} there is no reliable difference" if outcomes["unclear"] else ""
-    elif not outcomes["better"]:
-        said = f"{one} is worse than {other} in {measure} on {_of(len(outcomes['worse']), total)}"
-        said += f"; on {_names(outcomes['unclear'])} there is no reliable difference" if outcomes["unclear"] else ""
+    better, worse, unclear = outcomes.values()
+    if not better and not worse:
+        return (
+            f"{one} and {other} show no reliable difference in {measure} on {_where(unclear, total)}"
+            f"{_average_clause(figures, system, against)}."
+        )
+    if better and worse:
+        said = f"{one} beats {other} in {measure} on {_names(better)} and is worse on {_names(worse)}"
+    elif better:
+        said = f"{one} beats {other} in {measure} on {_where(better, total)}"
     else:
-        said = f"{one} beats {other} in {measure} on {_names(outcomes['better'])} and is worse on "
-        said += _names(outcomes["worse"])
+        said = f"{one} is worse than {other} in {measure} on {_where(worse, total)}"
+    said += f"; on {_names(unclear)} there is no reliable difference" if unclear else ""
     return f"{said}{_average_clause(figures, system, against)}."
 
 
@@ -63,10 +65,10 @@ def _average_clause(figures: Mapping[str, Any], system: str, against: str) -> st
     return ""
 
 
-def _of(number: int, total: int) -> str:
+def _where(names: Sequence[str], total: int) -> str:
     if total == 1:
-        return "the one collection"
-    return f"all {total} collections" if number == total else f"{number} of {total} collections"
+        return names[0]
+    return f"all {total} collections" if len(names) == total else f"{len(names)} of {total} collections"
 
 
 def _names(names: Sequence[str]) -> str:

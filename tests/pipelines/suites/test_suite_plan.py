@@ -81,7 +81,7 @@ def test_a_suite_runs_from_raw_files_to_a_gate_and_does_nothing_the_second_time(
     policy.write_text('candidate = "other"\nproduction = "bm25"\n[quality]\nmax_loss = 0.01\n')
     text, code = run_suite(suite, tmp_path / "work", policy)
     # Both find the one relevant passage first: nothing is lost, on any query.
-    assert "other and bm25 show no reliable difference in nDCG@10 on the one collection" in text
+    assert "other and bm25 show no reliable difference in nDCG@10 on tiny" in text
     assert code == 0
     assert read_gate(tmp_path / "work" / "evaluation")[1] == 0
     capfd.readouterr()

@@ -57,7 +57,7 @@ def figures_of(*outcomes: str, average: bool = False) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("outcomes", "sentence"),
     [
-        (["better"], "new encoder beats old encoder in nDCG@10 on the one collection."),
+        (["better"], "new encoder beats old encoder in nDCG@10 on c0."),
         (["better", "better"], "new encoder beats old encoder in nDCG@10 on all 2 collections."),
         (
             ["better", "unclear", "unclear"],
@@ -65,6 +65,10 @@ def figures_of(*outcomes: str, average: bool = False) -> dict[str, Any]:
             "difference.",
         ),
         (["worse", "better"], "new encoder beats old encoder in nDCG@10 on c1 and is worse on c0."),
+        (
+            ["worse", "better", "unclear"],
+            "new encoder beats old encoder in nDCG@10 on c1 and is worse on c0; on c2 there is no reliable difference.",
+        ),
         (["worse", "worse"], "new encoder is worse than old encoder in nDCG@10 on all 2 collections."),
         (
             ["unclear", "unclear"],
