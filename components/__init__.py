@@ -1,5 +1,6 @@
 """The components, in the order the data flows; each is one container and one room.
 
+check     addresses, records of a run -> can it work, what came of it
 prepare   raw collection -> dataset
 ask       dataset without queries -> the same with queries that an LLM wrote
 mine      dataset (+ encoder, index) -> pools

@@ -23,6 +23,7 @@ from pipelines.cluster.images import image
 from pipelines.cluster.names import component_name, field_sentences, slug
 from pipelines.cluster.places import STATE, durable_places, run_parameters
 from pipelines.cluster.refusals import refuse_for_cluster
+from pipelines.cluster.variables import pod_variables
 from pipelines.flow import Settings, Task
 from pipelines.resources import GPU_RESOURCE, GPU_SELECTOR, SPOT_SELECTOR, Resources, profile_of
 from pipelines.settings import SettingsError, missing
@@ -163,7 +164,7 @@ def _template(task: Task, settings: Settings, resources: Resources, deployment: 
             "image": image(task.component),
             "command": ["python", "-m", f"components.{task.component}"],
             "args": [f"--{name.replace('_', '-')}={value}" for name, value in _flags(task, settings).items()],
-            "env": list(_environment(task, deployment)),
+            "env": list(_environment(task, resources, deployment)),
             "resources": _resources(resources),
             "securityContext": {
                 "allowPrivilegeEscalation": False,
@@ -231,15 +232,12 @@ def _address(task: Task, shard: str = "") -> str:
     return f"{{{{workflow.parameters.{ROOT}}}}}/{task.makes}" + (f"-{shard}" if shard else "")
 
 
-def _environment(task: Task, deployment: Deployment) -> Iterator[Object]:
+def _environment(task: Task, resources: Resources, deployment: Deployment) -> Iterator[Object]:
     values = {
         "HOME": _SCRATCH,
         "HF_HOME": f"{_SCRATCH}/huggingface",
-        "RETRIEVER_LOG": "json",
-        "RETRIEVER_PIPELINE": deployment.name,
-        "RETRIEVER_TASK": task.name,
         SECTIONS_VARIABLE: sections_value(flow.owners(task), task.sections[-1]),
-        **deployment.variables(),
+        **pod_variables(task.name, resources, deployment, can_ask_for_disk=True),
     }
     yield from ({"name": name, "value": value} for name, value in values.items())
     for name, secret, key in deployment.secret_variables():

@@ -24,6 +24,8 @@ from components.train.config import TrainConfig
 
 Settings = dict[str, dict[str, Any]]
 
+_SYSTEMS = ("trained", "base", "bm25", "hybrid_trained", "hybrid_base")
+
 
 def _always(_: Settings) -> bool:
     return True
@@ -46,6 +48,8 @@ class Task:
         shards: Setting that says into how many tasks this row is split; each gets its number as `shard`.
         when: Whether the task takes part in a run with these settings.
         watched: Inputs whose content may change under one address, so that a cache must know their digest.
+        shown: Numbers of its manifest that a platform's page shows of the task.
+        page: File of its artifact that a platform's page shows.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Task:
     shards: str = ""
     when: Callable[[Settings], bool] = _always
     watched: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+    page: str = ""
 
     @property
     def component(self) -> str:
@@ -81,6 +87,12 @@ SECTIONS: dict[str, type[Any]] = {
     "evaluate": EvaluateConfig,
 }
 
+# What the run's page shows of the evaluation, where it was measured.
+_MEASURED = (
+    *(f"{system}_{measure}" for measure in ("ndcg_10", "recall_100") for system in _SYSTEMS),
+    "trained_minus_base_ndcg_10",
+    "gate_passed",
+)
 # Where the queries are: in the dataset that ask wrote, where it takes part, else in that of prepare.
 _QUERIES = ("ask", "prepare")
 _ENCODING = ("variant", "shard_passages", "batch_tokens", "vector_dtype", "num_threads", "num_shards")
@@ -139,12 +151,20 @@ def _exported_and_indexed(
             # An earlier index serves only where the encoder is the same in every run: that of the base model.
             fixed={"product": "index", "num_shards": 1, **({} if label == "base" else {"previous_uri": ""})},
             when=when,
+            shown=("recall_10", "queries_per_second", "num_passages"),
         ),
     )
 
 
 FLOW: tuple[Task, ...] = (
-    Task(name="prepare", config=PrepareConfig, sections=("prepare",), makes="dataset", watched=("collection_uri",)),
+    Task(
+        name="prepare",
+        config=PrepareConfig,
+        sections=("prepare",),
+        makes="dataset",
+        watched=("collection_uri",),
+        shown=("num_passages", "num_queries", "num_qrels"),
+    ),
     *_exported_and_indexed("base", "encoder", "base-", ()),
     *_exported_and_indexed("miner", "miner", "miner-", (), _has_miner),
     Task(
@@ -156,6 +176,7 @@ FLOW: tuple[Task, ...] = (
         inputs={"dataset_uri": ("prepare",), "encoder_uri": ("export (base)",), "index_uri": ("index (base)",)},
         places={"journal_uri": "journal"},
         when=_asks,
+        page="logs/asked.html",
     ),
     Task(
         name="mine",
@@ -176,6 +197,8 @@ FLOW: tuple[Task, ...] = (
         inputs={"dataset_uri": _QUERIES, "pools_uri": ("mine",)},
         places={"journal_uri": "journal"},
         shards="annotate.num_shards",
+        shown=("num_annotated", "num_quarantined", "dollars", "calls_made", "calls_from_journal"),
+        page="logs/quality.html",
     ),
     Task(
         name="train",
@@ -183,6 +206,7 @@ FLOW: tuple[Task, ...] = (
         sections=("encoder", "train"),
         makes="checkpoint",
         inputs={"dataset_uri": _QUERIES, "pools_uri": ("mine",), "annotations_uri": ("annotate",)},
+        shown=("best_dev_ndcg_10", "num_steps", "best_step"),
     ),
     *_exported_and_indexed("", "encoder", "", ("train",), dataset=_QUERIES),
     Task(
@@ -198,6 +222,8 @@ FLOW: tuple[Task, ...] = (
             "index_uri": ("index",),
             "annotations_uri": ("annotate",),
         },
+        shown=_MEASURED,
+        page="report.html",
     ),
 )
 

@@ -18,10 +18,12 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from kfp import compiler, dsl
 
+from components.shared.contract.executor import PAGE_VARIABLE, SHOWN_VARIABLE
 from components.shared.durable.storage import content_digest
 from components.shared.launch import FROM_EXECUTOR_INPUT
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
 from pipelines import flow
+from pipelines.cluster import guards
 from pipelines.cluster.deployment import Deployment
 from pipelines.cluster.images import image
 from pipelines.cluster.names import component_name, field_sentences
@@ -29,7 +31,7 @@ from pipelines.cluster.places import STATE, durable_places, run_parameters
 from pipelines.cluster.placing import place
 from pipelines.cluster.refusals import refuse_for_cluster
 from pipelines.flow import Settings, Task
-from pipelines.resources import profile_of
+from pipelines.resources import Resources, profile_of
 from pipelines.settings import SettingsError, missing
 
 # What KFP's pages call an artifact of that name; every other is an Artifact.
@@ -70,20 +72,23 @@ def build(settings: Settings, profile: str, deployment: Deployment) -> Any:  # n
     ]
     outputs = flow.outputs(settings)
     outcome = NamedTuple("Outcome", [(name, _artifact_type(name)) for name in outputs])  # type: ignore[misc]
-    signature = inspect.Signature(parameters, return_annotation=outcome)
+    # KFP lets no output out of an exit handler.
+    returned = inspect.Signature.empty if deployment.state_uri else outcome
+    signature = inspect.Signature(parameters, return_annotation=returned)
 
     def retriever(*values: object, **named: object) -> Any:  # noqa: ANN401 a tuple of KFP channels
         given = signature.bind(*values, **named).arguments
-        made: dict[str, _Made] = {}
-        for task in tasks:
-            make = functools.partial(_make_task, task, components[task.name], settings, given, made)
-            put = functools.partial(place, resources=machines[task.component], deployment=deployment, cached=True)
-            if flow.num_shards(task, settings) == 1:
-                made[task.name] = _Made(put(make()).output, is_split=False)
-                continue
-            with dsl.ParallelFor(items=list(range(flow.num_shards(task, settings)))) as shard:
-                made[task.name] = _Made(put(make(shard=shard)).output, is_split=True)
-        return outcome(**{name: made[task.name].output for name, task in outputs.items()})
+        if not deployment.state_uri:
+            made = _make_tasks(components, settings, given, machines, deployment)
+            return outcome(**{name: made[task.name].output for name, task in outputs.items()})
+        with dsl.ExitHandler(exit_task=guards.make_outcome(machines, deployment), name="flow"):
+            checked = guards.make_check(settings, given, machines, deployment).outputs["digest"]
+            digests = dict.fromkeys(_digest_parameters(settings), checked)
+            made = _make_tasks(components, settings, {**given, **digests}, machines, deployment)
+            record = guards.make_record(made[outputs["evaluation"].name].output, machines, deployment)
+            read = {maker.name for task in tasks for maker in flow.sources(task, settings).values()}
+            record.after(*(one.task for name, one in made.items() if name not in read))
+            return None
 
     retriever.__signature__ = signature  # type: ignore[attr-defined]
     retriever.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -110,7 +115,11 @@ def arguments(settings: Settings, deployment: Deployment | None = None) -> dict[
     """
     if problems := missing(settings):
         raise SettingsError(problems)
-    chosen = {name: default for name, _, default in _pipeline_parameters(settings, deployment or Deployment())}
+    deployment = deployment or Deployment()
+    chosen = {name: default for name, _, default in _pipeline_parameters(settings, deployment)}
+    if deployment.state_uri:
+        # The check digests it anew in every run.
+        return chosen
     for task in flow.taking_part(settings):
         for name in task.watched:
             section = flow.owners(task)[name]
@@ -119,10 +128,33 @@ def arguments(settings: Settings, deployment: Deployment | None = None) -> dict[
 
 
 class _Made(NamedTuple):
-    """What a task makes; `is_split` where it is one output a shard."""
+    """A task and what it makes; `is_split` where it is one output a shard."""
 
+    task: Any
     output: Any
     is_split: bool
+
+
+def _make_tasks(
+    components: Mapping[str, Any],
+    settings: Settings,
+    given: Mapping[str, object],
+    machines: Mapping[str, Resources],
+    deployment: Deployment,
+) -> dict[str, _Made]:
+    """All tasks of the flow, each once a shard where it is split."""
+    made: dict[str, _Made] = {}
+    for task in flow.taking_part(settings):
+        make = functools.partial(_make_task, task, components[task.name], settings, given, made)
+        put = functools.partial(place, resources=machines[task.component], deployment=deployment, name=task.name)
+        noun, count = _noun(task.makes), flow.num_shards(task, settings)
+        if count == 1:
+            placed = put(make())
+        else:
+            with dsl.ParallelFor(items=list(range(count))) as shard:
+                placed = put(make(shard=shard))
+        made[task.name] = _Made(placed, placed.outputs[noun], is_split=count > 1)
+    return made
 
 
 def _make_task(
@@ -144,9 +176,15 @@ def _make_task(
         source = made[maker.name]
         # Collected anew for each reader: the compiler changes the object it has seen.
         chosen[_artifact_name(name)] = dsl.Collected(source.output) if source.is_split else source.output
-    sections = sections_value(flow.owners(task), task.sections[-1])
-    made_task = component(**chosen, **shard)
-    return made_task.set_display_name(task.name).set_env_variable(SECTIONS_VARIABLE, sections)
+    variables = {
+        SECTIONS_VARIABLE: sections_value(flow.owners(task), task.sections[-1]),
+        SHOWN_VARIABLE: ",".join(task.shown),
+        PAGE_VARIABLE: task.page,
+    }
+    made_task = component(**chosen, **shard).set_display_name(task.name)
+    for name, value in variables.items():
+        made_task.set_env_variable(name, value)
+    return made_task
 
 
 def _artifacts(task: Task, sources: Mapping[str, Task], settings: Settings) -> Iterator[inspect.Parameter]:
@@ -155,6 +193,11 @@ def _artifacts(task: Task, sources: Mapping[str, Task], settings: Settings) -> I
         is_split = flow.num_shards(maker, settings) > 1
         yield _argument(_artifact_name(name), dsl.Input[list[kind]] if is_split else dsl.Input[kind])  # type: ignore[valid-type]
     yield _argument(_noun(task.makes), dsl.Output[_artifact_type(_noun(task.makes))])
+    # What the run's page shows of it.
+    if task.shown:
+        yield _argument("metrics", dsl.Output[dsl.Metrics])
+    if task.page:
+        yield _argument("page", dsl.Output[dsl.HTML])
 
 
 def _parameters(task: Task) -> Iterator[inspect.Parameter]:
@@ -203,9 +246,17 @@ def _pipeline_parameters(settings: Settings, deployment: Deployment) -> Iterator
         section, name = parameter.split(".")
         kind = _kfp_type(get_type_hints(flow.SECTIONS[section])[name])
         yield f"{section}_{name}", kind, settings[section][name]
-    for task in flow.taking_part(settings):
-        for name in task.watched:
-            yield f"{flow.owners(task)[name]}_{_digest_name(name)}", str, ""
+    if not deployment.state_uri:
+        yield from ((name, str, "") for name in _digest_parameters(settings))
+
+
+def _digest_parameters(settings: Settings) -> list[str]:
+    """Parameters that a run without a check brings itself: the digests of what a cache knows by name only."""
+    return [
+        f"{flow.owners(task)[name]}_{_digest_name(name)}"
+        for task in flow.taking_part(settings)
+        for name in task.watched
+    ]
 
 
 def _kfp_type(wanted: Any) -> type:  # noqa: ANN401 a type, or a Literal

@@ -1,33 +1,39 @@
-"""How every job starts and ends: flags -> config -> job, exit codes, and the executor output that Kubeflow reads.
+"""How every job starts and ends: flags -> config -> job, an exit code, its reason, and what Kubeflow reads.
 
-Exit codes: 0 done, 2 usage, 65 bad data, 75 transient (retry), 143 ended by SIGTERM. `--executor-input` is the JSON
-that a KFP container component passes as `{{$}}`; local KFP collects output artifacts only from the file it names. A
-flag whose value is `executor-input` takes the paths of all artifacts of its input from there: KFP renders only the
-first one.
+Exit codes: 0 done, 2 usage, 65 bad data, 75 transient (retry), 143 ended by SIGTERM. A flag whose value is
+`executor-input` takes the paths of all artifacts of its input from the executor input: KFP renders only the first one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import io
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
-import orjson
 import tyro
 
 from components.shared import log
-from components.shared.durable import storage
+from components.shared.contract.ending import EXIT_BAD_DATA as EXIT_BAD_DATA
+from components.shared.contract.ending import EXIT_OK as EXIT_OK
+from components.shared.contract.ending import EXIT_TERMINATED as EXIT_TERMINATED
+from components.shared.contract.ending import EXIT_TRANSIENT as EXIT_TRANSIENT
+from components.shared.contract.ending import EXIT_USAGE as EXIT_USAGE
+from components.shared.contract.ending import TransientError as TransientError
+from components.shared.contract.ending import tell_platform
+from components.shared.contract.executor import input_paths, read_executor_input, write_executor_output
+from components.shared.contract.needs import check_needs, promised
+from components.shared.contract.outcome import leave_failure
 from components.shared.manifest import BusyError, Config, compute_identity, input_digests, is_finished, read_manifest
 from components.shared.telemetry import JobTelemetry
 
-EXIT_OK, EXIT_USAGE, EXIT_BAD_DATA, EXIT_TRANSIENT, EXIT_TERMINATED = 0, 2, 65, 75, 143
 _TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN)
 
 # Set by a local run to its process id: a job whose parent is gone has nobody to work for, and its locks stand in the
@@ -37,12 +43,9 @@ _PR_SET_PDEATHSIG = 1
 
 FROM_EXECUTOR_INPUT = "executor-input"
 _WHOLE = re.compile(r"-?\d+\.0+")
+_BOX = re.compile(r"[\u2500-\u257f]|\x1b\[[0-9;]*m")
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
-
-
-class TransientError(OSError):
-    """Something outside failed that may work later: an endpoint, a disk. Work done so far is kept."""
 
 
 def launch(
@@ -63,10 +66,11 @@ def launch(
     # Left by an exception or by SIGTERM, it pushes a failure.
     with JobTelemetry(component, is_shard=getattr(config, "num_shards", 1) > 1) as telemetry:
         code = _run(component, config, job)
-        metrics = _metrics(config) if code == EXIT_OK else {}
-        telemetry.finish(succeeded=code == EXIT_OK, metrics=metrics)
+        recorded = read_manifest(config.output_uri).metrics if code == EXIT_OK else {}
+        numbers = {name: float(value) for name, value in recorded.items() if isinstance(value, int | float)}
+        telemetry.finish(succeeded=code == EXIT_OK, metrics=numbers)
     if code == EXIT_OK and executor_input:
-        write_executor_output(executor_input, metrics)
+        write_executor_output(executor_input, config.output_uri, recorded)
     sys.exit(code)
 
 
@@ -81,8 +85,27 @@ def parse_flags(
     Exits with code 2 and the usage where a flag is unknown, missing or of a wrong type.
     """
     types = get_type_hints(config_class)
-    resolved = [_resolve(argument, types, executor_input or {}) for argument in arguments]
-    return tyro.cli(config_class, args=resolved, prog=f"python -m components.{component}", use_underscores=False)
+    try:
+        resolved = [_resolve(argument, types, executor_input or {}) for argument in arguments]
+    except ValueError as error:
+        _refuse_usage(str(error))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                config_class, args=resolved, prog=f"python -m components.{component}", use_underscores=False
+            )
+    except SystemExit as stop:
+        sys.stderr.write(said.getvalue())
+        if stop.code == EXIT_USAGE:
+            tell_platform(f"{component}: {' '.join(_BOX.sub(' ', said.getvalue()).split())}")
+        raise
+
+
+def _refuse_usage(problem: str) -> NoReturn:
+    print(problem, file=sys.stderr)  # noqa: T201 - usage
+    tell_platform(problem)
+    sys.exit(EXIT_USAGE)
 
 
 def _resolve(argument: str, types: Mapping[str, type], executor_input: Mapping[str, Any]) -> str:
@@ -91,28 +114,11 @@ def _resolve(argument: str, types: Mapping[str, type], executor_input: Mapping[s
     if not equals or field not in types:
         return argument
     if value == FROM_EXECUTOR_INPUT:
-        return f"{flag}={','.join(_input_paths(executor_input, field.removesuffix('_uri')))}"
+        return f"{flag}={','.join(input_paths(executor_input, field.removesuffix('_uri')))}"
     # Kubeflow keeps every number as a double: an int from a list or a loop may arrive as 7.0.
     if types[field] is int and _WHOLE.fullmatch(value):
         return f"{flag}={value.partition('.')[0]}"
     return argument
-
-
-def _input_paths(executor_input: Mapping[str, Any], name: str) -> list[str]:
-    artifacts = executor_input.get("inputs", {}).get("artifacts", {})
-    if name not in artifacts:
-        print(f"the executor input has no artifacts {name!r}; it has {sorted(artifacts)}", file=sys.stderr)  # noqa: T201 - usage
-        sys.exit(EXIT_USAGE)
-    return [_local_path(artifact["uri"]) for artifact in artifacts[name]["artifacts"]]
-
-
-def _local_path(uri: str) -> str:
-    # Where KFP's launcher puts what it downloads; it tells nobody.
-    # Source: LocalPathForURI in the launcher of Kubeflow Pipelines; kfp.dsl.Artifact.path says the same.
-    for scheme, folder in (("gs://", "/gcs/"), ("minio://", "/minio/"), ("s3://", "/s3/")):
-        if uri.startswith(scheme):
-            return folder + uri.removeprefix(scheme)
-    return uri
 
 
 def _run(component: str, config: AnyConfig, job: Callable[[AnyConfig], None]) -> int:
@@ -120,55 +126,53 @@ def _run(component: str, config: AnyConfig, job: Callable[[AnyConfig], None]) ->
         if is_finished(config.output_uri, compute_identity(component, config, input_digests(config))):
             log.event(f"{component}: unchanged, nothing to do", artifact=config.output_uri)
         else:
+            check_needs(promised())
             job(config)
     except (TransientError, BusyError) as error:
-        log.error(f"{component} stopped", problem=str(error), remedy="run it again; finished work is kept")
-        return EXIT_TRANSIENT
+        return _stopped(component, EXIT_TRANSIENT, str(error), "run it again; finished work is kept")
     except ValueError as error:
-        log.error(f"{component} stopped", problem=str(error))
-        return EXIT_BAD_DATA
+        return _stopped(component, EXIT_BAD_DATA, str(error))
     except FileNotFoundError as error:
-        log.error(f"{component} stopped", problem=str(error), remedy="check the path")
-        return EXIT_BAD_DATA
+        return _stopped(component, EXIT_BAD_DATA, str(error), "check the path")
     except OSError as error:
         if error.errno not in _TRANSIENT:
+            _crashed(component, error)
             raise
-        log.error(
-            f"{component} stopped",
-            problem=str(error),
-            remedy="free the disk or wait, then run it again; finished work is kept",
-        )
-        return EXIT_TRANSIENT
+        remedy = "free the disk or wait, then run it again; finished work is kept"
+        return _stopped(component, EXIT_TRANSIENT, str(error), remedy)
     except KeyboardInterrupt:
-        log.error(f"{component} stopped", problem="interrupted", remedy="run it again; finished work is kept")
-        return EXIT_TERMINATED
+        return _stopped(component, EXIT_TERMINATED, "interrupted", "run it again; finished work is kept")
+    except Exception as error:
+        _crashed(component, error)
+        raise
     return EXIT_OK
 
 
-def write_executor_output(executor_input: Mapping[str, Any], metrics: dict[str, float]) -> None:
-    """Writes the JSON in which KFP's local runner looks for output artifacts, with the job's metrics as metadata."""
-    outputs = executor_input["outputs"]
-    artifacts = {}
-    for name, listed in outputs.get("artifacts", {}).items():
-        (first,) = listed["artifacts"]
-        artifacts[name] = {"artifacts": [{"name": first.get("name", name), "uri": first["uri"], "metadata": metrics}]}
-    content = orjson.dumps({"artifacts": artifacts, "parameterValues": {}}, option=orjson.OPT_SERIALIZE_NUMPY)
-    path = Path(outputs["outputFile"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    storage.write_bytes(str(path), content)
+def _stopped(component: str, code: int, problem: str, remedy: str = "") -> int:
+    """Says why the job ends, in the log and to the platform; the exit code."""
+    log.error(f"{component} stopped", problem=problem, **({"remedy": remedy} if remedy else {}))
+    reason = f"{problem}; {remedy}" if remedy else problem
+    tell_platform(f"{component}: {reason}")
+    leave_failure(component, code, reason)
+    return code
+
+
+def _crashed(component: str, error: Exception) -> None:
+    """A mistake of ours: its traceback is for the log, its one line for the platform."""
+    reason = f"{type(error).__name__}: {error}"
+    tell_platform(f"{component}: {reason}")
+    leave_failure(component, 1, reason)
 
 
 def _split_executor_input(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     if "--executor-input" not in arguments:
         return arguments, {}
     position = arguments.index("--executor-input")
-    executor_input: dict[str, Any] = orjson.loads(arguments[position + 1])
+    try:
+        executor_input = read_executor_input("".join(arguments[position + 1 : position + 2]))
+    except ValueError as error:
+        _refuse_usage(str(error))
     return arguments[:position] + arguments[position + 2 :], executor_input
-
-
-def _metrics(config: Config) -> dict[str, float]:
-    recorded = read_manifest(config.output_uri).metrics
-    return {name: float(value) for name, value in recorded.items() if isinstance(value, int | float)}
 
 
 def die_with_parent() -> None:
@@ -186,4 +190,5 @@ def stop_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
     """Signal handler: ends the process with SIGTERM's exit code."""
     # Unwinds through the context managers, which flush journals and release locks, then exits with SIGTERM's code.
     log.warning("SIGTERM: stopping; finished work is kept", pid=os.getpid())
+    tell_platform("ended by SIGTERM; finished work is kept, run it again")
     raise SystemExit(EXIT_TERMINATED)

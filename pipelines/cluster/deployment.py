@@ -40,6 +40,11 @@ class Deployment:
     schedule: str = ""
     timezone: str = "Etc/UTC"
 
+    @property
+    def records_uri(self) -> str:
+        """Folder of the records of runs and failures; empty where there is no place for state."""
+        return f"{self.state_uri.rstrip('/')}/records" if self.state_uri else ""
+
     def problems(self) -> Iterator[str]:
         """One line for everything that is not written as it must be."""
         if not _NAME.fullmatch(self.name):

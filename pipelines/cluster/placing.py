@@ -5,13 +5,16 @@ from __future__ import annotations
 from kfp import dsl, kubernetes
 
 from pipelines.cluster.deployment import Deployment
+from pipelines.cluster.variables import pod_variables
 from pipelines.resources import GPU_RESOURCE, GPU_SELECTOR, SPOT_SELECTOR, Resources
 
 # Argo counts it from the start of the first attempt, and retries no more after it: it must outlast every deadline.
 _RETRY_WINDOW = "604800s"
 
 
-def place(task: dsl.PipelineTask, resources: Resources, deployment: Deployment, *, cached: bool) -> dsl.PipelineTask:
+def place(
+    task: dsl.PipelineTask, resources: Resources, deployment: Deployment, *, name: str, cached: bool = True
+) -> dsl.PipelineTask:
     """The Kubeflow task with its resources, retries, deadline, rights, variables and caching."""
     task.set_cpu_request(resources.cpu_request or resources.cpu).set_cpu_limit(resources.cpu)
     task.set_memory_request(resources.memory_request or resources.memory).set_memory_limit(resources.memory)
@@ -29,6 +32,8 @@ def place(task: dsl.PipelineTask, resources: Resources, deployment: Deployment, 
         kubernetes.add_toleration(task, key=SPOT_SELECTOR, operator="Equal", value="true", effect="NoSchedule")
     if not resources.evictable:
         kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
+    for variable, value in pod_variables(name, resources, deployment, can_ask_for_disk=False).items():
+        task.set_env_variable(variable, value)
     return _inject(task, deployment)
 
 
@@ -40,8 +45,6 @@ def _use_gpu(task: dsl.PipelineTask, resources: Resources) -> None:
 
 
 def _inject(task: dsl.PipelineTask, deployment: Deployment) -> dsl.PipelineTask:
-    for name, value in deployment.variables().items():
-        task.set_env_variable(name, value)
     for name, secret, key in deployment.secret_variables():
         kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={key: name})
     for folder, claim in deployment.claims().items():

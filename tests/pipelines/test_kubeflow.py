@@ -64,6 +64,19 @@ def _dags(pipeline: PipelineSpec) -> Iterator[tuple[Any, Any]]:
             yield component.dag, component.input_definitions
 
 
+def _is_guarded(pipeline: PipelineSpec) -> bool:
+    """Whether a check, a record and an outcome stand round the flow, as on every cluster."""
+    return "outcome" in pipeline.root.dag.tasks
+
+
+def _flow(pipeline: PipelineSpec) -> Any:
+    """The graph that holds the flow's tasks."""
+    return pipeline.components["comp-exit-handler-1"].dag if _is_guarded(pipeline) else pipeline.root.dag
+
+
+_GUARDS = {"check", "came through", "outcome"}
+
+
 def _dangling(pipeline: PipelineSpec) -> list[str]:
     """Inputs of tasks that nothing fills, and outputs that nothing makes."""
     found = []
@@ -100,14 +113,15 @@ def _unmet(pipeline: PipelineSpec, dag: Any, declared: Any, where: str, kind: st
 
 
 def test_the_compiled_pipeline_has_no_dangling_inputs(compiled: PipelineSpec) -> None:
-    assert len(list(_dags(compiled))) == 2
+    # The loop, and on a cluster the exit handler round everything.
+    assert len(list(_dags(compiled))) == 2 + _is_guarded(compiled)
     assert _dangling(compiled) == []
 
 
 def test_a_dangling_input_would_be_seen(compiled: PipelineSpec) -> None:
     pipeline = PipelineSpec()
     pipeline.CopyFrom(compiled)
-    task = pipeline.root.dag.tasks["mine"]
+    task = _flow(pipeline).tasks["mine"]
     task.inputs.parameters["num_queries"].component_input_parameter = "nobody"
     task.inputs.artifacts["dataset"].task_output_artifact.output_artifact_key = "nothing"
     assert len(_dangling(pipeline)) == 2
@@ -115,7 +129,7 @@ def test_a_dangling_input_would_be_seen(compiled: PipelineSpec) -> None:
 
 def test_every_task_has_image_command_output_and_resources(compiled: PipelineSpec) -> None:
     executors = json_format.MessageToDict(compiled.deployment_spec)["executors"]
-    assert len(executors) == 9
+    assert len(executors) == 9 + 3 * _is_guarded(compiled)
     for executor in executors.values():
         container = executor["container"]
         assert container["image"]
@@ -123,7 +137,8 @@ def test_every_task_has_image_command_output_and_resources(compiled: PipelineSpe
         assert {"cpuLimit", "memoryLimit", "cpuRequest", "memoryRequest"} & set(container["resources"])
     for component in compiled.components.values():
         outputs = component.output_definitions
-        assert outputs.artifacts or outputs.parameters
+        # KFP lets nothing out of an exit handler.
+        assert outputs.artifacts or outputs.parameters or component.HasField("dag")
         assert "Output" not in outputs.artifacts
 
 
@@ -134,10 +149,61 @@ def test_resources_hold_no_placeholder(compiled: PipelineSpec) -> None:
 
 def test_every_task_is_cached_and_tried_again(compiled: PipelineSpec) -> None:
     tasks = [
-        task for dag, _ in _dags(compiled) for task in dag.tasks.values() if not task.HasField("parameter_iterator")
+        task
+        for dag, _ in _dags(compiled)
+        for task in dag.tasks.values()
+        if not compiled.components[task.component_ref.name].HasField("dag")
     ]
-    assert len(tasks) == 9
-    assert all(task.caching_options.enable_cache and task.retry_policy.max_retry_count >= 1 for task in tasks)
+    guards = [task for task in tasks if task.task_info.name in _GUARDS]
+    assert len(tasks) - len(guards) == 9
+    assert len(guards) == 3 * _is_guarded(compiled)
+    # What looks at the world outside must look anew; everything else is a function of its inputs.
+    assert not any(task.caching_options.enable_cache for task in guards)
+    assert all(task.caching_options.enable_cache for task in tasks if task not in guards)
+    # KFP compiles no retries into an exit task.
+    assert all(task.retry_policy.max_retry_count >= 1 for task in tasks if task.task_info.name != "outcome")
+
+
+def test_the_check_comes_first_and_gives_the_digest_of_the_collection(compiled: PipelineSpec) -> None:
+    if not _is_guarded(compiled):
+        assert "prepare_collection_digest" in compiled.root.input_definitions.parameters
+        return
+    assert "prepare_collection_digest" not in compiled.root.input_definitions.parameters
+    tasks = _flow(compiled).tasks
+    source = tasks["prepare"].inputs.parameters["collection_digest"].task_output_parameter
+    assert (source.producer_task, source.output_parameter_key) == ("check", "digest")
+    # Nothing begins before it, and the record is behind everything that nobody reads.
+    assert {name for name, task in tasks.items() if not task.dependent_tasks} == {"check"}
+    assert set(tasks["came-through"].dependent_tasks) == {"evaluate"}
+    given = {
+        name: value.runtime_value.constant.string_value for name, value in tasks["check"].inputs.parameters.items()
+    }
+    assert given["run_id"] == "{{$.pipeline_job_uuid}}"
+    assert given["variables"] == "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"
+    assert {entry.partition("=")[0] for entry in given["readable"].split(" ")} == {
+        "prepare.collection_uri",
+        "encoder.checkpoint_uri",
+    }
+
+
+def test_the_outcome_runs_however_the_flow_ended(compiled: PipelineSpec) -> None:
+    if not _is_guarded(compiled):
+        return
+    outcome = compiled.root.dag.tasks["outcome"]
+    assert list(outcome.dependent_tasks) == ["exit-handler-1"]
+    assert outcome.trigger_policy.strategy == outcome.trigger_policy.ALL_UPSTREAM_TASKS_COMPLETED
+
+
+def test_the_page_of_a_run_shows_what_was_measured_and_the_report(compiled: PipelineSpec) -> None:
+    executors = json_format.MessageToDict(compiled.deployment_spec)["executors"]
+    outputs = compiled.components["comp-evaluate"].output_definitions.artifacts
+    assert outputs["metrics"].artifact_type.schema_title == "system.Metrics"
+    assert outputs["page"].artifact_type.schema_title == "system.HTML"
+    env = {entry["name"]: entry["value"] for entry in executors["exec-evaluate"]["container"]["env"]}
+    assert env["RETRIEVER_PAGE"] == "report.html"
+    assert {"trained_ndcg_10", "base_ndcg_10", "trained_recall_100"} <= set(env["RETRIEVER_SHOWN"].split(","))
+    annotate = {entry["name"]: entry["value"] for entry in executors["exec-annotate"]["container"]["env"]}
+    assert "dollars" in annotate["RETRIEVER_SHOWN"].split(",")
 
 
 def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path) -> None:
@@ -173,6 +239,9 @@ def test_every_pod_has_a_deadline_rights_secrets_variables_and_a_queue(profile: 
         # It also ends a pod whose image cannot be pulled.
         assert int(its["activeDeadlineSeconds"]) >= HOUR
         # Argo retries nothing after it, counted from the start of the first attempt.
+        if name == "exec-outcome":
+            # KFP compiles no retries into an exit task.
+            continue
         window = int(_retry_policy(specification, name)["backoffMaxDuration"].removesuffix("s"))
         assert window == 604800 >= int(its["activeDeadlineSeconds"])
         assert its["securityContext"] == {"runAsNonRoot": True}
@@ -200,11 +269,15 @@ def test_journal_and_training_state_lie_under_the_state_of_the_run(tmp_path: Pat
     root = specification["root"]
     assert root["inputDefinitions"]["parameters"]["state_uri"]["defaultValue"] == "s3://bucket/squad/state"
     assert "train_state_uri" not in root["inputDefinitions"]["parameters"]
-    train = root["dag"]["tasks"]["train"]["inputs"]["parameters"]
+    train = specification["components"]["comp-exit-handler-1"]["dag"]["tasks"]["train"]["inputs"]["parameters"]
     (channel,) = re.findall(
         r"\{\{\$\.inputs\.parameters\['(.+?)'\]\}\}/train", train["state_uri"]["runtimeValue"]["constant"]
     )
-    assert train[channel] == {"componentInputParameter": "state_uri"}
+    assert (
+        train[channel]
+        == {"componentInputParameter": channel}
+        == {"componentInputParameter": "pipelinechannel--state_uri"}
+    )
 
 
 def test_only_training_takes_several_gpus_of_one_pod(tmp_path: Path) -> None:
@@ -223,7 +296,7 @@ def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
 
 
 def test_shards_are_dealt_to_as_many_tasks(compiled: PipelineSpec) -> None:
-    (loop,) = (task for task in compiled.root.dag.tasks.values() if task.HasField("parameter_iterator"))
+    (loop,) = (task for task in _flow(compiled).tasks.values() if task.HasField("parameter_iterator"))
     assert json.loads(loop.parameter_iterator.items.raw) == [0, 1, 2]
     (annotate,) = compiled.components[loop.component_ref.name].dag.tasks.values()
     assert annotate.inputs.parameters["num_shards"].runtime_value.constant.number_value == 3
@@ -385,8 +458,8 @@ def test_every_task_names_its_image_its_command_and_an_output_that_is_what_it_ma
     container = component.component_spec.implementation.container
     assert container.image.split("/")[-1].startswith(f"{task.component}:")
     assert container.command == ["python", "-m", f"components.{task.component}"]
-    (output,) = component.component_spec.outputs
-    assert output == task.makes.rpartition("-")[2]
+    shown = {*(["metrics"] if task.shown else []), *(["page"] if task.page else [])}
+    assert set(component.component_spec.outputs) == {task.makes.rpartition("-")[2], *shown}
 
 
 def test_a_job_in_a_container_knows_what_its_reader_can_type(compiled: PipelineSpec) -> None:

@@ -12,6 +12,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from components.shared import log
+from components.shared.contract.ending import TransientError
+from components.shared.contract.patience import wait_out
 
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@(?P<revision>[\w./-]+))?")
 # Other forms of the same weights, each as large as those that are read.
@@ -34,6 +36,7 @@ def find_folder(uri: str) -> Path:
 
     Raises:
         ValueError: Where there is neither.
+        TransientError: Where the hub did not answer as long as we waited.
     """
     if Path(uri).is_dir():
         return Path(uri)
@@ -41,8 +44,14 @@ def find_folder(uri: str) -> Path:
     if name is None or Path(uri).exists():
         raise ValueError(f"{uri}: no such folder, and no name of a model on the hub (org/name or org/name@revision)")
     repository, _, revision = uri.partition("@")
+
+    def download() -> str:
+        return str(snapshot_download(repository, revision=revision or None, ignore_patterns=list(_OTHER_FORMS)))
+
     try:
-        folder = Path(snapshot_download(repository, revision=revision or None, ignore_patterns=list(_OTHER_FORMS)))
+        folder = Path(wait_out(f"model {uri} on the hub", download))
+    except TransientError:
+        raise
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(

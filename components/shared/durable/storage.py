@@ -120,6 +120,14 @@ def fetch(uri: str, to: Path | None = None) -> Path:
     return target
 
 
+def delete(uri: str) -> None:
+    """Removes one file or object; nothing where there is none."""
+    if is_remote(uri):
+        _delete(_object(uri))
+    else:
+        Path(uri).unlink(missing_ok=True)
+
+
 def publish(folder: Path, uri: str) -> None:
     """Makes a finished local folder visible under the URI at once, replacing what stood there."""
     if not is_remote(uri):

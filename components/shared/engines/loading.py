@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,8 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import log
+from components.shared.contract.ending import TransientError
+from components.shared.contract.patience import passes_by_itself, wait_out
 from components.shared.durable import storage
+from components.shared.durable.stores import StoreError
 from components.shared.hashing import file_digest
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @contextmanager
@@ -20,18 +26,48 @@ def loading(llm_uri: str) -> Iterator[str]:
 
     Raises:
         ValueError: Where the block cannot load it; a library's OSError says neither what to do nor whose mistake it is.
+        TransientError: Where the hub, or the store it lies in, did not answer as long as we waited.
     """
     try:
         source = str(storage.fetch(llm_uri)) if storage.is_remote(llm_uri) else llm_uri
+        _await_hub(source)
         yield str(_unpacked_gguf(Path(source))) if source.endswith(".gguf") else source
+    except (TransientError, StoreError):
+        raise
     except OSError as error:
         problem = str(error).strip().split("\n", 1)[0]
+        if passes_by_itself(error):
+            raise TransientError(f"llm_uri {llm_uri!r}: the hub does not answer ({problem})") from error
         remedy = (
             "check the path"
             if Path(llm_uri).is_absolute() or llm_uri.startswith(".")
             else "check the name, or give a local folder"
         )
         raise ValueError(f"llm_uri {llm_uri!r} cannot be loaded ({problem}); {remedy}") from error
+
+
+def _await_hub(name: str) -> None:
+    """Waits until the hub answers for a name that it must be asked for; what else it says is for the library to tell.
+
+    Raises:
+        TransientError: Where it did not answer as long as we waited.
+    """
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if constants.HF_HUB_OFFLINE or Path(name).exists() or _HUB_NAME.fullmatch(name) is None:
+        return
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(name, timeout=30)
+        except HfHubHTTPError as error:
+            if passes_by_itself(error):
+                raise
+
+    wait_out(f"model {name} on the hub", ask)
 
 
 def _unpacked_gguf(path: Path) -> Path:

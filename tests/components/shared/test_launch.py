@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from components.shared.launch import parse_flags, write_executor_output
+from components.shared.launch import parse_flags
 from components.shared.manifest import read_manifest
 from components.shared.roles import INPUT, OUTPUT, SETTING, refuse
 from tests.components.shared.pushgateway import pushed_groups, pushgateway
@@ -87,21 +87,6 @@ def test_a_list_that_the_executor_input_lacks_is_a_usage_error(capsys: pytest.Ca
         )
     assert caught.value.code == 2
     assert "no artifacts 'annotations'; it has ['pools']" in capsys.readouterr().err
-
-
-def test_the_executor_output_names_every_artifact_and_nothing_else(tmp_path: Path) -> None:
-    outputs = {
-        "outputFile": str(tmp_path / "new" / "folder" / "executor_output.json"),
-        "artifacts": {
-            "pools": {
-                "artifacts": [{"name": "pools", "uri": "gs://bucket/pools", "type": {"schemaTitle": "system.Artifact"}}]
-            }
-        },
-    }
-    write_executor_output({"outputs": outputs}, {"num_pools": 3.0})
-    written = json.loads(Path(outputs["outputFile"]).read_text())
-    expected = {"pools": {"artifacts": [{"name": "pools", "uri": "gs://bucket/pools", "metadata": {"num_pools": 3.0}}]}}
-    assert written == {"artifacts": expected, "parameterValues": {}}
 
 
 # A job like any other, whose body the test chooses.
@@ -185,18 +170,48 @@ def test_an_unchanged_job_does_nothing_and_still_tells_kfp(tmp_path: Path) -> No
     ],
 )
 def test_exit_codes_say_whether_a_retry_helps(tmp_path: Path, body: str, code: int, said: str) -> None:
-    found, lines = _run(tmp_path, body)
+    told = tmp_path / "termination-log"
+    told.touch()
+    found, lines = _run(tmp_path, body, RETRIEVER_TERMINATION_LOG=str(told))
     assert found == code
     assert lines[-1]["level"] == "error"
     assert said in lines[-1]["problem"]
+    # What Kubernetes, Argo and Kubeflow show without the logs.
+    assert told.read_text().startswith(f"index: {lines[-1]['problem']}")
     assert not (tmp_path / "artifact").exists()
 
 
 def test_an_error_of_ours_shows_its_traceback(tmp_path: Path) -> None:
-    process = _start(tmp_path, "assert config.seed == 0")
+    told = tmp_path / "termination-log"
+    told.touch()
+    process = _start(tmp_path, "assert config.seed == 0, 'no seed'", RETRIEVER_TERMINATION_LOG=str(told))
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "AssertionError" in errors
+    assert told.read_text() == "index: AssertionError: no seed"
+
+
+def test_a_wrong_flag_is_told_to_the_platform_in_one_line(tmp_path: Path) -> None:
+    told = tmp_path / "termination-log"
+    told.touch()
+    code, _ = _run(tmp_path, "", "--sed=1", RETRIEVER_TERMINATION_LOG=str(told))
+    assert code == 2
+    assert told.read_text().startswith("index: ")
+    assert "--sed" in told.read_text()
+    assert "\n" not in told.read_text()
+
+
+def test_an_executor_input_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    assert _run(tmp_path, "", "--executor-input", "{{$}}")[0] == 2
+    assert _run(tmp_path, "", "--executor-input")[0] == 2
+
+
+def test_a_pod_that_was_promised_a_gpu_and_has_none_ends_before_it_works(tmp_path: Path) -> None:
+    # Whoever runs the tests may have one, but not a thousand.
+    code, lines = _run(tmp_path, "", RETRIEVER_NEEDS='{"num_gpus": 1000}')
+    assert code == 65
+    assert "this task asked for 1000 GPUs and sees" in lines[-1]["problem"]
+    assert not (tmp_path / "artifact.partial").exists()
 
 
 def test_sigterm_keeps_finished_work_and_exits_143(tmp_path: Path) -> None:

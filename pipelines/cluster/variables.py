@@ -1,0 +1,35 @@
+"""Environment of a task's container, alike on every target: whose task it is, what its pod has, where failures go."""
+
+from __future__ import annotations
+
+import re
+
+from components.shared.contract.needs import NEEDS_VARIABLE, Needs
+from components.shared.contract.outcome import RECORDS_VARIABLE
+from pipelines.cluster.deployment import Deployment
+from pipelines.resources import Resources
+
+_QUANTITY = re.compile(r"(\d+)(Mi|Gi)")
+
+
+def pod_variables(name: str, resources: Resources, deployment: Deployment, *, can_ask_for_disk: bool) -> dict[str, str]:
+    """Name -> value; those of the deployment come last, so that a person can replace any of ours."""
+    needs = Needs(
+        num_gpus=resources.num_gpus if resources.gpu else 0,
+        shared_memory_bytes=_bytes(resources.shared_memory) if resources.gpu else 0,
+        disk_bytes=_bytes(resources.disk) if resources.disk and can_ask_for_disk else 0,
+    )
+    values = {
+        "RETRIEVER_LOG": "json",
+        "RETRIEVER_PIPELINE": deployment.name,
+        "RETRIEVER_TASK": name,
+        **({NEEDS_VARIABLE: needs.as_variable()} if needs != Needs() else {}),
+        **({RECORDS_VARIABLE: deployment.records_uri} if deployment.records_uri else {}),
+    }
+    return {**values, **deployment.variables()}
+
+
+def _bytes(quantity: str) -> int:
+    match = _QUANTITY.fullmatch(quantity)
+    assert match is not None, f"{quantity} is no whole number of Mi or Gi"
+    return int(match[1]) << (20 if match[2] == "Mi" else 30)

@@ -1,0 +1,47 @@
+"""A pod that lacks what it asked for says so at once."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from components.shared.contract.needs import Needs, check_needs, count_gpus, promised
+
+
+def test_nothing_promised_is_nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RETRIEVER_NEEDS", raising=False)
+    assert promised() == Needs()
+    check_needs(promised())
+
+
+def test_what_the_runner_writes_the_job_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = Needs(num_gpus=2, disk_bytes=1 << 30)
+    assert needs.as_variable() == '{"num_gpus":2,"disk_bytes":1073741824}'
+    monkeypatch.setenv("RETRIEVER_NEEDS", needs.as_variable())
+    assert promised() == needs
+
+
+def test_everything_that_is_missing_is_named_at_once_with_its_remedy() -> None:
+    with pytest.raises(ValueError, match=r"asked for 1000 GPUs and sees \d+.*LD_LIBRARY_PATH") as caught:
+        check_needs(Needs(num_gpus=1000, shared_memory_bytes=1 << 60, disk_bytes=1 << 60))
+    assert "mount an emptyDir of medium Memory there" in str(caught.value)
+    assert f"{tempfile.gettempdir()} has" in str(caught.value)
+
+
+def test_what_is_there_is_enough() -> None:
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    check_needs(Needs(disk_bytes=free // 2, shared_memory_bytes=1))
+
+
+def test_without_a_driver_there_are_no_gpus_and_a_reason() -> None:
+    count, problem = count_gpus()
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has a GPU")
+    assert count == 0
+    assert "libcuda.so.1" in problem or "error" in problem
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_there_is_counted() -> None:
+    assert count_gpus()[0] >= 1
