@@ -183,7 +183,9 @@ def _make_task(
     }
     made_task = component(**chosen, **shard).set_display_name(task.name)
     for name, value in variables.items():
-        made_task.set_env_variable(name, value)
+        # KFP compiles an empty value to none at all.
+        if value:
+            made_task.set_env_variable(name, value)
     return made_task
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kfp import dsl, kubernetes
 
+from components.shared.contract.outcome import RECORDS_VARIABLE
 from pipelines.cluster.deployment import Deployment
 from pipelines.cluster.variables import pod_variables
 from pipelines.resources import GPU_RESOURCE, GPU_SELECTOR, SPOT_SELECTOR, Resources
@@ -22,9 +23,11 @@ def place(
     task.set_retry(
         resources.num_retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=_RETRY_WINDOW
     )
-    kubernetes.set_timeout(task, resources.deadline_seconds)
-    # A namespace that is restricted wants it on the container itself.
-    kubernetes.set_security_context(task, run_as_non_root=True)
+    if deployment.state_uri:
+        # On a cluster; containers of a local run know neither.
+        kubernetes.set_timeout(task, resources.deadline_seconds)
+        # A namespace that is restricted wants it on the container itself.
+        kubernetes.set_security_context(task, run_as_non_root=True)
     if resources.gpu:
         _use_gpu(task, resources)
     if resources.spot:
@@ -34,6 +37,9 @@ def place(
         kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
     for variable, value in pod_variables(name, resources, deployment, can_ask_for_disk=False).items():
         task.set_env_variable(variable, value)
+    if deployment.records_uri:
+        # Where the outcome of the run looks for what went wrong; Argo shows that itself.
+        task.set_env_variable(RECORDS_VARIABLE, deployment.records_uri)
     return _inject(task, deployment)
 
 

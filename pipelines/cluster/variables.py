@@ -1,11 +1,10 @@
-"""Environment of a task's container, alike on every target: whose task it is, what its pod has, where failures go."""
+"""Environment of a task's container, alike on every target: whose task it is, and what its pod asked for."""
 
 from __future__ import annotations
 
 import re
 
 from components.shared.contract.needs import NEEDS_VARIABLE, Needs
-from components.shared.contract.outcome import RECORDS_VARIABLE
 from pipelines.cluster.deployment import Deployment
 from pipelines.resources import Resources
 
@@ -24,7 +23,6 @@ def pod_variables(name: str, resources: Resources, deployment: Deployment, *, ca
         "RETRIEVER_PIPELINE": deployment.name,
         "RETRIEVER_TASK": name,
         **({NEEDS_VARIABLE: needs.as_variable()} if needs != Needs() else {}),
-        **({RECORDS_VARIABLE: deployment.records_uri} if deployment.records_uri else {}),
     }
     return {**values, **deployment.variables()}
 

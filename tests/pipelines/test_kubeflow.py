@@ -90,10 +90,19 @@ def _dangling(pipeline: PipelineSpec) -> list[str]:
                     {key for key, its in getattr(wanted, kind).items() if not its.is_optional} - set(given) - iterated
                 )
                 found += [f"{name}.{key} is not given" for key in missing]
-                found += [f"{name}.{key} is not declared" for key in set(given) - set(getattr(wanted, kind))]
+                undeclared = set(given) - set(getattr(wanted, kind)) - _put_into_texts(given)
+                found += [f"{name}.{key} is not declared" for key in undeclared]
                 for key, source in given.items():
                     found += _unmet(pipeline, dag, declared, f"{name}.{key}", kind, source)
     return found
+
+
+def _put_into_texts(given: Any) -> set[str]:
+    """Inputs that no component declares because KFP puts them into the text of another one."""
+    texts = [
+        source.runtime_value.constant.string_value for source in given.values() if hasattr(source, "runtime_value")
+    ]
+    return {key for text in texts for key in re.findall(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}", text)}
 
 
 def _unmet(pipeline: PipelineSpec, dag: Any, declared: Any, where: str, kind: str, source: Any) -> list[str]:
