@@ -46,9 +46,7 @@ def wait_out(what: str, call: Callable[[], Result], *, seconds: float | None = N
                 raise
             problem, waited = _first_line(error), time.monotonic() - start
             if waited + pause > patience:
-                raise TransientError(
-                    f"{what}: {problem}; waited for {waited:.0f} s, a later attempt may work"
-                ) from error
+                raise TransientError(f"{what}: {problem}; waited {waited:.0f} s, try again later") from error
         log.warning("no answer; waiting", what=what, problem=problem, up_to_seconds=patience)
         time.sleep(pause * random.uniform(0.5, 1))
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

@@ -118,3 +118,12 @@ def test_a_recorded_input_has_the_form_of_kfps_own_message(world: str) -> None:
     # An unknown field, or one of a wrong type, does not parse.
     message = json_format.ParseDict(_recorded(world), ExecutorInput())
     assert len(message.inputs.artifacts["annotations"].artifacts) == 2
+
+
+def test_an_output_parameter_is_what_the_job_recorded_for_both_worlds(tmp_path: Path) -> None:
+    # The launcher of a cluster reads the parameter's file, the local runner the executor output.
+    outputs = {"outputFile": str(tmp_path / "output.json"), "artifacts": {}}
+    outputs["parameters"] = {"digest": {"outputFile": str(tmp_path / "digest")}}
+    write_executor_output({"outputs": outputs}, str(tmp_path), {"digest": "0123", "seconds": 2})
+    assert (tmp_path / "digest").read_text() == "0123"
+    assert json.loads((tmp_path / "output.json").read_text())["parameterValues"] == {"digest": "0123"}

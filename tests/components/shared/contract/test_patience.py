@@ -136,6 +136,5 @@ def test_an_engine_waits_for_the_hub(statuses: tuple[int, ...], says: str, tmp_p
         done = subprocess.run(
             [sys.executable, "-c", _LOAD], env=environment, capture_output=True, text=True, timeout=120
         )
-    assert done.stdout.strip() == says, done.stderr
+    assert done.stdout.strip() == says, (done.stderr, asked)
     assert len(asked) >= 2
-    assert "waiting" in done.stderr
