@@ -49,8 +49,6 @@ def _values(folder: Path, bucket: str) -> dict[str, dict[str, object]]:
     return {
         "prepare": {"collection_uri": _upload(collection, f"{bucket}/collection")},
         "encoder": {"checkpoint_uri": base},
-        # A second retriever, so that this branch of the flow runs too.
-        "miner": {"checkpoint_uri": base},
         # An encoder with random weights scores everything alike, which the audit would refuse.
         "mine": {"num_bm25": 2, "num_dense": 2, "max_suspected_share": 1.0},
         "annotate": {"llm_uri": llm, "engine": "transformers", "method": "query_likelihood", "num_shards": 2}
@@ -72,7 +70,7 @@ def test_every_job_reads_and_writes_a_bucket_and_finished_work_is_not_done_again
     machine = {name: os.environ[name] for name in _MACHINE} | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
 
     pods = run_workflow(workflow, {}, tmp_path / "first", **machine)
-    assert len(pods) == len(set(pods)) == 17
+    assert len(pods) == len(set(pods)) == 14
     metrics = orjson.loads(storage.read_bytes(f"{root}/evaluation/metrics.json"))
     assert metrics["num_queries"] == 6
     trained = read_manifest(f"{root}/checkpoint")
