@@ -31,7 +31,7 @@ from components.shared.calls.journalled import is_completed, journal_model
 from components.shared.dataset import Dataset
 from components.shared.durable.journal import Journal
 from components.shared.engines.engine import Engine
-from components.shared.engines.opening import open_engine
+from components.shared.engines.opening import open_engine_of
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Annotation, Pool, Quarantined, to_line
 from components.shared.roles import hint
@@ -73,7 +73,7 @@ def annotate(config: AnnotateConfig) -> None:
     pools = ChosenPools(open_artifact(config.pools_uri) / "pools.jsonl", dataset, config)
     journal_uri = config.journal_uri or f"{config.output_uri.rstrip('/')}.journal"
     with artifact_writer("annotate", config) as artifact, Journal(journal_uri, accepts=is_completed) as journal:
-        engine = _open_engine(config)
+        engine = open_engine_of(config)
         try:
             _annotate(config, dataset, pools, engine, journal, artifact)
             facts = write_reports(
@@ -82,20 +82,6 @@ def annotate(config: AnnotateConfig) -> None:
             artifact.metrics.update(facts)
         finally:
             engine.close()
-
-
-def _open_engine(config: AnnotateConfig) -> Engine:
-    return open_engine(
-        config.engine,
-        llm_uri=config.llm_uri,
-        endpoint_uri=config.endpoint_uri,
-        endpoint_omit=config.endpoint_omit,
-        endpoint_rename=config.endpoint_rename,
-        endpoint_patience_seconds=config.endpoint_patience_seconds,
-        batch_tokens=config.batch_tokens,
-        seed=config.seed,
-        num_engines=config.num_engines,
-    )
 
 
 def _annotate(

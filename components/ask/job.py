@@ -19,13 +19,13 @@ from components.shared.bm25 import BM25
 from components.shared.calls.driver import Driver
 from components.shared.calls.journalled import is_completed, journal_model
 from components.shared.calls.sampling import profile_of
-from components.shared.calls.tally import Prices, tally_journal
+from components.shared.calls.tally import prices_of, tally_journal
 from components.shared.corpus import check_corpus, corpus_files
 from components.shared.dataset import SPLITS, Dataset, write_queries
 from components.shared.durable.journal import Journal
 from components.shared.encoding.encoder import Encoder
 from components.shared.engines.engine import Engine
-from components.shared.engines.opening import open_engine
+from components.shared.engines.opening import open_engine_of
 from components.shared.index import PassageIndex
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact, read_manifest
 from components.shared.records import Hit, Qrel, Query
@@ -48,7 +48,7 @@ def ask(config: AskConfig) -> None:
     with artifact_writer("ask", config) as artifact, Journal(journal_uri, accepts=is_completed) as journal:
         sample = draw(dataset, config, bm25)
         _log_sample(sample, config)
-        engine = _open_engine(config)
+        engine = open_engine_of(config)
         try:
             calls = _Calls(config, engine, journal, artifact.identity[:12])
             judged = _judged(config, dataset, sample, calls, searches)
@@ -59,7 +59,7 @@ def ask(config: AskConfig) -> None:
         _link_corpus(config.dataset_uri, dataset.folder, artifact.path)
         _write_queries(artifact, dataset, records)
         tallies = tally_journal(journal.records(), artifact.identity[:12])
-        artifact.metrics.update(facts(records, sample, tallies, _prices(config)) | calls.facts())
+        artifact.metrics.update(facts(records, sample, tallies, prices_of(config)) | calls.facts())
         write_page(artifact.path, records, artifact.metrics)
 
 
@@ -146,20 +146,6 @@ def _dense(config: AskConfig) -> dict[str, Search]:
     return {"dense": search}
 
 
-def _open_engine(config: AskConfig) -> Engine:
-    return open_engine(
-        config.engine,
-        llm_uri=config.llm_uri,
-        endpoint_uri=config.endpoint_uri,
-        endpoint_omit=config.endpoint_omit,
-        endpoint_rename=config.endpoint_rename,
-        endpoint_patience_seconds=config.endpoint_patience_seconds,
-        batch_tokens=config.batch_tokens,
-        seed=config.seed,
-        num_engines=config.num_engines,
-    )
-
-
 def _log_sample(sample: Sample, config: AskConfig) -> None:
     log.event("passages to ask about", queries=len(sample.assignments), left_out=dict(sample.left_out))
     if not sample.assignments:
@@ -224,12 +210,3 @@ def _write_queries(artifact: ArtifactWriter, dataset: Dataset, records: Iterable
     qrels += [(Qrel(one.query_id, passage_id, 1), one.split) for one in kept for passage_id in one.passage_ids]
     write_queries(artifact.path, queries, qrels, asked=dataset.asked_ids | {one.query_id for one in kept})
     write_asked(artifact.path, asked)
-
-
-def _prices(config: AskConfig) -> Prices:
-    return Prices(
-        engine_hour=config.engine_hour_dollars,
-        prompt_million=config.prompt_million_dollars,
-        cached_million=config.cached_million_dollars,
-        completion_million=config.completion_million_dollars,
-    )

@@ -107,7 +107,7 @@ def measure_ratio(folder: Path, *, queries: int, rounds: int) -> None:
 
 
 def _annotate(folder: Path, opened: object, output: str, **settings: object) -> None:
-    job.open_engine = lambda *_, **__: opened  # type: ignore[assignment]
+    job.open_engine_of = lambda *_, **__: opened  # type: ignore[assignment]
     annotate(job_config(folder, output, **settings))
 
 

@@ -113,7 +113,7 @@ def main() -> None:
 
     llm_uri = str(find_llm())
     engine = _Kept(open_engine("vllm", llm_uri=llm_uri, seed=1))
-    job.open_engine = lambda *_, **__: engine  # type: ignore[assignment]
+    job.open_engine_of = lambda *_, **__: engine  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_real_inputs(data, folder, num_queries=arguments.queries, num_passages=arguments.passages)

@@ -19,7 +19,7 @@ from tests.components.annotate.inputs import job_config, write_inputs
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pools, and annotations by an LLM that is told what to say."""
     write_inputs(tmp_path, num_queries=30)
-    monkeypatch.setattr(job, "open_engine", lambda *_, **__: FakeEngine(tmp_path / "calls"))
+    monkeypatch.setattr(job, "open_engine_of", lambda *_, **__: FakeEngine(tmp_path / "calls"))
     annotate(job_config(tmp_path, journal_uri=str(tmp_path / "journal")))
     return tmp_path
 

@@ -7,7 +7,7 @@ and writes: that is assumed from the paper, or measured on labels of a small fir
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
@@ -16,15 +16,13 @@ from components.annotate.judging.judge import judge
 from components.annotate.judging.methods import METHODS, QUESTIONS
 from components.shared.calls import untrusted
 from components.shared.calls.asks import Ask
+from components.shared.calls.dry import Dry, PrefixCache
 from components.shared.calls.journalled import Paid
 from components.shared.calls.tally import SECONDS_PER_HOUR, Prices, Tally
 from components.shared.dataset import Dataset
-from components.shared.engines.engine import Completion, Likelihood, Request, Result, Tokenizer, token_ids
+from components.shared.engines.engine import Request, Tokenizer
 from components.shared.engines.loading import loading
 from components.shared.records import Annotation, Pool
-
-# vLLM's prefix cache keeps whole blocks of so many tokens.
-_BLOCK_TOKENS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,62 +47,23 @@ class Throughput:
     num_engines: int = 1
 
 
-@dataclass
-class Dry:
-    """An assumed LLM that counts: tokens by template, and the prompt tokens that a prefix cache would hold.
+class _DryJudging:
+    """The judging of pools by an LLM that selects and writes as assumed."""
 
-    What the journal holds is paid: it is taken from there, so that the calls after it are those that the job will make.
-    """
-
-    tokenizer: Tokenizer
-    assumptions: Assumptions
-    paid: Paid | None = None
-    num_paid: int = 0
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    num_pairs: int = 0
-    _seen: set[int] = field(default_factory=set)
+    def __init__(self, tokenizer: Tokenizer, assumptions: Assumptions, paid: Paid | None) -> None:
+        self._assumptions, self._cache = assumptions, PrefixCache()
+        self.dry = Dry(tokenizer, self._reply, paid, self._cache)
+        self.num_pairs = 0
 
     def run(self, pool: Pool, dataset: Dataset, config: AnnotateConfig) -> None:
         """Judges one pool and counts what that takes."""
         passages = [
             untrusted.cut(dataset.passage(p).full_text, num_words=config.passage_words) for p in pool.passage_ids
         ]
-        judging = judge(dataset.query(pool.query_id), passages, config, can_constrain=True)
         self.num_pairs += len(passages)
         # What is cached of one query's prompts is counted; other queries share little but the first words.
-        self._seen.clear()
-        results: list[list[Result]] | None = None
-        while True:
-            try:
-                asks = next(judging) if results is None else judging.send(results)
-            except StopIteration:
-                return
-            results = [[self._answer(ask, request) for request in ask.requests] for ask in asks]
-
-    def _answer(self, ask: Ask, request: Request) -> Result:
-        if self.paid and (result := self.paid.find(request)) is not None:
-            self.num_paid += 1
-            return result
-        context, continuation = token_ids(self.tokenizer, request)
-        tokens = [*context, *continuation]
-        cached = self._cached(tokens)
-        tally = self.tallies.setdefault(ask.template, Tally())
-        if continuation:
-            tally.add({"rung": ask.rung, "prompt_tokens": len(tokens), "cached_tokens": cached, "engine_seconds": 0.0})
-            return Likelihood("", (0.0,) * len(continuation), len(tokens))
-        text = self._reply(ask, request)
-        # And the token that ends it.
-        written = len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
-        tally.add(
-            {
-                "rung": ask.rung,
-                "prompt_tokens": len(tokens),
-                "cached_tokens": cached,
-                "completion_tokens": written,
-                "engine_seconds": 0.0,
-            }
-        )
-        return Completion("", text, "stop", len(tokens), written)
+        self._cache.clear()
+        self.dry.run(judge(dataset.query(pool.query_id), passages, config, can_constrain=True))
 
     def _reply(self, ask: Ask, request: Request) -> str:
         num_shown = len(ask.positions)
@@ -113,22 +72,14 @@ class Dry:
         if QUESTIONS[ask.template].gives == "answer":
             # Words of the passages themselves: tokens of real text, not of one repeated word.
             words = " ".join(turn.content for turn in getattr(request, "turns", ())[2:]).split()
-            return " ".join(words[: self.assumptions.answer_words])
+            return " ".join(words[: self._assumptions.answer_words])
         share = (
-            self.assumptions.relevant_share if ask.template == "relevance_selection" else self.assumptions.useful_share
+            self._assumptions.relevant_share
+            if ask.template == "relevance_selection"
+            else self._assumptions.useful_share
         )
         count = min(num_shown, max(1, round(share * num_shown)))
         return ", ".join(f"[{1 + number * num_shown // count}]" for number in range(count))
-
-    def _cached(self, tokens: Sequence[int]) -> int:
-        """Prompt tokens in blocks that begin an earlier prompt of the query; and remembers this one's blocks."""
-        cached, prefix, is_prefix = 0, 0, True
-        for start in range(0, len(tokens) - _BLOCK_TOKENS + 1, _BLOCK_TOKENS):
-            prefix = hash((prefix, *tokens[start : start + _BLOCK_TOKENS]))
-            is_prefix = is_prefix and prefix in self._seen
-            cached += _BLOCK_TOKENS * is_prefix
-            self._seen.add(prefix)
-        return cached
 
 
 @dataclass(frozen=True)
@@ -179,11 +130,12 @@ def estimate(
     Prompt tokens found in the cache take no time; prompt and completion tokens of one engine take turns.
     """
     assumptions, throughput = assumptions or Assumptions(), throughput or Throughput()
-    dry = Dry(tokenizer, assumptions, paid)
+    judging = _DryJudging(tokenizer, assumptions, paid)
     for pool in pools:
-        dry.run(pool, dataset, config)
+        judging.run(pool, dataset, config)
+    dry = judging.dry
     factor = num_queries / len(pools)
-    num_pairs = round(dry.num_pairs * factor)
+    num_pairs = round(judging.num_pairs * factor)
     # Likelihoods of single passages do not depend on the order: judged again, they are found in the journal.
     if METHODS[config.method].depends_on_order:
         factor *= 1 + config.recheck_share

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from components.shared.engines.config import EngineConfig
+
 SECONDS_PER_HOUR = 3600
 MILLION = 1_000_000
 
@@ -23,6 +25,16 @@ class Prices:
     completion_million: float = 0.0
     human_label: float = 0.09
     """A person's judgement of one passage for one query. Source: [ufa]."""
+
+
+def prices_of(config: EngineConfig) -> Prices:
+    """What the config of a component says that its calls cost."""
+    return Prices(
+        engine_hour=config.engine_hour_dollars,
+        prompt_million=config.prompt_million_dollars,
+        cached_million=config.cached_million_dollars,
+        completion_million=config.completion_million_dollars,
+    )
 
 
 @dataclass

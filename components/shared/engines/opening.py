@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from components.shared.engines.config import EngineConfig
 from components.shared.engines.engine import Engine, EngineName
+
+
+def open_engine_of(config: EngineConfig) -> Engine:
+    """Opens the engine of a component's config.
+
+    Raises:
+        ValueError: As `open_engine`.
+    """
+    return open_engine(
+        config.engine,
+        llm_uri=config.llm_uri,
+        endpoint_uri=config.endpoint_uri,
+        endpoint_omit=config.endpoint_omit,
+        endpoint_rename=config.endpoint_rename,
+        endpoint_patience_seconds=config.endpoint_patience_seconds,
+        batch_tokens=config.batch_tokens,
+        seed=config.seed,
+        num_engines=config.num_engines,
+    )
 
 
 def open_engine(

@@ -62,7 +62,7 @@ def run(folder: Path, output: str = "annotations", **settings: object) -> None:
     """The job in this process, with the counting LLM."""
     engine = FakeEngine(folder / "calls", replies=reply, can_constrain=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "open_engine", lambda *_, **__: engine)
+        patch.setattr(job, "open_engine_of", lambda *_, **__: engine)
         annotate(job_config(folder, output, **settings))
 
 
@@ -118,7 +118,7 @@ from components.shared.launch import launch
 from tests.components.annotate.test_annotate_job import FakeEngine, reply
 if "--engine=vllm" in sys.argv:
     engine = FakeEngine(Path(sys.argv[1]) / "calls", replies=reply)
-    job.open_engine = lambda *_, **__: engine
+    job.open_engine_of = lambda *_, **__: engine
 launch("annotate", AnnotateConfig, job.annotate, sys.argv[2:])
 """
 

@@ -63,7 +63,7 @@ def annotations(folder: Path) -> list[Annotation]:
 def test_selection_of_a_model_that_cannot_follow_instructions_is_recovered_or_quarantined(
     inputs: Path, engine: Engine, llm_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr(job, "open_engine_of", lambda *_, **__: engine)
     config = job_config(inputs, llm_uri=llm_uri, answer_tokens=24)
     annotate(config)
     labelled = annotations(inputs / "annotations")
@@ -90,7 +90,7 @@ def test_likelihood_annotations_are_those_of_transformers(
     inputs: Path, engine: Engine, llm_uri: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     annotate(job_config(inputs, "alone", llm_uri=llm_uri, engine="transformers", method=method))
-    monkeypatch.setattr(job, "open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr(job, "open_engine_of", lambda *_, **__: engine)
     annotate(job_config(inputs, llm_uri=llm_uri, method=method))
     for ours, theirs in zip(annotations(inputs / "annotations"), annotations(inputs / "alone"), strict=True):
         assert ours.scores == pytest.approx(theirs.scores, abs=1e-3)
@@ -105,7 +105,7 @@ def test_likelihood_annotations_are_those_of_transformers(
 def test_the_cached_layout_is_found_in_the_prefix_cache(
     inputs: Path, engine: Engine, llm_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr(job, "open_engine_of", lambda *_, **__: engine)
     # Passages that no test before has put into the cache.
     write_inputs(inputs / "new", num_queries=5, pool_size=4, num_passages=37)
     shares = {}

@@ -27,7 +27,7 @@ def run(folder: Path, output: str = "asked", **settings: object) -> list[AskedQu
     """The job in this process, with the counting LLM."""
     engine = FakeEngine(folder / "calls", replies=reply)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "open_engine", lambda *_, **__: engine)
+        patch.setattr(job, "open_engine_of", lambda *_, **__: engine)
         try:
             ask(config(folder, output, **settings))
         finally:

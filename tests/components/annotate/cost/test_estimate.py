@@ -12,7 +12,6 @@ from components.annotate import job
 from components.annotate.config import AnnotateConfig
 from components.annotate.cost.estimate import (
     Assumptions,
-    Dry,
     Paid,
     Quote,
     Throughput,
@@ -87,7 +86,7 @@ class CountingEngine:
 def actual(folder: Path, engine: CountingEngine, **settings: object) -> dict[str, int]:
     """Tokens of a real run over all pools."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "open_engine", lambda *_, **__: engine)
+        patch.setattr(job, "open_engine_of", lambda *_, **__: engine)
         annotate(job_config(folder, journal_uri=str(folder / "journal"), **settings))
     values = [value for _, value in read_journal(str(folder / "journal"))]
     return {name: sum(value.get(name, 0) for value in values) for name in ("prompt_tokens", "completion_tokens")}
@@ -151,15 +150,6 @@ def test_a_first_run_tells_what_an_unusual_llm_does(inputs: Path, tmp_path: Path
     untold = quoted(inputs, sample=50).ledger.total
     assert untold.prompt_tokens + untold.completion_tokens < 0.9 * sum(spent.values())
     assert measured_assumptions([], {}) is None
-
-
-def test_a_prefix_that_the_cache_would_hold_is_counted_in_whole_blocks(inputs: Path) -> None:
-    dry = Dry(tokenizer(), Assumptions())
-    assert dry._cached(list(range(40))) == 0
-    # 40 tokens are two blocks of 16; the third is not full.
-    assert dry._cached(list(range(40))) == 32
-    assert dry._cached([*range(20), *range(100, 120)]) == 16
-    assert dry._cached(list(range(1, 41))) == 0
 
 
 def test_the_layout_for_caches_shares_more_between_the_calls_of_a_query_than_the_papers(inputs: Path) -> None:

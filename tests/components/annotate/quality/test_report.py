@@ -32,7 +32,7 @@ def run(
 ) -> Path:
     """The job in this process; the LLM is an outside thing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "open_engine", lambda *_, **__: FakeEngine(folder / "calls", replies=reply))
+        patch.setattr(job, "open_engine_of", lambda *_, **__: FakeEngine(folder / "calls", replies=reply))
         annotate(job_config(folder, output, journal_uri=str(folder / "journal"), **settings))
     return folder / output
 
