@@ -80,12 +80,12 @@ REGISTRY ?= retriever
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A room with a __main__ is a component.
 COMPONENTS := $(notdir $(patsubst %/,%,$(dir $(wildcard components/*/__main__.py))))
-# vLLM compiles kernels when they are first used, so the images of ask and annotate hold a C compiler.
+# vLLM compiles kernels when they are first used, so the images of ask, annotate and answer hold a C compiler.
 BASE_vllm := --build-arg BASE_IMAGE=python:3.11-bookworm
 
 images: ## the image of every component, as REGISTRY/<component>:TAG
 	@for component in $(COMPONENTS); do \
-	  case "$$component" in ask|annotate) base="$(BASE_vllm)";; *) base="";; esac; \
+	  case "$$component" in ask|annotate|answer) base="$(BASE_vllm)";; *) base="";; esac; \
 	  docker build -f docker/Dockerfile --build-arg COMPONENT=$$component $$base -t $(REGISTRY)/$$component:$(TAG) . || exit 1; \
 	done
 

@@ -9,6 +9,7 @@ train     annotations (+ human qrels) -> checkpoint
 export    checkpoint -> encoder
 index     encoder + corpus -> index
 evaluate  encoders + indexes + held-out queries -> runs, metrics, report
+answer    runs -> answers by an LLM, and what they are worth
 serve     encoder + index -> HTTP
 shared    the nouns that cross a border between them
 """

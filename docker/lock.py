@@ -1,9 +1,9 @@
 """Writes <component>.lock and cuda.lock: exact versions of all that an image holds, those of constraints.txt.
 
 One resolution for all images, so that the encoder that export writes meets the same numpy, tokenizers and onnxruntime
-in index, evaluate and serve; only ask and annotate have their own, because vLLM takes no newer numpy and transformers.
-Run it where pip reaches an index, for Linux on x86-64 and the Python of the images (3.11): `python docker/lock.py`. It
-takes minutes, because pip downloads what it has to look into (vLLM among it), and installs nothing.
+in index, evaluate and serve; only ask, annotate and answer have their own, because vLLM takes no newer numpy and
+transformers. Run it where pip reaches an index, for Linux on x86-64 and the Python of the images (3.11): `python
+docker/lock.py`. It takes minutes, because pip downloads what it has to look into (vLLM among it), and installs nothing.
 """
 
 import json
@@ -24,10 +24,11 @@ COMPONENTS = tuple(sorted(path.parent.name for path in (FOLDER.parent / "compone
 # train's settings offer LoRA and TensorBoard; a folder of documents may hold PDF. No image needs an extra for gs:// and
 # s3://: pyarrow speaks to both.
 _MORE_EXTRAS = {"prepare": ("pdf",), "train": ("lora", "tensorboard")}
-# The default engine of ask and annotate is vLLM, which no extra installs on a person's machine.
-_BESIDE_EXTRAS = dict.fromkeys(("ask", "annotate"), ("vllm==0.32.0",))
+_WITH_VLLM = ("ask", "annotate", "answer")
+# The default engine of these is vLLM, which no extra installs on a person's machine.
+_BESIDE_EXTRAS = dict.fromkeys(_WITH_VLLM, ("vllm==0.32.0",))
 # What these need in other versions than constraints.txt has: vLLM 0.32 wants numpy < 2.4 and transformers < 5.20.
-APART = dict.fromkeys(("ask", "annotate"), ("numpy", "transformers"))
+APART = dict.fromkeys(_WITH_VLLM, ("numpy", "transformers"))
 
 _HEADER = """\
 # Written by docker/lock.py; do not edit. All that the {component} image holds.

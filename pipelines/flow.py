@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
+from components.answer.config import AnswerConfig
 from components.ask.config import AskConfig
 from components.evaluate.config import EvaluateConfig
 from components.export.config import ExportConfig
@@ -85,6 +86,7 @@ SECTIONS: dict[str, type[Any]] = {
     "export": ExportConfig,
     "index": IndexConfig,
     "evaluate": EvaluateConfig,
+    "answer": AnswerConfig,
 }
 
 # What the run's page shows of the evaluation, where it was measured.
@@ -104,6 +106,10 @@ def _has_miner(settings: Settings) -> bool:
 
 def _asks(settings: Settings) -> bool:
     return bool(settings["ask"]["num_queries"])
+
+
+def _answers(settings: Settings) -> bool:
+    return bool(settings["answer"]["num_queries"])
 
 
 def _is_split(settings: Settings) -> bool:
@@ -225,14 +231,25 @@ FLOW: tuple[Task, ...] = (
         shown=_MEASURED,
         page="report.html",
     ),
+    Task(
+        name="answer",
+        config=AnswerConfig,
+        sections=("answer",),
+        makes="answers",
+        inputs={"dataset_uri": _QUERIES, "evaluation_uri": ("evaluate",), "annotations_uri": ("annotate",)},
+        places={"journal_uri": "journal"},
+        when=_answers,
+    ),
 )
 
-# What a run as a whole leaves, with the tasks that can make it: all that serve needs, and how good it is.
+# What a run as a whole leaves, with the tasks that can make it: all that serve needs, and how good it is. What no task
+# of a run makes is left out.
 OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "dataset": _QUERIES,
     "encoder": ("export",),
     "index": ("index",),
     "evaluation": ("evaluate",),
+    "answers": ("answer",),
 }
 
 # What differs from run to run of one compiled pipeline, as `section.setting`; everything else is a constant of it.
@@ -250,6 +267,9 @@ PARAMETERS = (
     "train.state_uri",
     "train.curriculum",
     "evaluate.split",
+    "answer.llm_uri",
+    "answer.endpoint_uri",
+    "answer.journal_uri",
 )
 
 
@@ -270,7 +290,8 @@ def sources(task: Task, settings: Settings) -> dict[str, Task]:
 def outputs(settings: Settings) -> dict[str, Task]:
     """Name -> the task that makes it, of everything that a run with these settings leaves."""
     present = {task.name: task for task in taking_part(settings)}
-    return {name: next(present[maker] for maker in makers if maker in present) for name, makers in OUTPUTS.items()}
+    making = {name: [present[maker] for maker in makers if maker in present] for name, makers in OUTPUTS.items()}
+    return {name: tasks[0] for name, tasks in making.items() if tasks}
 
 
 def parameters(settings: Settings) -> list[str]:

@@ -110,6 +110,7 @@ def _with_gpus(gpu: Resources) -> dict[str, Resources]:
         "annotate": long,
         "train": long,
         "evaluate": _CPU,
+        "answer": gpu,
     }
 
 

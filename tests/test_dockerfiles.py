@@ -22,7 +22,7 @@ from tests.test_locks import lock_module
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 
-COMPONENTS = ("check", "prepare", "ask", "mine", "annotate", "train", "export", "index", "evaluate", "serve")
+COMPONENTS = ("check", "prepare", "ask", "mine", "annotate", "train", "export", "index", "evaluate", "answer", "serve")
 
 
 def locked(component: str) -> dict[str, str]:

@@ -51,6 +51,8 @@ _PACKAGES = (
     "bm25s",
     "numpy",
     "ir-measures",
+    "rouge-score",
+    "sacrebleu",
 )
 
 

@@ -1,0 +1,1 @@
+"""scoring: what answers are worth against reference answers; each measure by its own rules or its own library."""
