@@ -189,7 +189,7 @@ def estimate(
     human_label_dollars: float = 0.09,
     fixed_dollars: float = 0.0,
 ) -> int:
-    """Says what asking and annotation will cost before anything is spent, and from where on it is cheaper than people.
+    """Says what asking, annotating and answering will cost before it is spent, and where it is cheaper than people.
 
     Where an LLM is to write the queries and has not yet, that comes first: only then is it known what is to annotate.
     Nothing is written into the work folder: where its pools are missing, or were made with other settings, they are
@@ -213,7 +213,7 @@ def estimate(
     """
     settings = read_settings(params, [*set, *([f"prepare.collection_uri={data}"] if data is not None else [])])
     settings = with_queries(settings, data) if data is not None else settings
-    from pipelines import asking, labels  # heavy: no error in a setting should wait for them
+    from pipelines import labels, quotes  # heavy: no error in a setting should wait for them
 
     prices = Prices(
         engine_hour=engine_hour_dollars,
@@ -225,13 +225,15 @@ def estimate(
     throughput = Throughput(
         prompt_tokens=prompt_tokens_per_second, completion_tokens=completion_tokens_per_second, num_engines=num_engines
     )
-    if not asking.is_asked(settings, workdir):
-        return _say(asking.quote_lines(settings, workdir, prices=prices, throughput=throughput))
+    if not quotes.is_asked(settings, workdir):
+        return _say(quotes.asking_lines(settings, workdir, prices=prices, throughput=throughput))
     with labels.pools_folder(settings, workdir, make=data is not None) as folder:
         quote = labels.quote(
             settings, folder, workdir, sample=sample, prices=prices, throughput=throughput, fixed_dollars=fixed_dollars
         )
-    return _say(labels.quote_lines(quote))
+        dataset = labels.dataset_folder(folder)
+        answering = quotes.answering_lines(settings, dataset, workdir, prices=prices, throughput=throughput)
+    return _say([*labels.quote_lines(quote), *answering])
 
 
 def _say(lines: Iterable[str]) -> int:
@@ -358,6 +360,8 @@ def _run(settings: Settings, workdir: Path, first: list[LocalStep]) -> int:
     print(summary_table(orjson.loads((evaluation / "metrics.json").read_bytes())))
     print(f"\n{_summary(tally)}")
     print(f"report: {(evaluation / 'report.html').resolve()}")
+    if any(step.component == "answer" for step in steps):
+        print(f"answers: {(workdir / 'answers' / 'report.html').resolve()}")
     print(f"serve:  retriever serve --workdir {workdir}")
     return EXIT_OK
 
