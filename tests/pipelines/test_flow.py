@@ -23,8 +23,11 @@ _GIVEN = {
 _WITH_MINER = {**_GIVEN, "miner": {"checkpoint_uri": "retriever"}, "index": {"num_shards": 2}}
 _ROOT = Path(__file__).parents[2]
 _WITH_ASK = {**_GIVEN, "ask": {"llm_uri": "llm", "num_queries": 100}}
+_WITH_ANSWER = {**_WITH_ASK, "answer": {"llm_uri": "llm", "num_queries": 50}}
 every_flow = pytest.mark.parametrize(
-    "values", [_GIVEN, _WITH_MINER, _WITH_ASK], ids=["plain", "miner and shards", "asked"]
+    "values",
+    [_GIVEN, _WITH_MINER, _WITH_ASK, _WITH_ANSWER],
+    ids=["plain", "miner and shards", "asked", "answered"],
 )
 
 
@@ -109,6 +112,18 @@ def test_where_queries_are_asked_every_later_task_reads_them_and_the_base_index_
     assert "ask" not in plain
     assert plain["mine"].dataset_uri == "w/dataset"
     assert flow.outputs(complete(_GIVEN))["dataset"].name == "prepare"
+
+
+def test_answers_are_made_only_where_somebody_says_how_many_and_from_the_runs_of_the_evaluation() -> None:
+    settings = complete(_WITH_ANSWER)
+    configs = {step.name: step.config for step in plan(settings, Path("w"))}
+    answer = configs["answer"]
+    assert (answer.dataset_uri, answer.evaluation_uri) == ("w/asked", "w/evaluation")
+    assert answer.annotations_uri == configs["evaluate"].annotations_uri
+    assert answer.journal_uri == "w/journal"
+    assert flow.outputs(settings)["answers"].name == "answer"
+    assert "answer" not in {task.name for task in flow.taking_part(complete(_GIVEN))}
+    assert "answers" not in flow.outputs(complete(_GIVEN))
 
 
 def test_a_parameter_of_a_task_that_takes_no_part_is_left_out() -> None:

@@ -363,6 +363,7 @@ _FLOWS = {
     "sharded": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "index": {"num_shards": 2}},
     "miner": {"miner": {"checkpoint_uri": "retriever"}},
     "asked": {"ask": {"llm_uri": "llm", "num_queries": 50}},
+    "answered": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "answer": {"llm_uri": "llm", "num_queries": 50}},
 }
 
 
