@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from components.answer.config import AnswerConfig
 from components.shared import log
 from components.shared.dataset import SPLITS, Dataset
-from components.shared.durable import storage
 from components.shared.hashing import content_key
-from components.shared.manifest import open_artifact, read_manifest
+from components.shared.measuring.runs import find_runs
 from components.shared.measuring.trec import read_top
 from components.shared.records import Query
 from components.shared.roles import hint
 
 CLOSED_BOOK, ORACLE = "closed_book", "oracle"
 BOUNDS = (CLOSED_BOOK, ORACLE)
-_RUN_SUFFIX = ".trec"
 
 Contexts = Mapping[str, Mapping[str, tuple[str, ...]]]
 
@@ -81,7 +78,13 @@ def find_contexts(dataset: Dataset, queries: Sequence[Query], config: AnswerConf
     Raises:
         ValueError: Where there is nothing to answer from, a run is unknown, named twice, or of another dataset.
     """
-    files = _chosen_files(dict(_run_files(config)), config)
+    files = find_runs(
+        dataset_uri=config.dataset_uri,
+        evaluation_uri=config.evaluation_uri,
+        runs_uri=config.runs_uri,
+        systems=config.systems,
+        reserved=BOUNDS,
+    )
     query_ids = {query.query_id for query in queries}
     contexts: dict[str, Mapping[str, tuple[str, ...]]] = {}
     if config.closed_book == "yes":
@@ -112,47 +115,3 @@ def _positives(dataset: Dataset, query_ids: set[str], config: AnswerConfig) -> d
         )
         for query_id in query_ids
     }
-
-
-def _run_files(config: AnswerConfig) -> Iterator[tuple[str, Path]]:
-    """Name and file of every run of the evaluation, and of those named by their address."""
-    known: set[str] = set()
-    for name, path in (*_of_evaluation(config), *_of_addresses(config)):
-        if name in known or name in BOUNDS:
-            raise ValueError(f"{path}: a system is called {name} already; rename the file")
-        known.add(name)
-        yield name, path
-
-
-def _of_evaluation(config: AnswerConfig) -> Iterator[tuple[str, Path]]:
-    if not config.evaluation_uri:
-        return
-    made_of = read_manifest(config.evaluation_uri).inputs.get("dataset", "")
-    digest = read_manifest(config.dataset_uri).digest
-    if made_of and digest not in made_of.split(","):
-        raise ValueError(
-            f"{config.evaluation_uri}: its runs are of dataset {made_of[:12]}, asked to answer queries of "
-            f"{digest[:12]} ({config.dataset_uri}); name the dataset that was evaluated"
-        )
-    folder = open_artifact(config.evaluation_uri) / "runs"
-    for path in sorted(folder.rglob(f"*{_RUN_SUFFIX}")):
-        yield str(path.relative_to(folder)).removesuffix(_RUN_SUFFIX), path
-
-
-def _of_addresses(config: AnswerConfig) -> Iterator[tuple[str, Path]]:
-    for uri in filter(None, (part.strip() for part in config.runs_uri.split(","))):
-        path = storage.fetch(uri)
-        if not path.is_file():
-            raise ValueError(f"{uri}: is no file; name TREC run files ({hint('runs_uri', 'bm25.trec,trained.trec')})")
-        yield uri.rstrip("/").rsplit("/", 1)[-1].removesuffix(_RUN_SUFFIX), path
-
-
-def _chosen_files(files: dict[str, Path], config: AnswerConfig) -> dict[str, Path]:
-    if not config.systems:
-        return files
-    named = [name.strip() for name in config.systems.split(",")]
-    if unknown := [name for name in named if name not in files]:
-        raise ValueError(
-            f"systems {config.systems!r}: no run is called {', '.join(unknown)}; there are {', '.join(files) or 'none'}"
-        )
-    return {name: files[name] for name in named}

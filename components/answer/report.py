@@ -19,6 +19,7 @@ REPORT_NAME = "report.html"
 _NUM_EXAMPLES = 12
 _LEVEL = 0.05
 _ROW = 26
+_SHORT = {CLOSED_BOOK: "closed book"}
 _NAMES = {CLOSED_BOOK: "closed book (no passage)", ORACLE: "oracle (known positives)"}
 
 
@@ -50,7 +51,7 @@ def _bars(metrics: Mapping[str, Any]) -> Markup:
             patch.set_clip_on(False)
             plots.whisker(axes, of["low"], of["high"], place)
             plots.value_at_the_right(axes, place, f"{of['mean']:.1f}")
-        axes.set_yticks(range(len(systems)), [plots.shortened(system, 22) for system in systems])
+        axes.set_yticks(range(len(systems)), [plots.shortened(_SHORT.get(system, system), 22) for system in systems])
         axes.set_xlim(0.0, max(1.0, *(row[primary]["high"] for row in systems.values())))
         axes.set_ylim(len(systems) - 0.4, -0.6)
         axes.grid(axis="x")

@@ -226,7 +226,7 @@ def test_an_evaluation_of_this_dataset_is_answered_from_and_another_is_refused(t
     write_dataset(
         tmp_path / "dataset", passages(90), [(query, "test") for query in queries(20)], [(Qrel("q1", "p1", 1), "test")]
     )
-    with pytest.raises(ValueError, match=r"its runs are of dataset .*; name the dataset that was evaluated"):
+    with pytest.raises(ValueError, match=r"its runs are of dataset .*name the dataset that was evaluated"):
         run(tmp_path, "other", **by_evaluation)
 
 
