@@ -231,8 +231,7 @@ def estimate(
         quote = labels.quote(
             settings, folder, workdir, sample=sample, prices=prices, throughput=throughput, fixed_dollars=fixed_dollars
         )
-        dataset = labels.dataset_folder(folder)
-        answering = quotes.answering_lines(settings, dataset, workdir, prices=prices, throughput=throughput)
+        answering = quotes.answering_lines(settings, folder, workdir, prices=prices, throughput=throughput)
     return _say([*labels.quote_lines(quote), *answering])
 
 

@@ -21,7 +21,7 @@ from components.shared.dataset import Dataset
 from components.shared.engines.engine import Tokenizer
 from components.shared.manifest import open_artifact
 from pipelines.flow import Settings
-from pipelines.labels import paid_calls
+from pipelines.labels import dataset_folder, paid_calls
 from pipelines.local import LocalStep, plan, run_steps
 from pipelines.packaged import resolve
 
@@ -79,17 +79,18 @@ def asking_lines(settings: Settings, workdir: Path, *, prices: Prices, throughpu
 
 
 def answering_lines(
-    settings: Settings, dataset_folder: Path, workdir: Path, *, prices: Prices, throughput: Throughput
+    settings: Settings, made: Path, workdir: Path, *, prices: Prices, throughput: Throughput
 ) -> list[str]:
-    """The quote of answering for a person; none where these settings answer nothing.
+    """The quote of answering for a person over the dataset in `made`; none where these settings answer nothing.
 
     Raises:
         ValueError: Where no query has a reference answer, or the tokenizer cannot be found.
     """
     if not settings["answer"]["num_queries"]:
         return []
-    config = AnswerConfig(**{**settings["answer"], "dataset_uri": str(dataset_folder), "output_uri": ""})
-    dataset = Dataset(open_artifact(str(dataset_folder)))
+    dataset_uri = str(dataset_folder(made))
+    config = AnswerConfig(**{**settings["answer"], "dataset_uri": dataset_uri, "output_uri": ""})
+    dataset = Dataset(open_artifact(dataset_uri))
     num_runs = len(config.systems.split(",")) if config.systems else _NUM_RUNS
     with _paid(config, workdir) as (tokenizer, paid):
         tallies, num_paid, num_queries = estimate_answering(

@@ -26,9 +26,7 @@ def llm() -> str:
 
 def _quoted(folder: Path, llm: str, **settings: object) -> dict[str, list[int]]:
     given = {"llm_uri": llm, "engine": "transformers", "num_queries": 30, "systems": "good,bad", **settings}
-    lines = answering_lines(
-        complete({"answer": given}), folder / "dataset", folder, prices=Prices(), throughput=Throughput()
-    )
+    lines = answering_lines(complete({"answer": given}), folder, folder, prices=Prices(), throughput=Throughput())
     rows = re.findall(r"^(\w+) +([\d,]+) +([\d,]+) +([\d,]+) ", "\n".join(lines), re.MULTILINE)
     return {name: [int(number.replace(",", "")) for number in numbers] for name, *numbers in rows}
 
