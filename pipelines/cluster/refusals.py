@@ -97,7 +97,7 @@ def weights_gib(llm: str) -> float | None:
 
 
 def _too_large(settings: Settings, machines: dict[str, Resources]) -> Iterator[str]:
-    for section in ("ask", "annotate"):
+    for section in ("ask", "annotate", "answer"):
         if section not in machines or settings[section]["engine"] != "vllm":
             continue
         row, llm = machines[section], str(settings[section]["llm_uri"])
