@@ -27,15 +27,18 @@ def exact_rows(blocks: Iterable[Vectors], queries: Vectors, depth: int) -> Int64
     return best_rows
 
 
-def recall(best_rows: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]) -> float:
+def recall(best_rows: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query wanted"]) -> float:
     """Share of the exact rows that were found, averaged over queries."""
     return float(np.mean(recalls(best_rows, exact)))
 
 
 def recalls(
-    rows: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query depth"]
+    rows: Int64[np.ndarray, "query depth"], exact: Int64[np.ndarray, "query wanted"]
 ) -> Float64[np.ndarray, " query"]:
-    """Share of the exact rows that were found, a query."""
+    """Share of the exact rows that were found, a query.
+
+    An index of fewer passages than are wanted returns fewer rows, while the exact ones are filled up with -1.
+    """
     pairs = zip(rows, exact, strict=True)
     return np.array(
         [len(set(a[a >= 0].tolist()) & set(b[b >= 0].tolist())) / max(1, int((b >= 0).sum())) for a, b in pairs]

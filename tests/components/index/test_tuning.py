@@ -71,3 +71,12 @@ def test_an_exact_index_has_nothing_to_tune(tmp_path: Path) -> None:
     assert list(grid(build("Flat").structure(), SIZE, 32)) == [""]
     point, _ = tuned(build("Flat"), 1.0)
     assert (point.recall_10, point.recall_10_low) == (1.0, 1.0)
+
+
+def test_a_corpus_of_fewer_passages_than_are_looked_for_is_measured() -> None:
+    vectors, queries = unit_vectors(4, 0), unit_vectors(20, 1)
+    settings = IndexSettings("d" * 64, 32, "Flat", "", 4)
+    index = PassageIndex.build([vectors], map(str, range(4)), sample=vectors, settings=settings)
+    point, _ = tune(index, queries, exact_rows([vectors], queries, 10), min_recall=1.0)
+    assert point is not None
+    assert point.recall_10 == 1.0
