@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,7 +42,7 @@ def refuse_for_cluster(settings: Settings, profile: str, deployment: Deployment)
         problems += _places(deployment, profile)
         problems += _local_addresses(settings, deployment)
         problems += image_problems(task.component for task in tasks)
-        problems += _too_large(settings, {task.component: machines[task.component] for task in tasks})
+        problems += _too_large(settings, machines)
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
 
@@ -96,11 +96,12 @@ def weights_gib(llm: str) -> float | None:
     return largest * 1e9 * num_bytes / 2**30
 
 
-def _too_large(settings: Settings, machines: dict[str, Resources]) -> Iterator[str]:
-    for section in ("ask", "annotate", "answer"):
-        if section not in machines or settings[section]["engine"] != "vllm":
+def _too_large(settings: Settings, machines: Mapping[str, Resources]) -> Iterator[str]:
+    for task in flow.taking_part(settings):
+        owners = flow.owners(task)
+        if not {"engine", "llm_uri"} <= set(owners) or settings[section := owners["llm_uri"]]["engine"] != "vllm":
             continue
-        row, llm = machines[section], str(settings[section]["llm_uri"])
+        row, llm = machines[task.component], str(settings[section]["llm_uri"])
         if not row.gpu:
             yield (
                 f"{section}.engine vllm: profile has no GPU for {section}; choose a profile that has one, or "
