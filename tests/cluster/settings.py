@@ -28,6 +28,8 @@ def values(base_uri: str, endpoint_uri: str) -> dict[str, object]:
         "mine.num_bm25": 2,
         "mine.num_dense": 1,
         "mine.depth": 10,
+        # A base that has learnt nothing scores everything alike, which the audit would refuse.
+        "mine.max_suspected_share": 1.0,
         "annotate.engine": "endpoint",
         "annotate.endpoint_uri": endpoint_uri,
         "annotate.llm_uri": "llm",

@@ -238,7 +238,7 @@ def _kill_train(workflow: Workflow) -> Killed:
 
 
 def _going(workflow: Workflow, template: str) -> Node | None:
-    assert workflow.phase() not in ("Failed", "Error"), workflow.message()
+    assert workflow.phase() not in ("Failed", "Error"), workflow.nodes()
     return workflow.running(template)
 
 
