@@ -14,7 +14,7 @@ _STAGE = {
     "labels": "llm",
     "loss": "disj_infonce",
     "positives": "all",
-    "epochs": 80,
+    "epochs": 40,
     "learning_rate": 1e-3,
 }
 
@@ -41,7 +41,7 @@ def values(base_uri: str, endpoint_uri: str) -> dict[str, object]:
         "train.group_size": 3,
         "train.dev_queries": 6,
         "train.dev_passages": 30,
-        "train.checkpoint_steps": 4,
+        "train.checkpoint_steps": 2,
         "index.min_recall": 1.0,
         "evaluate.depth": 10,
         "evaluate.measures": "nDCG@10 RR@10",
