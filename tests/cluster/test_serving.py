@@ -73,7 +73,7 @@ def client(server: Server, serve_image: str, script: str) -> Iterator[Callable[.
 
     yield start
     for name in names:
-        server.kube.run("delete", "pod", name, "--grace-period=1")
+        server.kube.run("delete", "pod", name, "--grace-period=1", "--ignore-not-found")
 
 
 def _answers(kube: Kube, pod: str, seconds: float) -> tuple[dict[str, int], dict[str, int]]:
