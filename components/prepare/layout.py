@@ -18,7 +18,7 @@ from components.prepare.problems import Fault, Problems
 from components.prepare.qrels import QrelsLayout, read_layout
 from components.shared.dataset import SPLITS
 from components.shared.durable import storage
-from components.shared.manifest import open_artifact
+from components.shared.manifest import is_artifact, open_artifact
 
 QRELS_FOLDER = "qrels"
 _UNSPLIT_NAME = "all"
@@ -62,8 +62,7 @@ def find_layout(collection_uri: str, problems: Problems) -> Layout:
             f"{collection_uri}: nothing here; name a folder with {CORPUS_NAME}, {QUERIES_NAME} and, if there is one, "
             "qrels/"
         )
-    is_artifact = storage.exists(f"{collection_uri.rstrip('/')}/{storage.MANIFEST_NAME}")
-    folder = open_artifact(collection_uri) if is_artifact else storage.fetch(collection_uri)
+    folder = open_artifact(collection_uri) if is_artifact(collection_uri) else storage.fetch(collection_uri)
     if not folder.is_dir():
         raise ValueError(f"{collection_uri}: is a file; name the folder that holds {CORPUS_NAME} and {QUERIES_NAME}")
     corpus = _find_lines(folder, CORPUS_NAME, problems)

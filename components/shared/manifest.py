@@ -34,6 +34,8 @@ SCHEMA_VERSION = 2
 # Folder of an artifact for files that tell of the making: no reader's result depends on them, so no reader runs again
 # for them.
 LOGS = "logs/"
+# What every manifest of ours has held since the first version, and no other program's manifest.json does.
+_OWN_FIELDS = {"schema_version", "component", "identity"}
 # In a partial folder only: whose it is, and working files.
 _STAMP_NAME, _SCRATCH_NAME = "identity", ".scratch"
 # A killed run may leave a job that is still ending; one that works for longer is really at work.
@@ -133,6 +135,20 @@ def read_manifest(uri: str) -> Manifest:
     return Manifest(**values)
 
 
+def is_artifact(uri: str) -> bool:
+    """Whether an artifact of this project lies here, finished or damaged; other programs have a manifest.json too.
+
+    A file that is no JSON is none of an artifact: who opens it as one hears so.
+    """
+    if not storage.exists(_manifest_path(uri)):
+        return False
+    try:
+        values = orjson.loads(storage.read_bytes(_manifest_path(uri)))
+    except (orjson.JSONDecodeError, IsADirectoryError):
+        return False
+    return isinstance(values, dict) and values.keys() >= _OWN_FIELDS
+
+
 def _manifest_path(uri: str) -> str:
     return f"{uri.rstrip('/')}/{storage.MANIFEST_NAME}"
 
@@ -169,7 +185,7 @@ def model_source(uri: str) -> str:
     Raises:
         ValueError: Naming the file of an artifact that is missing, cut or changed.
     """
-    if storage.exists(_manifest_path(uri)):
+    if is_artifact(uri):
         return str(open_artifact(uri))
     return str(storage.fetch(uri)) if storage.is_remote(uri) else uri
 
@@ -232,7 +248,7 @@ def input_digests(config: Config) -> dict[str, str]:
 
 
 def _input_digest(uri: str) -> str:
-    if storage.exists(_manifest_path(uri)):
+    if is_artifact(uri):
         return read_manifest(uri).digest
     return storage.content_digest(uri)
 

@@ -1,8 +1,7 @@
 """Which files of a folder are documents, in which format, and why each of the others is left out.
 
-Nothing is left out in silence: every file is either in the list of documents or in that of what is left out. Links to
-folders are not followed, because what lies behind them is not part of the content that a run knows as its input, and
-because they can form circles; links to files are read, unless the file itself is in the folder.
+Nothing is left out in silence: every file is either in the list of documents or in that of what is left out. Links are
+followed, to folders too, unless what they lead to is read anyway: so no text is there twice, and no circle is endless.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Literal
 from components.prepare.beir import CORPUS_NAME, QUERIES_NAME, UNLABELED_NAME
 from components.prepare.files import COMPRESSED_SUFFIXES
 from components.prepare.layout import QRELS_FOLDER
+from components.shared.durable import storage
 
 Format = Literal["text", "markdown", "rst", "html", "pdf", "records"]
 
@@ -39,7 +39,7 @@ HIDDEN, NOISE, NO_READER, LINK, BROKEN_LINK, SPECIAL = (
     "hidden",
     "folder that tools fill",
     "no reader for this kind of file",
-    "link to a folder, or to a file that is read anyway",
+    "link to what is read anyway",
     "link to nothing",
     "no regular file",
 )
@@ -114,9 +114,19 @@ def readable_name(path: Path, folder: Path) -> str:
 
 
 def _entries(folder: Path) -> Iterator[DocumentFile | LeftOut]:
-    waiting = [folder]
-    while waiting:
+    # Folders by themselves first, then behind links, in the order of their names: what is read does not depend on the
+    # order in which a disk lists them.
+    root, waiting, links, entered = os.path.realpath(folder), [folder], list[Path](), set[str]()
+    while waiting or links:
+        if not waiting:
+            links.sort(reverse=True)
+            waiting.append(links.pop())
         current = waiting.pop()
+        target = os.path.realpath(current)
+        if target in entered or (current != folder and storage.is_around(target, root)):
+            yield LeftOut(readable_name(current, folder), LINK)
+            continue
+        entered.add(target)
         for path in sorted(current.iterdir()):
             name = readable_name(path, folder)
             if current == folder and _is_of_queries(path):
@@ -124,7 +134,7 @@ def _entries(folder: Path) -> Iterator[DocumentFile | LeftOut]:
             if kind := _refused(path):
                 yield LeftOut(name, kind)
             elif path.is_dir():
-                waiting.append(path)
+                (links if path.is_symlink() else waiting).append(path)
             elif found_format := _format(path.name):
                 yield DocumentFile(path, name, found_format)
             else:
@@ -144,8 +154,6 @@ def _refused(path: Path) -> str:
     if path.is_symlink() and not path.exists():
         return BROKEN_LINK
     if path.is_dir():
-        if path.is_symlink():
-            return LINK
         return NOISE if path.name.lower() in _NOISE or (path / _VENV_NAME).exists() else ""
     return "" if path.is_file() else SPECIAL
 

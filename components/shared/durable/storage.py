@@ -81,11 +81,26 @@ def write_bytes(uri: str, content: bytes) -> None:
 
 
 def list_files(uri: str) -> list[str]:
-    """Names of all files below a folder, relative to it, sorted; empty where there is none."""
+    """Names of all files below a folder, relative to it, sorted; empty where there is none.
+
+    Links to folders are followed, each folder once, but not to one that holds this very folder: circles end.
+    """
     if is_remote(uri):
         return sorted(_list(locate(uri)))
-    folder = Path(uri)
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    names, entered, root = list[str](), set[str](), os.path.realpath(uri)
+    for place, folders, files in os.walk(uri, followlinks=True):
+        target = os.path.realpath(place)
+        if target in entered or (place != uri and is_around(target, root)):
+            folders.clear()
+            continue
+        entered.add(target)
+        names += [str(path.relative_to(uri)) for path in (Path(place, name) for name in files) if path.is_file()]
+    return sorted(names)
+
+
+def is_around(folder: str, root: str) -> bool:
+    """Whether a folder is the root or holds it, both without links in their names."""
+    return os.path.commonpath((folder, root)) == folder
 
 
 def file_sizes(uri: str) -> dict[str, int]:

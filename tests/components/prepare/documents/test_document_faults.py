@@ -164,25 +164,52 @@ def test_broken_html_is_read_as_far_as_it_says_something(tmp_path: Path, page: s
     assert "Tides" in " ".join(result.texts)
 
 
-def test_links_are_followed_to_files_only_and_never_in_circles(tmp_path: Path) -> None:
+def test_links_are_followed_once_and_never_in_circles(tmp_path: Path) -> None:
     docs = write(tmp_path / "docs", {"a.txt": "First.", "deep/b.txt": "Second."})
-    outside = write(tmp_path / "outside", {"c.txt": "Third.", "more/d.txt": "Fourth."})
+    outside = write(tmp_path / "outside", {"c.txt": "Third.", "more/d.txt": "Fourth.", "more/deep/e.txt": "Fifth."})
     (docs / "deep" / "up").symlink_to(docs)
+    (docs / "deep" / "above").symlink_to(tmp_path)
     (docs / "again.txt").symlink_to(docs / "a.txt")
     (docs / "linked.txt").symlink_to(outside / "c.txt")
     (docs / "folder").symlink_to(outside / "more")
+    (docs / "second").symlink_to(outside / "more")
+    (docs / "third").symlink_to(outside / "more" / "deep")
+    (outside / "more" / "round").symlink_to(outside / "more")
     (docs / "broken.txt").symlink_to(outside / "gone.txt")
     os.mkfifo(docs / "pipe.txt")
     result = prepared(tmp_path, {})
-    assert sorted(result.texts) == ["First.", "Second.", "Third."]
-    link = "link to a folder, or to a file that is read anyway"
+    assert sorted(result.texts) == ["Fifth.", "First.", "Fourth.", "Second.", "Third."]
+    assert {provenance.file for _, provenance in result.passages} >= {"folder/d.txt", "folder/deep/e.txt"}
+    link = "link to what is read anyway"
     assert result.left_out == {
         "again.txt": link,
         "broken.txt": "link to nothing",
+        "deep/above": link,
         "deep/up": link,
-        "folder": link,
+        "folder/round": link,
         "pipe.txt": "no regular file",
+        "second": link,
+        "third": link,
     }
+
+
+def test_what_lies_behind_a_link_is_part_of_what_a_run_knows_as_its_input(tmp_path: Path) -> None:
+    docs, outside = write(tmp_path / "docs", {"a.txt": "First."}), write(tmp_path / "outside", {"b.txt": "Second."})
+    (docs / "folder").symlink_to(outside)
+    before = prepared(tmp_path, {})
+    write(outside, {"b.txt": "Another."})
+    after = prepared(tmp_path, {})
+    assert sorted(before.texts) == ["First.", "Second."]
+    assert sorted(after.texts) == ["Another.", "First."]
+    assert before.manifest.identity != after.manifest.identity
+
+
+@pytest.mark.parametrize("content", ['{"name": "my-app", "icons": []}', "[1]", "no JSON", '{"schema_version": 7}'])
+def test_the_manifest_of_another_program_beside_documents_is_one_of_the_files(tmp_path: Path, content: str) -> None:
+    before = prepared(tmp_path, {"a.txt": "First."})
+    result = prepared(tmp_path, {"manifest.json": content}, on_problem="skip")
+    assert result.texts == ["First."]
+    assert result.manifest.inputs != before.manifest.inputs
 
 
 def test_names_with_spaces_and_strange_bytes_give_ids_that_qrels_can_name(tmp_path: Path) -> None:
