@@ -101,7 +101,7 @@ def unigrams(template: str = "<s> $A </s>") -> PreTrainedTokenizerFast:
     )
 
 
-def _backbone(folder: Path, kind: str, tokenizer: PreTrainedTokenizerFast, **settings: object) -> Path:
+def backbone(folder: Path, kind: str, tokenizer: PreTrainedTokenizerFast, **settings: object) -> Path:
     """A Hugging Face folder of a family with random weights."""
     torch.manual_seed(0)
     config_class = getattr(transformers, f"{kind}Config")
@@ -119,23 +119,23 @@ def _backbone(folder: Path, kind: str, tokenizer: PreTrainedTokenizerFast, **set
 
 
 def _bert(folder: Path, **settings: object) -> Path:
-    return _backbone(folder, "Bert", word_pieces(), **{"max_position_embeddings": 64, **settings})
+    return backbone(folder, "Bert", word_pieces(), **{"max_position_embeddings": 64, **settings})
 
 
-def _save(folder: Path, source: Path, *modules: torch.nn.Module, limit: int = 48, **settings: object) -> Path:
+def save_folder(folder: Path, source: Path, *modules: torch.nn.Module, limit: int = 48, **settings: object) -> Path:
     transformer = Transformer(str(source), max_seq_length=limit)
     SentenceTransformer(modules=[transformer, *modules], device="cpu", **settings).save(str(folder))  # type: ignore[arg-type]
     shutil.rmtree(source)
     return folder
 
 
-def _pooling(mode: str | tuple[str, ...], **settings: object) -> Pooling:
+def pooling_module(mode: str | tuple[str, ...], **settings: object) -> Pooling:
     return Pooling(DIMENSION, mode, **settings)  # type: ignore[arg-type]
 
 
 def _cased_with_lower_case(folder: Path) -> Path:
-    source = _backbone(folder / "s", "Bert", word_pieces(lower_case=False), max_position_embeddings=64)
-    _save(folder, source, _pooling("mean"))
+    source = backbone(folder / "s", "Bert", word_pieces(lower_case=False), max_position_embeddings=64)
+    save_folder(folder, source, pooling_module("mean"))
     path = folder / "sentence_bert_config.json"
     path.write_text(json.dumps({"max_seq_length": 48, "do_lower_case": True}))
     return folder
@@ -146,27 +146,27 @@ _LONG_PROMPTS = {"query": "Represent this text: ", "document": ""}
 
 
 def _tokens_left_out(mode: str, prompts: dict[str, str]) -> Callable[[Path], Path]:
-    return lambda f: _save(f, _bert(f / "s"), _pooling(mode, include_prompt=False), prompts=prompts)
+    return lambda f: save_folder(f, _bert(f / "s"), pooling_module(mode, include_prompt=False), prompts=prompts)
 
 
 def _of_mode(mode: str | tuple[str, ...]) -> Callable[[Path], Path]:
-    return lambda f: _save(f, _bert(f / "s"), _pooling(mode), prompts=_PROMPTS)
+    return lambda f: save_folder(f, _bert(f / "s"), pooling_module(mode), prompts=_PROMPTS)
 
 
 def _dense(f: Path, **settings: object) -> Path:
     torch.manual_seed(1)
-    return _save(f, _bert(f / "s"), _pooling("mean"), Dense(DIMENSION, 20, **settings), Normalize())  # type: ignore[arg-type]
+    return save_folder(f, _bert(f / "s"), pooling_module("mean"), Dense(DIMENSION, 20, **settings), Normalize())  # type: ignore[arg-type]
 
 
 def _decoder(f: Path, kind: str = "Qwen3") -> Path:
-    source = _backbone(
+    source = backbone(
         f / "s", kind, unigrams("$A </s>"), num_key_value_heads=2, head_dim=8, max_position_embeddings=512
     )
-    return _save(f, source, _pooling("lasttoken"), Normalize(), prompts={"query": "Represent this text: "})
+    return save_folder(f, source, pooling_module("lasttoken"), Normalize(), prompts={"query": "Represent this text: "})
 
 
 def _modern(f: Path) -> Path:
-    source = _backbone(
+    source = backbone(
         f / "s",
         "ModernBert",
         word_pieces(),
@@ -176,20 +176,20 @@ def _modern(f: Path) -> Path:
         global_attn_every_n_layers=2,
         max_position_embeddings=128,
     )
-    return _save(f, source, _pooling("cls"), Normalize())
+    return save_folder(f, source, pooling_module("cls"), Normalize())
 
 
 def _distil(f: Path) -> Path:
     names = {"dim": DIMENSION, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 64}
-    return _save(f, _backbone(f / "s", "DistilBert", word_pieces(), **names), _pooling("mean"))
+    return save_folder(f, backbone(f / "s", "DistilBert", word_pieces(), **names), pooling_module("mean"))
 
 
 def _t5(f: Path) -> Path:
     names = {"d_model": DIMENSION, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
-    source = _backbone(f / "s", "T5", unigrams("$A </s>"), **names)
+    source = backbone(f / "s", "T5", unigrams("$A </s>"), **names)
     torch.manual_seed(1)
     dense = Dense(DIMENSION, 24, bias=False, activation_function=torch.nn.Identity())
-    return _save(f, source, _pooling("mean"), dense, Normalize())
+    return save_folder(f, source, pooling_module("mean"), dense, Normalize())
 
 
 KINDS: dict[str, Callable[[Path], Path]] = {
@@ -202,23 +202,26 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "bert_two_poolings": _of_mode(("cls", "mean")),
     "bert_two_poolings_in_another_order": _of_mode(("mean", "max")),
     "bert_lower_case": _cased_with_lower_case,
-    "bert_normalised": lambda f: _save(f, _bert(f / "s"), _pooling("mean"), Normalize()),
-    "bert_truncated": lambda f: _save(f, _bert(f / "s"), _pooling("mean"), Normalize(), truncate_dim=12),
+    "bert_normalised": lambda f: save_folder(f, _bert(f / "s"), pooling_module("mean"), Normalize()),
+    "bert_truncated": lambda f: save_folder(f, _bert(f / "s"), pooling_module("mean"), Normalize(), truncate_dim=12),
     "prompt_left_out_of_mean": _tokens_left_out("mean", _LONG_PROMPTS),
     "prompts_left_out_of_cls": _tokens_left_out("cls", _PROMPTS),
     "prompts_left_out_of_max": _tokens_left_out("max", _PROMPTS),
     "prompts_left_out_of_weighted_mean": _tokens_left_out("weightedmean", _LONG_PROMPTS),
     "dense_tanh": lambda f: _dense(f),
     "dense_relu_residual": lambda f: _dense(f, activation_function=torch.nn.ReLU(), use_residual=True),
-    "layer_norm": lambda f: _save(f, _bert(f / "s"), _pooling("mean"), LayerNorm(DIMENSION)),
-    "roberta": lambda f: _save(
-        f, _backbone(f / "s", "Roberta", byte_pairs(), max_position_embeddings=66), _pooling("mean")
+    "layer_norm": lambda f: save_folder(f, _bert(f / "s"), pooling_module("mean"), LayerNorm(DIMENSION)),
+    "roberta": lambda f: save_folder(
+        f, backbone(f / "s", "Roberta", byte_pairs(), max_position_embeddings=66), pooling_module("mean")
     ),
-    "xlm_roberta": lambda f: _save(
-        f, _backbone(f / "s", "XLMRoberta", unigrams(), max_position_embeddings=66), _pooling("mean"), prompts=_PROMPTS
+    "xlm_roberta": lambda f: save_folder(
+        f,
+        backbone(f / "s", "XLMRoberta", unigrams(), max_position_embeddings=66),
+        pooling_module("mean"),
+        prompts=_PROMPTS,
     ),
-    "mpnet": lambda f: _save(
-        f, _backbone(f / "s", "MPNet", word_pieces(), max_position_embeddings=66), _pooling("mean"), Normalize()
+    "mpnet": lambda f: save_folder(
+        f, backbone(f / "s", "MPNet", word_pieces(), max_position_embeddings=66), pooling_module("mean"), Normalize()
     ),
     "distilbert": _distil,
     "modernbert": _modern,

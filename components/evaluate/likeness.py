@@ -24,9 +24,9 @@ from components.shared.index import IndexSettings
 from components.shared.records import Query
 from components.shared.roles import hint
 
-# Of encoder.json: `dimension` follows from the weights, `pad_token_id` from the tokenizer, and `graphs` are variants of
-# which the one in use is compared.
-_MAY_DIFFER = {"dimension", "pad_token_id"}
+# Of encoder.json: `dimension` follows from the weights (`dimensions`, the cut, does not), `pad_token_id` from the
+# tokenizer, `graphs` are variants of which the one in use is compared, and what vectors may be cut to changes none.
+_MAY_DIFFER = {"dimension", "pad_token_id", "matryoshka"}
 _LOWER_CASE = "lower_case"
 # Enough for a share with a standard error of at most 1.1 percentage points; tokenizing them takes a second.
 # Texts tokenized at once: very long ones would take much memory together.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from components.shared.encoding.dual_encoder import DualEncoderConfig
+from components.shared.encoding.dual_encoder import DualEncoderConfig, contradictions
 from components.shared.roles import INPUT, OUTPUT, SETTING, above, at_least, at_most, refuse
 
 _KNOWN_VARIANTS = ("fp32", "fp16", "int8")
@@ -58,6 +58,7 @@ class ExportConfig(DualEncoderConfig):
         refuse(self, *self._contradictions())
 
     def _contradictions(self) -> Iterator[str]:
+        yield from contradictions(self)
         given = [name.strip() for name in self.variants.split(",") if name.strip()]
         if unknown := [name for name in given if name not in _KNOWN_VARIANTS]:
             yield f"variants {self.variants!r}: {', '.join(unknown)} unknown; known are {', '.join(_KNOWN_VARIANTS)}"

@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from components.export.config import ExportConfig
+from components.shared.checkpoint import DualEncoderSettings
 from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder
+from components.shared.encoding.matryoshka import cut
 
 _CUTOFF = 10
 _RESAMPLES = 10_000
@@ -85,6 +87,22 @@ def measure_drift(exact: tuple[Vectors, Vectors], smaller: Encoder, dev: DevSet,
         p_value=sign_flip_test(after - before, seed=seed),
         ndcg_10_drift_queries=float((mixed - before).mean()),
     )
+
+
+def measure_cuts(exact: tuple[Vectors, Vectors], dev: DevSet, settings: DualEncoderSettings) -> dict[str, float]:
+    """nDCG@10 of the fp32 graph's vectors, whole and cut to each number of dimensions that the encoder declares."""
+    queries, passages = exact
+    whole = queries.shape[1]
+    measured = {}
+    for dimensions in (whole, *settings.matryoshka):
+        pair = (queries, passages)
+        if dimensions < whole:
+            pair = (
+                cut(queries, dimensions, normalise=settings.normalise),
+                cut(passages, dimensions, normalise=settings.normalise),
+            )
+        measured[str(dimensions)] = float(ndcg(pair[0] @ pair[1].T, dev.grades).mean())
+    return measured
 
 
 def encode(encoder: Encoder, dev: DevSet) -> tuple[Vectors, Vectors]:

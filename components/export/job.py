@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from components.export.config import ExportConfig
-from components.export.drift import DevSet, Vectors, dev_set, encode, measure_drift
+from components.export.drift import DevSet, Vectors, dev_set, encode, measure_cuts, measure_drift
 from components.export.graph import MAX_GRAPH_BYTES, write_graph
 from components.export.layouts import write_sentence_transformers, write_triton
 from components.export.parity import TorchVectors, compare, parity_texts
@@ -23,7 +23,7 @@ from components.shared.encoding.encoder import (
     graph_digest,
     write_settings,
 )
-from components.shared.manifest import artifact_writer, model_source, open_artifact
+from components.shared.manifest import artifact_writer, open_artifact
 from components.shared.roles import hint
 
 
@@ -37,12 +37,9 @@ def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> N
             numbers; names the variant.
     """
     variants = parse_variants(config.variants)
-    model = _load(config)
-    dev = (
-        dev_set(Dataset(open_artifact(config.dataset_uri)), config)
-        if config.dataset_uri and len(variants) > 1
-        else None
-    )
+    model = checkpoint.load_as(config)
+    measures = len(variants) > 1 or bool(model.settings.matryoshka)
+    dev = dev_set(Dataset(open_artifact(config.dataset_uri)), config) if config.dataset_uri and measures else None
     with artifact_writer("export", config) as artifact:
         settings = write_encoder(
             model, artifact.path, opset=config.opset, variants=variants, max_graph_bytes=max_graph_bytes
@@ -63,6 +60,9 @@ def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> N
             opset=config.opset,
             variants=reports,
         )
+        if dev is not None and exact is not None and model.settings.matryoshka:
+            artifact.metrics["matryoshka_ndcg_10"] = by_dimensions = measure_cuts(exact, dev, model.settings)
+            log.event("nDCG@10 by dimensions", values=by_dimensions)
 
 
 def _proof(
@@ -140,6 +140,8 @@ def write_encoder(
         pad_token_id=int(model.tokenizer.pad_token_id or 0),
         query_prompt_tokens=model.prompt_tokens(model.settings.query_prefix),
         passage_prompt_tokens=model.prompt_tokens(model.settings.passage_prefix),
+        dimensions=model.settings.dimensions,
+        matryoshka=model.settings.matryoshka,
     )
     write_graph(model, folder, settings, opset=opset, max_graph_bytes=max_graph_bytes)
     smaller = [variant for variant in variants if variant != "fp32"]
@@ -149,34 +151,3 @@ def write_encoder(
     settings = replace(settings, graphs=graphs)
     write_settings(folder, settings)
     return settings
-
-
-def _load(config: ExportConfig) -> checkpoint.DualEncoder:
-    model = checkpoint.load(
-        model_source(config.checkpoint_uri),
-        pooling=config.pooling,
-        normalise=config.normalise,
-        query_prefix=config.query_prefix,
-        passage_prefix=config.passage_prefix,
-        query_tokens=config.query_tokens,
-        passage_tokens=config.passage_tokens,
-        trust_remote_code=config.trust_remote_code,
-    )
-    if differing := list(_contradictions(config, model.settings)):
-        raise ValueError(
-            f"{config.checkpoint_uri}: {'; '.join(differing)}; a checkpoint brings its own settings, leave these out "
-            "or train again with them"
-        )
-    return model
-
-
-def _contradictions(config: ExportConfig, settings: checkpoint.DualEncoderSettings) -> Iterator[str]:
-    """What somebody set otherwise than the model does it; a default that was left alone contradicts nothing."""
-    for name, own in asdict(settings).items():
-        declared = ExportConfig.__dataclass_fields__.get(name)
-        asked = getattr(config, name) if declared is not None else None
-        if declared is None or asked == declared.default:
-            continue
-        said = {True: "yes", False: "no"}[own] if isinstance(own, bool) else own
-        if asked != said:
-            yield f"{name} {asked!r} is asked for, the model has {said!r}"

@@ -8,10 +8,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from components.shared.checkpoint import DualEncoder
-from components.shared.checkpoint.head import save_head
 from components.shared.checkpoint.model import PLAIN_TOKENIZER
 from components.shared.encoding import sentence_transformers
 from components.shared.encoding.encoder import INPUT_NAMES, OUTPUT_NAME, EncoderSettings, graph_files
+from components.shared.encoding.matryoshka import declare_cuts
 
 TRITON = "triton"
 _TRITON_BATCH = 64
@@ -25,12 +25,12 @@ def write_sentence_transformers(folder: Path, model: DualEncoder) -> None:
     scaling) with its own modules, so nothing is pooled twice. It knows one length for all texts, the larger of both:
     a query beyond `query_tokens` has another vector there.
     """
+    declare_cuts(model.transformer.config, model.settings.matryoshka)
     config = model.transformer.config.to_diff_dict() | {"model_type": model.transformer.config.model_type}
     config.pop("auto_map", None)
     sentence_transformers.write_json(folder / "config.json", config)
     sentence_transformers.write_json(folder / "tokenizer_config.json", _tokenizer_config(model))
-    sentence_transformers.write_settings(folder, model.module_settings())
-    save_head(folder, model.head, model.head_modules)
+    model.save_modules(folder)
 
 
 def _tokenizer_config(model: DualEncoder) -> dict[str, object]:

@@ -28,6 +28,7 @@ from components.shared import log
 from components.shared.corpus import check_corpus
 from components.shared.dataset import Dataset, Provenance
 from components.shared.durable import storage
+from components.shared.encoding import matryoshka
 from components.shared.encoding.encoder import Encoder, NotFiniteError, num_cores
 from components.shared.fusion.tuned import Mode, read_fusion
 from components.shared.index import PassageIndex
@@ -208,6 +209,17 @@ class Release:
         """Tokens of the longest text that the encoder takes whole."""
         settings = self.encoder.settings
         return settings.query_tokens if input_type == "query" else settings.passage_tokens
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Lengths that vectors may have: the encoder's own, then the smaller ones that it declares."""
+        return (self.encoder.dimension, *self.encoder.settings.matryoshka)
+
+    def cut(self, vectors: Vectors, dimensions: int) -> Float32[np.ndarray, "text kept"]:
+        """The first components of vectors, as one of `dimensions`."""
+        if dimensions == self.encoder.dimension:
+            return vectors
+        return matryoshka.cut(vectors, dimensions, normalise=self.encoder.settings.normalise)
 
     def prefix(self, input_type: InputType) -> str:
         """What is put before a text."""

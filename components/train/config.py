@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from components.shared.encoding.dual_encoder import DualEncoderConfig
+from components.shared.encoding.dual_encoder import DualEncoderConfig, contradictions
+from components.shared.encoding.matryoshka import parse_weights
 from components.shared.roles import INPUT, OPERATION, OUTPUT, PLACE, SETTING, above, at_least, at_most, below, refuse
 from components.train.curriculum import parse_curriculum
 
@@ -48,6 +49,9 @@ class TrainConfig(DualEncoderConfig):
     the LLM's alone)."""
     loss_temperature: float = field(default=1.0, metadata=SETTING | above(0))
     """Number that divides the scores in the loss: 1.0 for inner products, about 0.05 for unit vectors."""
+    matryoshka_weights: str = field(default="", metadata=SETTING)
+    """Weights in the loss of the whole vector and of each number of dimensions of encoder.matryoshka, from the largest,
+    such as 1,0.5,0.5; empty weighs all alike. The loss is the weighted mean."""
     warmup_share: float = field(default=0.1, metadata=SETTING | at_least(0) | below(1))
     """Share of a stage's steps in which the learning rate rises from 0; then it falls linearly to 0."""
     weight_decay: float = field(default=0.01, metadata=SETTING | at_least(0))
@@ -100,6 +104,11 @@ class TrainConfig(DualEncoderConfig):
         refuse(self, *self._contradictions())
 
     def _contradictions(self) -> Iterator[str]:
+        try:
+            parse_weights(self.matryoshka_weights)
+        except ValueError as error:
+            yield str(error)
+        yield from contradictions(self)
         try:
             parse_curriculum(self.curriculum)
         except ValueError as error:

@@ -75,6 +75,8 @@ _CHANGED = {
     "passage_prefix": "passage: ",
     "query_tokens": 48,
     "passage_tokens": 77,
+    "dimensions": 256,
+    "matryoshka": "128,64",
     "trust_remote_code": "yes",
 }
 

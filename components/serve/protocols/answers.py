@@ -92,6 +92,7 @@ class ModelAnswer(TypedDict):
     input_type: InputType
     max_tokens: int
     dimension: int
+    dimensions: list[int]
     encoder: str
     description: str
 

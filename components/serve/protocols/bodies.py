@@ -108,7 +108,13 @@ class EmbeddingsBody(Struct, kw_only=True, frozen=True):
         Meta(description="A name of /v1/models. The bare name means queries; the answer's model says which was used."),
     ] = ""
     encoding_format: EncodingFormat = "float"
-    dimensions: Annotated[int | None, Meta(description="Nothing but the encoder's own dimension.")] = None
+    dimensions: Annotated[
+        int | None,
+        Meta(
+            description="Length of the vectors: the encoder's own dimension, or one of the smaller ones that it "
+            "declares (`dimensions` of /v1/models); cut vectors are scaled again where the encoder scales."
+        ),
+    ] = None
     input_type: WantedInputType = None
     truncate: Truncate = False
     tokens_of: Annotated[

@@ -44,14 +44,11 @@ class OpenAIProtocol:
         name = self._service.config.model_name
         input_type = chosen_input_type(name, wanted.model or name, wanted.input_type)
         with self._service.release.used() as release:
-            if wanted.dimensions not in (None, release.encoder.dimension):
-                raise HTTPException(
-                    400,
-                    f"dimensions: {wanted.dimensions}, but this encoder has {release.encoder.dimension}; leave the "
-                    "field out",
-                )
+            _check_dimensions(wanted.dimensions, release)
             token_ids = await self._token_ids(request, release, wanted, input_type)
             vectors = await answering.limited(self._service, request, release.encode(token_ids))
+            if wanted.dimensions:
+                vectors = release.cut(vectors, wanted.dimensions)
             num_tokens = sum(map(len, token_ids))
             answer: EmbeddingsAnswer = {
                 "object": "list",
@@ -126,9 +123,23 @@ class OpenAIProtocol:
             "input_type": input_type,
             "max_tokens": release.max_tokens(input_type),
             "dimension": release.encoder.dimension,
+            "dimensions": list(release.dimensions),
             "encoder": release.encoder.digest,
             "description": f"Texts are taken for a {input_type}, with the prefix {prefix!r}{same}.",
         }
+
+
+def _check_dimensions(dimensions: int | None, release: Release) -> None:
+    """Vectors are cut where the encoder declares it: others would be found nowhere near what they mean."""
+    offered = release.dimensions
+    if dimensions is None or dimensions in offered:
+        return
+    remedy = (
+        "ask for one of these"
+        if len(offered) > 1
+        else "leave the field out, or train an encoder that may be cut (encoder.matryoshka)"
+    )
+    raise HTTPException(400, f"dimensions: {dimensions}, but this encoder has {', '.join(map(str, offered))}; {remedy}")
 
 
 def _data(vectors: Vectors, as_base64: bool) -> list[EmbeddingAnswer]:

@@ -5,8 +5,9 @@ sentence-transformers folder (which is a Hugging Face folder) plus dual_encoder.
 and the result can go out.
 """
 
+from components.shared.checkpoint.configured import load_as
 from components.shared.checkpoint.loading import load
 from components.shared.checkpoint.model import SETTINGS_NAME, DualEncoder, DualEncoderSettings
 from components.shared.checkpoint.pooling import PoolingMode
 
-__all__ = ["SETTINGS_NAME", "DualEncoder", "DualEncoderSettings", "PoolingMode", "load"]
+__all__ = ["SETTINGS_NAME", "DualEncoder", "DualEncoderSettings", "PoolingMode", "load", "load_as"]

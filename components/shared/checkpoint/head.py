@@ -74,6 +74,19 @@ def normalised(vectors: Vectors) -> Vectors:
     return vectors / lengths
 
 
+def cutting_module(dimension: int, kept: int) -> HeadModule:
+    """A linear layer that keeps the first components of a vector, as a module of sentence-transformers."""
+    config = {"in_features": dimension, "out_features": kept, "bias": False, "activation_function": _IDENTITY}
+    return HeadModule("Dense", "", config)
+
+
+def cutting_layer(dimension: int, kept: int) -> Dense:
+    """The layer itself."""
+    layer = Dense(dimension, kept, bias=False, activation=nn.Identity(), use_residual=False)
+    nn.init.eye_(layer.linear.weight)
+    return layer
+
+
 def load_head(folder: Path, modules: Sequence[HeadModule], dimension: int) -> nn.Sequential:
     """The modules after the pooling, with their weights; `dimension` is that of the pooled vectors.
 
@@ -136,6 +149,7 @@ def _activation(where: Path, name: str) -> nn.Module:
     return activation
 
 
+_IDENTITY = "torch.nn.modules.linear.Identity"
 _ACTIVATIONS = ("torch.nn", "torch.nn.modules.activation", "torch.nn.modules.linear")
 
 

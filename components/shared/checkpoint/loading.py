@@ -6,29 +6,46 @@ people who made the model look like any others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import transformers
-from tokenizers.normalizers import Lowercase
-from tokenizers.normalizers import Sequence as Normalizers
-from tokenizers.processors import Sequence as Processors
-from tokenizers.processors import TemplateProcessing
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from components.shared import log
+from components.shared.checkpoint.attention import check_attention, is_causal
+from components.shared.checkpoint.cuts import with_cuts
 from components.shared.checkpoint.head import load_head
 from components.shared.checkpoint.hub import find_folder
 from components.shared.checkpoint.limits import position_limit, within
 from components.shared.checkpoint.model import SETTINGS_NAME, DualEncoder, DualEncoderSettings
+from components.shared.checkpoint.tokenizer import (
+    add_what_is_said,
+    check_tokenizer,
+    end_with_eos,
+    put_into_lower_case,
+)
 from components.shared.checkpoint.weights import check_finite, check_tensors
+from components.shared.encoding.instructions import Prefixes, chosen
+from components.shared.encoding.matryoshka import AUTO, declared_cuts
 from components.shared.encoding.sentence_transformers import POOLINGS, ModuleSettings, read_object, read_settings
 
 # Of these pairs of encoder and decoder the encoder alone is a model of its own.
 _ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
+
+# Sizes and constants as the own code of hub models (Nomic's, and GPT-2's kind) names them.
+_NAMES_OF_OWN_CODE = ("n_embd", "n_head", "n_inner", "n_layer", "rotary_emb_base", "rotary_scaling_factor")
 
 Choice = Literal["auto", "yes", "no"]
 
@@ -42,14 +59,17 @@ def load(
     passage_prefix: str = "",
     query_tokens: int = 32,
     passage_tokens: int = 140,
+    dimensions: int = 0,
+    matryoshka: str = AUTO,
     attention: Literal["eager", "fused"] = "eager",
     trust_remote_code: Literal["no", "yes"] = "no",
 ) -> DualEncoder:
     """A dual encoder from a checkpoint folder, a Hugging Face or sentence-transformers folder, or a hub name.
 
-    The arguments are for a model that is no checkpoint of ours; a checkpoint brings its own settings. `pooling` is auto
-    or one of POOLINGS' values, several joined by "+". `attention` fused is faster to train (where the model has it),
-    eager gives the graph that ONNX Runtime fuses; their vectors agree to 1e-6.
+    The arguments are for a model that is no checkpoint of ours; a checkpoint brings its own settings, and may only be
+    cut to fewer `dimensions`, and told anew what it may be cut to. `pooling` is auto or one of POOLINGS' values,
+    several joined by "+". `attention` fused is faster to train (where the model has it), eager gives the graph that
+    ONNX Runtime fuses; their vectors agree to 1e-6.
 
     Raises:
         ValueError: Where nothing that transformers can load lies there, its weights are not whole, it brings code of
@@ -63,27 +83,57 @@ def load(
     _check_files(uri, files, trusts=trust_remote_code == "yes")
     arguments = (modules.config_arguments, modules.tokenizer_arguments) if modules else ({}, {})
     tokenizer, transformer = _load_parts(uri, files, arguments, attention, trusts=trust_remote_code == "yes")
-    is_own = (folder / SETTINGS_NAME).is_file()
+    causal, is_own = is_causal(transformer), (folder / SETTINGS_NAME).is_file()
+    if not is_own:
+        add_what_is_said(uri, files / "tokenizer_config.json", tokenizer)
     if modules is None:
-        modules = ModuleSettings(pooling="last" if _is_decoder(transformer.config) else "mean")
-        if not is_own and "last" in (pooling, modules.pooling if pooling == "auto" else ""):
-            _end_with_eos(tokenizer)
+        modules = _without_modules(uri, tokenizer, pooling, causal=causal, is_own=is_own)
     if modules.lower_case:
-        _put_into_lower_case(tokenizer)
+        put_into_lower_case(tokenizer)
     if is_own:
         settings = _own_settings(folder / SETTINGS_NAME)
+        # The last module of its head is the cut as sentence-transformers knows one.
+        modules = replace(modules, head=modules.head[:-1] if settings.dimensions else modules.head)
     else:
         limits = {"query_tokens": query_tokens, "passage_tokens": passage_tokens}
         settings = _settings(uri, modules, tokenizer, transformer, limits, pooling=pooling, normalise=normalise)
-        settings = _with_prefixes(uri, settings, tokenizer, query_prefix, passage_prefix)
-        _check_similarity(uri, modules, settings)
+        settings = _with_prefixes(uri, settings, tokenizer, Prefixes(query_prefix, passage_prefix))
+    check_attention(uri, transformer, settings.pooling, causal=causal)
+    model = _assembled(folder, modules, tokenizer, transformer, settings)
+    of_files = modules.matryoshka or declared_cuts(files / "config.json", transformer.config.to_dict())
+    declared = settings.matryoshka if is_own else of_files
+    model.settings = with_cuts(uri, model, dimensions=dimensions, matryoshka=matryoshka, declared=declared)
+    if not is_own:
+        _check_similarity(uri, modules, model.settings)
+    check_finite(uri, model)
+    return model
+
+
+def _without_modules(
+    uri: str, tokenizer: PreTrainedTokenizerBase, pooling: str, *, causal: bool, is_own: bool
+) -> ModuleSettings:
+    """The settings of a Hugging Face folder, which says nothing of vectors."""
+    usual = "last" if causal else "mean"
+    if not is_own:
+        if pooling == "auto":
+            log.event("the folder does not say how token states become a vector", pooling=usual, model=uri)
+        if "last" in (usual if pooling == "auto" else pooling).split("+"):
+            end_with_eos(tokenizer)
+    return ModuleSettings(pooling=usual)
+
+
+def _assembled(
+    folder: Path,
+    modules: ModuleSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    transformer: PreTrainedModel,
+    settings: DualEncoderSettings,
+) -> DualEncoder:
     hidden_size = int(transformer.config.hidden_size)
     if modules.dimension not in (0, hidden_size):
         log.warning("the pooling's folder says another dimension", says=modules.dimension, dimension=hidden_size)
     head = load_head(folder, modules.head, hidden_size * len(settings.pooling.split("+")))
-    model = DualEncoder(transformer, tokenizer, settings, head=head, head_modules=modules.head)
-    check_finite(uri, model)
-    return model
+    return DualEncoder(transformer, tokenizer, settings, head=head, head_modules=modules.head)
 
 
 def _check_files(uri: str, files: Path, *, trusts: bool) -> None:
@@ -96,13 +146,29 @@ def _check_files(uri: str, files: Path, *, trusts: bool) -> None:
     config = read_object(files / "config.json") if (files / "config.json").is_file() else {}
     if "quantization_config" in config:
         raise ValueError(f"{uri}: config.json: quantization_config; give the model in its original precision")
+    model_type = str(config.get("model_type"))
+    is_known = model_type in CONFIG_MAPPING
     for name in ("config.json", "tokenizer_config.json"):
         content = read_object(files / name) if (files / name).is_file() else {}
         if content.get("auto_map") and not trusts:
             raise ValueError(
                 f"{uri}: {name}: auto_map: the model brings code of its own, which would run here with all your "
                 "rights; read it first, then set trust_remote_code to yes"
+                + (f", or give the model in the form of transformers' own {model_type}" if is_known else "")
             )
+    if is_known and not (trusts and config.get("auto_map")):
+        _check_names(uri, config, CONFIG_MAPPING[model_type])
+
+
+def _check_names(uri: str, config: Mapping[str, Any], config_class: type[PreTrainedConfig]) -> None:
+    """Refuses sizes under names that only the model's own code reads: transformers would take its defaults instead."""
+    known = {*dir(config_class), *config_class.__dataclass_fields__, *config_class.attribute_map}
+    if unread := sorted(name for name in _NAMES_OF_OWN_CODE if name in config and name not in known):
+        raise ValueError(
+            f"{uri}: config.json: {', '.join(unread)}: names that transformers' own {config['model_type']} does not "
+            "read, of the model's own code; give the model in transformers' form, or with its code (auto_map) and "
+            "trust_remote_code yes"
+        )
 
 
 def _load_parts(
@@ -134,7 +200,7 @@ def _load_parts(
             f"{uri}: transformers cannot load this model ({_first_line(error)}); give a folder or a hub name"
         ) from error
     check_tensors(uri, report, is_encoder_of_pair=config.model_type in _ENCODER_CLASSES)
-    _check_tokenizer(uri, tokenizer)
+    check_tokenizer(uri, tokenizer)
     return tokenizer, transformer
 
 
@@ -153,22 +219,10 @@ def _model_class(uri: str, config: PreTrainedConfig) -> Any:  # noqa: ANN401 one
     return transformers.AutoModel
 
 
-def _check_tokenizer(uri: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise ValueError(
-            f"{uri}: {type(tokenizer).__name__} has no tokenizer.json, which is what an exported encoder tokenises "
-            "with; give a model whose tokenizer has a fast form"
-        )
-    if tokenizer.truncation_side != "right":
-        raise ValueError(
-            f"{uri}: tokenizer_config.json: truncation_side {tokenizer.truncation_side}; "
-            "texts are cut at their end here"
-        )
-
-
 def _own_settings(path: Path) -> DualEncoderSettings:
     try:
-        return DualEncoderSettings(**read_object(path))
+        values = read_object(path)
+        return DualEncoderSettings(**{**values, "matryoshka": tuple(values.get("matryoshka", ()))})
     except TypeError as error:
         raise ValueError(f"{path}: not the settings of a dual encoder ({error}); train the checkpoint again") from error
 
@@ -198,18 +252,16 @@ def _settings(
         passage_prefix=modules.passage_prefix,
         include_prompt=modules.include_prompt,
         truncate_dimension=modules.truncate_dimension,
-        **tokens,
+        query_tokens=tokens["query_tokens"],
+        passage_tokens=tokens["passage_tokens"],
     )
 
 
 def _with_prefixes(
-    uri: str, settings: DualEncoderSettings, tokenizer: PreTrainedTokenizerBase, query_prefix: str, passage_prefix: str
+    uri: str, settings: DualEncoderSettings, tokenizer: PreTrainedTokenizerBase, asked: Prefixes
 ) -> DualEncoderSettings:
-    settings = replace(
-        settings,
-        query_prefix=query_prefix or settings.query_prefix,
-        passage_prefix=passage_prefix or settings.passage_prefix,
-    )
+    prefixes = chosen(uri, asked=asked, of_folder=Prefixes(settings.query_prefix, settings.passage_prefix))
+    settings = replace(settings, query_prefix=prefixes.query, passage_prefix=prefixes.passage)
     for kind, prefix, tokens in (
         ("query", settings.query_prefix, settings.query_tokens),
         ("passage", settings.passage_prefix, settings.passage_tokens),
@@ -227,6 +279,8 @@ def _check_similarity(uri: str, modules: ModuleSettings, settings: DualEncoderSe
     if is_unit or modules.similarity in ("", "dot"):
         return
     remedy = "set normalise to yes, which ranks as the model's own comparison does"
+    if settings.normalise:
+        remedy = f"set dimensions to {settings.truncate_dimension}, which cuts vectors before they are scaled"
     if modules.similarity == "euclidean":
         raise ValueError(
             f"{uri}: config_sentence_transformers.json: similarity_fn_name euclidean: search here is by inner product, "
@@ -237,39 +291,6 @@ def _check_similarity(uri: str, modules: ModuleSettings, settings: DualEncoderSe
         f"length; {remedy}",
         model=uri,
     )
-
-
-def _is_decoder(config: PreTrainedConfig) -> bool:
-    architectures = getattr(config, "architectures", None) or [""]
-    return architectures[0].endswith("ForCausalLM") and bool(getattr(config, "is_causal", True))
-
-
-def _put_into_lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Puts lower case before all that the tokenizer does to a text, unless it is there.
-
-    Source: Transformer of sentence-transformers 6.2.
-    """
-    backend = tokenizer.backend_tokenizer
-    steps: list[Any] = [] if backend.normalizer is None else [backend.normalizer]
-    if steps and isinstance(steps[0], Normalizers):
-        # Its stubs do not know that it can be listed.
-        steps = list(cast(Any, steps[0]))
-    if not any(isinstance(step, Lowercase) for step in steps):
-        backend.normalizer = Normalizers([Lowercase(), *steps])
-
-
-def _end_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Makes the tokenizer end every text with the end-of-text token, also a truncated one: the token that is pooled.
-
-    Source: the embedding models made from decoders (E5-Mistral, Qwen3-Embedding) do so; their generators'
-        tokenizers do not.
-    """
-    end = tokenizer.eos_token_id
-    if end is None or tokenizer("a")["input_ids"][-1:] == [end]:
-        return
-    backend = tokenizer.backend_tokenizer
-    template = TemplateProcessing(single=f"$A {tokenizer.eos_token}", special_tokens=[(tokenizer.eos_token, end)])
-    backend.post_processor = Processors([backend.post_processor, template]) if backend.post_processor else template
 
 
 def _first_line(error: Exception) -> str:

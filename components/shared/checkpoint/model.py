@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -12,9 +12,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from components.shared.checkpoint.head import normalised, save_head
+from components.shared.checkpoint.head import cutting_layer, cutting_module, normalised, save_head
 from components.shared.checkpoint.pooling import pool
 from components.shared.encoding import sentence_transformers
+from components.shared.encoding.matryoshka import declare_cuts
 from components.shared.encoding.sentence_transformers import HeadModule, ModuleSettings
 
 SETTINGS_NAME = "dual_encoder.json"
@@ -35,7 +36,9 @@ class DualEncoderSettings:
         query_prefix, passage_prefix: Put before each text.
         query_tokens, passage_tokens: Most tokens of a text.
         include_prompt: False where the tokens of the prefix are read but not pooled.
-        truncate_dimension: Components of a vector that are kept, after the scaling; 0: all.
+        truncate_dimension: Components that are kept after the scaling, as sentence-transformers cuts; 0: all.
+        dimensions: Components that are kept before the scaling; 0: all.
+        matryoshka: Smaller numbers of components that vectors may be cut to, the largest first.
     """
 
     pooling: str
@@ -46,6 +49,8 @@ class DualEncoderSettings:
     passage_tokens: int
     include_prompt: bool = True
     truncate_dimension: int = 0
+    dimensions: int = 0
+    matryoshka: tuple[int, ...] = ()
 
 
 class DualEncoder(nn.Module):
@@ -73,10 +78,16 @@ class DualEncoder(nn.Module):
     @property
     def dimension(self) -> int:
         """Length of a vector."""
+        dimension, settings = self.full_dimension, self.settings
+        return min(dimension, settings.truncate_dimension or dimension, settings.dimensions or dimension)
+
+    @property
+    def full_dimension(self) -> int:
+        """Length of a vector before it is cut."""
         dimension = self._pooled_dimension
         for module in self.head_modules:
             dimension = int(module.config.get("out_features", dimension))
-        return min(dimension, self.settings.truncate_dimension or dimension)
+        return dimension
 
     def forward(self, input_ids: Ids, attention_mask: Ids) -> Float[Tensor, "text dimension"]:
         """Vectors of padded texts; padding never changes a vector."""
@@ -96,6 +107,8 @@ class DualEncoder(nn.Module):
         """Vectors from the states of the same texts."""
         pooled = attention_mask if self.settings.include_prompt else attention_mask * (input_ids >= 0)
         vectors: Tensor = self.head(pool(states, pooled, self.settings.pooling))
+        if self.settings.dimensions:
+            vectors = vectors[:, : self.settings.dimensions]
         if self.settings.normalise:
             vectors = normalised(vectors)
         return vectors[:, : self.settings.truncate_dimension] if self.settings.truncate_dimension else vectors
@@ -133,14 +146,25 @@ class DualEncoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes weights, tokenizer and settings into an existing folder."""
+        declare_cuts(self.transformer.config, self.settings.matryoshka)
         self.transformer.save_pretrained(folder)
         self._save_tokenizer(folder)
-        sentence_transformers.write_settings(folder, self.module_settings())
-        save_head(folder, self.head, self.head_modules)
+        self.save_modules(folder)
         (folder / SETTINGS_NAME).write_bytes(orjson.dumps(asdict(self.settings), option=orjson.OPT_INDENT_2))
 
-    def module_settings(self) -> ModuleSettings:
-        """What the files of a sentence-transformers folder say of this encoder."""
+    def save_modules(self, folder: Path) -> None:
+        """Writes what sentence-transformers needs beside the transformer.
+
+        It cuts vectors after the scaling only, so a cut before it is a linear layer of ones and zeros there.
+        """
+        layers, modules = list(self.head), list(self.head_modules)
+        if self.settings.dimensions:
+            layers.append(cutting_layer(self.full_dimension, self.settings.dimensions))
+            modules.append(cutting_module(self.full_dimension, self.settings.dimensions))
+        sentence_transformers.write_settings(folder, replace(self._module_settings(), head=tuple(modules)))
+        save_head(folder, nn.Sequential(*layers), modules)
+
+    def _module_settings(self) -> ModuleSettings:
         settings = self.settings
         return ModuleSettings(
             pooling=settings.pooling,
@@ -152,7 +176,7 @@ class DualEncoder(nn.Module):
             passage_limit=settings.passage_tokens,
             dimension=int(self.transformer.config.hidden_size),
             truncate_dimension=settings.truncate_dimension,
-            head=self.head_modules,
+            matryoshka=settings.matryoshka,
         )
 
     @property

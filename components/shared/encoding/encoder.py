@@ -65,6 +65,8 @@ class EncoderSettings:
         query_prompt_tokens, passage_prompt_tokens: Tokens at a text's beginning that the transformer reads and the
             pooling leaves out. The graph knows them by their ids, which are the complements (~id, negative) of the
             tokenizer's.
+        dimensions: Components of a vector that were kept before it was scaled; 0: all.
+        matryoshka: Smaller numbers of dimensions that its vectors may be cut to (matryoshka.cut), the largest first.
         graphs: The graphs beside the fp32 one, each with the digest of its files.
     """
 
@@ -78,6 +80,8 @@ class EncoderSettings:
     pad_token_id: int
     query_prompt_tokens: int = 0
     passage_prompt_tokens: int = 0
+    dimensions: int = 0
+    matryoshka: Sequence[int] = ()
     graphs: dict[str, str] = field(default_factory=dict)
 
     def contract(self) -> str:
@@ -333,7 +337,7 @@ def _check_contract(graph: Path, contract: str | None, settings: EncoderSettings
     if contract is None:
         raise ValueError(f"{graph}: does not say how it was exported; export it again")
     # A graph of an earlier version does not name settings that came later and were not in use.
-    defaults = {setting.name: setting.default for setting in fields(settings)}
+    defaults = {setting.name: _as_read(setting.default) for setting in fields(settings)}
     exported, wanted = orjson.loads(contract), orjson.loads(settings.contract())
     for name in sorted(exported.keys() | wanted.keys()):
         if exported.get(name, defaults.get(name)) != wanted.get(name):
@@ -341,6 +345,11 @@ def _check_contract(graph: Path, contract: str | None, settings: EncoderSettings
                 f"{graph.parent / SETTINGS_NAME}: says {name} {wanted.get(name)!r}, the graph was exported with "
                 f"{exported.get(name)!r}; their vectors do not mix: export it again"
             )
+
+
+def _as_read(value: object) -> object:
+    """A value as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _session(graph: Path, num_threads: int) -> ort.InferenceSession:

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from components.shared import log
+from components.shared.encoding.matryoshka import DECLARED_NAMES, declared_cuts
 
 # How their files name a way of pooling, and how we do. Several at once are joined by "+", in this order.
 POOLINGS = {
@@ -77,6 +78,7 @@ class ModuleSettings:
         query_limit, passage_limit: Most tokens of a text, special tokens included.
         dimension: Length of the transformer's states, which is what the pooling reads; 0: not said.
         truncate_dimension: Components of a vector that are kept; 0: all.
+        matryoshka: Numbers of components that the folder says vectors may be cut to, the largest first.
         transformer_path: The Hugging Face folder inside the folder.
         lower_case: True where texts are put into lower case before they are tokenised.
         head: Modules between the pooling and the final scaling.
@@ -93,6 +95,7 @@ class ModuleSettings:
     passage_limit: int = NO_LIMIT
     dimension: int = 0
     truncate_dimension: int = 0
+    matryoshka: tuple[int, ...] = ()
     transformer_path: str = ""
     lower_case: bool = False
     head: tuple[HeadModule, ...] = ()
@@ -148,6 +151,8 @@ def write_settings(folder: Path, settings: ModuleSettings) -> None:
     content: dict[str, object] = {"prompts": prompts, "similarity_fn_name": "dot"}
     if settings.truncate_dimension:
         content["truncate_dim"] = settings.truncate_dimension
+    if settings.matryoshka:
+        content[DECLARED_NAMES[0]] = list(settings.matryoshka)
     write_json(folder / "config_sentence_transformers.json", content)
 
 
@@ -309,7 +314,7 @@ def _read_model(path: Path) -> dict[str, Any]:
     """What config_sentence_transformers.json says, as fields of ModuleSettings."""
     config = read_object(path) if path.is_file() else {}
     known = {"__version__", "model_type", "prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim"}
-    _warn_unknown(path, config, {*known, "requirements"})
+    _warn_unknown(path, config, {*known, *DECLARED_NAMES, "requirements"})
     if (kind := config.get("model_type") or "SentenceTransformer") != "SentenceTransformer":
         raise ValueError(f"{path}: model_type {kind} is no dual encoder; known is SentenceTransformer")
     similarity = config.get("similarity_fn_name") or ""
@@ -324,6 +329,7 @@ def _read_model(path: Path) -> dict[str, Any]:
         "passage_prefix": passage_prefix,
         "similarity": similarity,
         "truncate_dimension": int(config.get("truncate_dim") or 0),
+        "matryoshka": declared_cuts(path, config),
     }
 
 

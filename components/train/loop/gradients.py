@@ -18,9 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from components.shared.checkpoint import DualEncoder
+from components.shared.encoding.matryoshka import parse_weights
 from components.shared.hashing import content_key
 from components.train.config import TrainConfig
 from components.train.labels.data import Batch
+from components.train.loop.cuts import loss_over_cuts
 from components.train.loop.processes import Processes
 
 # Gradients travel in blocks of this many numbers: large enough for the network, small beside a model.
@@ -64,8 +66,9 @@ def accumulate_gradients(
         graphs.append(encoded if number < held else None)
     processes.sum_up(vectors)
     vectors.requires_grad_()
-    # fp32 also under bf16: there the inner products of a close race are equal.
-    value = loss(vectors[: len(queries)] @ vectors[len(queries) :].T)
+    value = loss_over_cuts(
+        vectors, len(queries), loss, settings=model.settings, weights=parse_weights(config.matryoshka_weights)
+    )
     torch.autograd.backward(value)
     assert vectors.grad is not None
     for number, piece in enumerate(mine):

@@ -7,8 +7,9 @@ import warnings
 import torch
 
 from components.shared import checkpoint
-from components.shared.manifest import model_source
+from components.shared.encoding.matryoshka import parse_weights
 from components.train.config import TrainConfig
+from components.train.loop.cuts import check_weights
 
 # From here on no passage of a batch of a hundred can have half of the softmax, however well it fits.
 _HIGHEST_UNIT_TEMPERATURE = 0.5
@@ -21,23 +22,14 @@ def base_model(config: TrainConfig) -> checkpoint.DualEncoder:
         ValueError: Where it cannot be loaded, its scores are too close for the loss temperature, or LoRA is wanted
             and peft is not installed.
     """
-    model = checkpoint.load(
-        model_source(config.checkpoint_uri),
-        pooling=config.pooling,
-        normalise=config.normalise,
-        query_prefix=config.query_prefix,
-        passage_prefix=config.passage_prefix,
-        query_tokens=config.query_tokens,
-        passage_tokens=config.passage_tokens,
-        attention="fused",
-        trust_remote_code=config.trust_remote_code,
-    )
+    model = checkpoint.load_as(config, attention="fused")
     if model.settings.normalise and config.loss_temperature >= _HIGHEST_UNIT_TEMPERATURE:
         raise ValueError(
             f"loss_temperature {config.loss_temperature}: {config.checkpoint_uri} has unit vectors, whose scores lie "
             "in "
             "[-1, 1], so a softmax at this temperature is nearly flat and teaches nothing; use about 0.05"
         )
+    check_weights(parse_weights(config.matryoshka_weights), model)
     if config.dropout == "off":
         _switch_dropout_off(model)
     if config.gradient_checkpointing == "yes":

@@ -46,6 +46,7 @@ def test_equal_settings_are_like_for_like_whatever_the_weights_and_the_dimension
     ("settings", "difference"),
     [
         ({"passage_tokens": 140}, "passage_tokens 64 against 140"),
+        ({"dimensions": 16}, "dimensions 0 against 16"),
         ({"query_tokens": 16}, "query_tokens 32 against 16"),
         ({"pooling": "cls"}, "pooling mean against cls"),
         ({"normalise": False}, "normalise yes against no"),
@@ -69,6 +70,11 @@ def test_each_setting_of_an_encoder_is_compared(tmp_path: Path, settings: dict[s
 def test_each_property_of_an_index_is_compared(tmp_path: Path, change: dict[str, Any], difference: str) -> None:
     base = properties_of(tmp_path / "base")
     assert find_differences(base, properties_of(tmp_path / "trained", replace(INDEX, **change))) == [difference]
+
+
+def test_what_vectors_may_be_cut_to_may_differ(tmp_path: Path) -> None:
+    base, trained = properties_of(tmp_path / "base"), properties_of(tmp_path / "trained", matryoshka=[16, 8])
+    assert find_differences(base, trained) == []
 
 
 def test_the_search_parameters_that_an_index_was_tuned_to_may_differ(tmp_path: Path) -> None:

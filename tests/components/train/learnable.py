@@ -4,7 +4,8 @@ from pathlib import Path
 
 from components.annotate.config import AnnotateConfig
 from components.prepare.config import PrepareConfig
-from components.shared.dataset import DatasetWriter
+from components.shared.bm25 import BM25_NAME, build_bm25
+from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.manifest import artifact_writer
 from components.shared.records import Annotation, Passage, Qrel, Query, write_records
 from components.train.config import TrainConfig
@@ -18,7 +19,7 @@ STAGES = """
 """
 
 
-def write_inputs(folder: Path) -> Path:
+def write_inputs(folder: Path, *, with_bm25: bool = False) -> Path:
     """40 passages `animal place`; a query asks for one in other words, which an untrained model cannot know."""
     with artifact_writer("prepare", PrepareConfig(collection_uri="", output_uri=str(folder / "dataset"))) as artifact:
         writer = DatasetWriter(artifact.path)
@@ -35,6 +36,8 @@ def write_inputs(folder: Path) -> Path:
                     Annotation(f"q{number}", (passage_id, *others), ("positive", *["negative"] * 3), "m", "llm", "ok")
                 )  # type: ignore[arg-type]
         writer.finish(queries, qrels)
+        if with_bm25:
+            build_bm25(Dataset(artifact.path), artifact.path / BM25_NAME, scratch=artifact.scratch / BM25_NAME)
     for shard in (0, 1):
         its = AnnotateConfig(
             dataset_uri="",
