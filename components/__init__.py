@@ -10,6 +10,7 @@ export    checkpoint -> encoder
 index     encoder + corpus -> index
 evaluate  encoders + indexes + held-out queries -> runs, metrics, report
 answer    runs -> answers by an LLM, and what they are worth
+collect   runs -> pools of a test collection; judged pools -> the collection, and whether it ranks as people do
 serve     encoder + index -> HTTP
 shared    the nouns that cross a border between them
 """

@@ -14,6 +14,7 @@ from typing import Any
 from components.annotate.config import AnnotateConfig
 from components.answer.config import AnswerConfig
 from components.ask.config import AskConfig
+from components.collect.config import CollectConfig
 from components.evaluate.config import EvaluateConfig
 from components.export.config import ExportConfig
 from components.index.config import IndexConfig
@@ -87,6 +88,8 @@ SECTIONS: dict[str, type[Any]] = {
     "index": IndexConfig,
     "evaluate": EvaluateConfig,
     "answer": AnswerConfig,
+    "collect": CollectConfig,
+    "judge": AnnotateConfig,
 }
 
 # What the run's page shows of the evaluation, where it was measured.
@@ -110,6 +113,10 @@ def _asks(settings: Settings) -> bool:
 
 def _answers(settings: Settings) -> bool:
     return bool(settings["answer"]["num_queries"])
+
+
+def _collects(settings: Settings) -> bool:
+    return bool(settings["collect"]["num_queries"])
 
 
 def _is_split(settings: Settings) -> bool:
@@ -240,6 +247,43 @@ FLOW: tuple[Task, ...] = (
         places={"journal_uri": "journal"},
         when=_answers,
     ),
+    # A test collection that an LLM judges, which may be another one than the retriever learned from.
+    Task(
+        name="collect (pools)",
+        config=CollectConfig,
+        sections=("collect",),
+        makes="test-pools",
+        inputs={"dataset_uri": _QUERIES, "evaluation_uri": ("evaluate",)},
+        fixed={"product": "pools", "judgements_uri": "", "annotations_uri": "", "answers_uri": ""},
+        when=_collects,
+    ),
+    Task(
+        name="judge",
+        config=AnnotateConfig,
+        sections=("judge",),
+        makes="judgements",
+        inputs={"dataset_uri": _QUERIES, "pools_uri": ("collect (pools)",)},
+        # A judge that is compared with people must not have learned its margins from them.
+        fixed={"calibration_queries": 0, "num_queries": 0},
+        places={"journal_uri": "journal"},
+        shards="judge.num_shards",
+        when=_collects,
+    ),
+    Task(
+        name="collect",
+        config=CollectConfig,
+        sections=("collect",),
+        makes="test-collection",
+        inputs={
+            "dataset_uri": _QUERIES,
+            "evaluation_uri": ("evaluate",),
+            "judgements_uri": ("judge",),
+            "annotations_uri": ("annotate",),
+            "answers_uri": ("answer",),
+        },
+        fixed={"product": "collection"},
+        when=_collects,
+    ),
 )
 
 # What a run as a whole leaves, with the tasks that can make it: all that serve needs, and how good it is. What no task
@@ -250,6 +294,7 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "index": ("index",),
     "evaluation": ("evaluate",),
     "answers": ("answer",),
+    "test_collection": ("collect",),
 }
 
 # What differs from run to run of one compiled pipeline, as `section.setting`; everything else is a constant of it.
@@ -270,6 +315,9 @@ PARAMETERS = (
     "answer.llm_uri",
     "answer.endpoint_uri",
     "answer.journal_uri",
+    "judge.llm_uri",
+    "judge.endpoint_uri",
+    "judge.journal_uri",
 )
 
 

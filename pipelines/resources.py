@@ -111,6 +111,7 @@ def _with_gpus(gpu: Resources) -> dict[str, Resources]:
         "train": long,
         "evaluate": _CPU,
         "answer": gpu,
+        "collect": _CPU,
     }
 
 

@@ -22,7 +22,7 @@ from tests.test_locks import lock_module
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 
-COMPONENTS = ("check", "prepare", "ask", "mine", "annotate", "train", "export", "index", "evaluate", "answer", "serve")
+COMPONENTS = ("check", "prepare", "ask", "mine", "annotate", "train", "export", "index", "evaluate", "answer", "collect", "serve")
 
 
 def locked(component: str) -> dict[str, str]:
@@ -90,7 +90,7 @@ def test_all_images_hold_one_version_of_a_package() -> None:
     assert {name: both for name, both in versions.items() if len(both) > 1} == {}
 
 
-@pytest.mark.parametrize("component", ["check", "prepare", "mine", "index", "evaluate", "serve"])
+@pytest.mark.parametrize("component", ["check", "prepare", "mine", "index", "evaluate", "collect", "serve"])
 def test_light_images_hold_no_torch(component: str) -> None:
     assert not {"torch", "transformers", "vllm", "kfp"} & set(locked(component))
 

@@ -48,6 +48,9 @@ class AnnotateConfig(EngineConfig):
     at most half of those that have one; where that leaves fewer than 20, and with 0, the margins stay as given."""
     not_useful: Literal["ignore", "negative"] = field(default="ignore", metadata=SETTING)
     """Label of a passage that was selected as relevant but not as useful; the paper uses negative."""
+    answers: Literal["llm", "collection"] = field(default="llm", metadata=SETTING)
+    """Which answer the selection and the ranking of useful passages go by: one that the LLM writes first, or the
+    collection's reference answers where a query has them, which is how a test collection is judged."""
     answer_tokens: int = field(default=128, metadata=SETTING | at_least(1))
     """Longest pseudo-answer in tokens."""
     layout: Literal["paper", "cached"] = field(default="paper", metadata=SETTING)

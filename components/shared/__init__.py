@@ -13,6 +13,7 @@
 | - its fusion.json: BM25's weight      | index      | evaluate, serve                          | fusion/tuned.py |
 | evaluation: runs, metrics, report     | evaluate   | answer, people                           | evaluate/job.py |
 | answers: answers.jsonl, report        | answer     | people                                   | answer/job.py   |
+| test pools; test collection: qrels    | collect    | annotate; people                         | collect/job.py  |
 
 Every artifact folder holds a manifest.json (manifest.py): what made it, from what, and the digest of each file.
 This package imports only itself, and at most one heavy library a file.

@@ -17,7 +17,7 @@ from components.shared.records import Label
 
 
 def utility_labels(inquiry: Inquiry) -> Judge:
-    """Relevance selection in windows, pseudo-answer from the survivors, then utility selection or ranking of them.
+    """Relevance selection in windows, an answer to go by, then utility selection or ranking of the survivors.
 
     Source: [ufa] section 3; the three-way reading of the labels is ours.
     """
@@ -28,7 +28,7 @@ def utility_labels(inquiry: Inquiry) -> Judge:
     labels: list[Label] = ["negative"] * len(inquiry.passages)
     if not relevant:
         return inquiry.verdict("ok_empty", labels)
-    answer = yield from pseudo_answer(inquiry, relevant)
+    answer = reference_answer(inquiry) or (yield from pseudo_answer(inquiry, relevant))
     (useful,) = yield from choose(inquiry, method.question, [tuple(relevant)], answer)
     if method.gives == "ranking":
         useful = useful[: max(1, int(config.rank_share * len(useful)))]
@@ -37,6 +37,13 @@ def utility_labels(inquiry: Inquiry) -> Judge:
     for position in useful:
         labels[position] = "positive"
     return inquiry.verdict("repaired" if inquiry.is_repaired else "ok" if useful else "ok_empty", labels)
+
+
+def reference_answer(inquiry: Inquiry) -> str:
+    """The collection's answers of the query, where they are asked for and there are any."""
+    if inquiry.config.answers == "llm":
+        return ""
+    return "; ".join(filter(None, map(clean, inquiry.query.answers)))
 
 
 def windows(num_passages: int, window: int) -> list[tuple[int, int]]:
