@@ -130,8 +130,8 @@ def _notes(config: CollectConfig, metrics: Mapping[str, Any]) -> Iterator[str]:
         )
     if same := sorted(judges & _models(config.answers_uri)):
         yield (
-            f"The LLM that judges, {same[0]}, also wrote the answers: passages that this model likes look better in both "
-            "measurements, so that one is no evidence for the other. Judge or answer with another model."
+            f"The LLM that judges, {same[0]}, also wrote the answers: passages that this model likes look better in "
+            "both measurements, so that one is no evidence for the other. Judge or answer with another model."
         )
     if not metrics["taus"]:
         yield "People judged none of these queries, or there is one system: nothing says if the LLM ranks as they do."

@@ -24,10 +24,11 @@ _WITH_MINER = {**_GIVEN, "miner": {"checkpoint_uri": "retriever"}, "index": {"nu
 _ROOT = Path(__file__).parents[2]
 _WITH_ASK = {**_GIVEN, "ask": {"llm_uri": "llm", "num_queries": 100}}
 _WITH_ANSWER = {**_WITH_ASK, "answer": {"llm_uri": "llm", "num_queries": 50}}
+_WITH_COLLECTION = {**_WITH_ANSWER, "collect": {"num_queries": 30}, "judge": {"llm_uri": "judge", "num_shards": 2}}
 every_flow = pytest.mark.parametrize(
     "values",
-    [_GIVEN, _WITH_MINER, _WITH_ASK, _WITH_ANSWER],
-    ids=["plain", "miner and shards", "asked", "answered"],
+    [_GIVEN, _WITH_MINER, _WITH_ASK, _WITH_ANSWER, _WITH_COLLECTION],
+    ids=["plain", "miner and shards", "asked", "answered", "collected"],
 )
 
 
@@ -126,6 +127,19 @@ def test_answers_are_made_only_where_somebody_says_how_many_and_from_the_runs_of
     assert flow.outputs(settings)["answers"].name == "answer"
     assert "answer" not in {task.name for task in flow.taking_part(complete(_GIVEN))}
     assert "answers" not in flow.outputs(complete(_GIVEN))
+
+
+def test_a_test_collection_is_judged_by_an_llm_of_its_own_which_does_not_see_peoples_labels() -> None:
+    settings = complete(_WITH_COLLECTION)
+    configs = {step.name: step.config for step in plan(settings, Path("w"))}
+    pools, judge, collection = configs["collect (pools)"], configs["judge 1/2"], configs["collect"]
+    assert (pools.product, pools.evaluation_uri, pools.judgements_uri) == ("pools", "w/evaluation", "")
+    assert (judge.llm_uri, judge.pools_uri, judge.calibration_queries) == ("judge", "w/test-pools", 0)
+    assert (collection.product, collection.answers_uri) == ("collection", "w/answers")
+    assert collection.judgements_uri == f"{configs['judge 1/2'].output_uri},{configs['judge 2/2'].output_uri}"
+    assert collection.annotations_uri == configs["evaluate"].annotations_uri
+    assert flow.outputs(settings)["test_collection"].name == "collect"
+    assert not {"collect (pools)", "judge", "collect"} & {task.name for task in flow.taking_part(complete(_GIVEN))}
 
 
 def test_a_parameter_of_a_task_that_takes_no_part_is_left_out() -> None:

@@ -364,6 +364,7 @@ _FLOWS = {
     "miner": {"miner": {"checkpoint_uri": "retriever"}},
     "asked": {"ask": {"llm_uri": "llm", "num_queries": 50}},
     "answered": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "answer": {"llm_uri": "llm", "num_queries": 50}},
+    "collected": {"collect": {"num_queries": 30}, "judge": {"llm_uri": "judge", "num_shards": 2}},
 }
 
 

@@ -204,3 +204,17 @@ def test_answer_likelihood_weighs_the_llms_own_answer(tmp_path: Path) -> None:
     assert [its.template for its in verdict.exchanges] == ["answer", "answer_likelihood"]
     assert (verdict.prompt_tokens, verdict.completion_tokens, verdict.cached_tokens) == (20 + 8 * 10, 3, 5)
     assert verdict.engine_seconds == 0.5 + 8 * 0.25
+
+
+def test_the_collections_answer_stands_for_one_that_the_llm_would_write_where_that_is_asked_for(tmp_path: Path) -> None:
+    reply = by_template("[1], [2]", PROSE, "[1]")
+    verdict, requests = told(tmp_path, reply, answers="collection")
+    assert [exchange.template for exchange in verdict.exchanges] == ["relevance_selection", "utility_selection"]
+    assert "The reference answer is: the moon" in requests[-1].turns[-1].content
+    verdict, requests = told(tmp_path / "written", reply)
+    assert [exchange.template for exchange in verdict.exchanges] == [
+        "relevance_selection",
+        "answer",
+        "utility_selection",
+    ]
+    assert f"The reference answer is: {PROSE}" in requests[-1].turns[-1].content
