@@ -22,7 +22,20 @@ from tests.test_locks import lock_module
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 
-COMPONENTS = ("check", "prepare", "ask", "mine", "annotate", "train", "export", "index", "evaluate", "answer", "collect", "serve")
+COMPONENTS = (
+    "check",
+    "prepare",
+    "ask",
+    "mine",
+    "annotate",
+    "train",
+    "export",
+    "index",
+    "evaluate",
+    "answer",
+    "collect",
+    "serve",
+)
 
 
 def locked(component: str) -> dict[str, str]:

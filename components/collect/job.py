@@ -62,7 +62,7 @@ def _write_collection(artifact: ArtifactWriter, config: CollectConfig, dataset: 
     annotations = list(_judgements(config))
     of_llm, of_people = llm_grades(annotations), dataset.human_qrels(config.split)
     # Under people alone, the LLM alone and both together, over the same queries.
-    both = {LLM: of_llm, MERGED: merge(of_llm, of_people)}
+    both: dict[str, Grades] = {LLM: of_llm, MERGED: merge(of_llm, of_people)}
     shared = [query_id for query_id in of_llm if query_id in of_people]
     named: dict[str, Grades] = {HUMAN: of_people, **both} if shared else both
     query_ids = shared or list(of_llm)
