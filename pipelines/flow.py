@@ -100,27 +100,12 @@ _MEASURED = (
 )
 # Where the queries are: in the dataset that ask wrote, where it takes part, else in that of prepare.
 _QUERIES = ("ask", "prepare")
+_RUNS: dict[str, tuple[str, ...]] = {"dataset_uri": _QUERIES, "evaluation_uri": ("evaluate",)}
 _ENCODING = ("variant", "shard_passages", "batch_tokens", "vector_dtype", "num_threads", "num_shards")
 
 
-def _has_miner(settings: Settings) -> bool:
-    return bool(settings["miner"]["checkpoint_uri"])
-
-
-def _asks(settings: Settings) -> bool:
-    return bool(settings["ask"]["num_queries"])
-
-
-def _answers(settings: Settings) -> bool:
-    return bool(settings["answer"]["num_queries"])
-
-
-def _collects(settings: Settings) -> bool:
-    return bool(settings["collect"]["num_queries"])
-
-
-def _is_split(settings: Settings) -> bool:
-    return bool(settings["index"]["num_shards"] > 1)
+def _given(section: str, name: str = "num_queries") -> Callable[[Settings], bool]:
+    return lambda settings: bool(settings[section][name])
 
 
 def _exported_and_indexed(
@@ -153,7 +138,7 @@ def _exported_and_indexed(
             fixed={"product": "vectors"},
             takes=_ENCODING,
             shards="index.num_shards",
-            when=lambda settings: when(settings) and _is_split(settings),
+            when=lambda settings: when(settings) and bool(settings["index"]["num_shards"] > 1),
         ),
         Task(
             name=f"index{suffix}",
@@ -179,7 +164,7 @@ FLOW: tuple[Task, ...] = (
         shown=("num_passages", "num_queries", "num_qrels"),
     ),
     *_exported_and_indexed("base", "encoder", "base-", ()),
-    *_exported_and_indexed("miner", "miner", "miner-", (), _has_miner),
+    *_exported_and_indexed("miner", "miner", "miner-", (), _given("miner", "checkpoint_uri")),
     Task(
         name="ask",
         config=AskConfig,
@@ -188,7 +173,7 @@ FLOW: tuple[Task, ...] = (
         # An index is of a corpus and not of the queries, so that these two need not be made again.
         inputs={"dataset_uri": ("prepare",), "encoder_uri": ("export (base)",), "index_uri": ("index (base)",)},
         places={"journal_uri": "journal"},
-        when=_asks,
+        when=_given("ask"),
         page="logs/asked.html",
     ),
     Task(
@@ -243,9 +228,10 @@ FLOW: tuple[Task, ...] = (
         config=AnswerConfig,
         sections=("answer",),
         makes="answers",
-        inputs={"dataset_uri": _QUERIES, "evaluation_uri": ("evaluate",), "annotations_uri": ("annotate",)},
+        inputs=_RUNS | {"annotations_uri": ("annotate",)},
         places={"journal_uri": "journal"},
-        when=_answers,
+        page="report.html",
+        when=_given("answer"),
     ),
     # A test collection that an LLM judges, which may be another one than the retriever learned from.
     Task(
@@ -253,9 +239,9 @@ FLOW: tuple[Task, ...] = (
         config=CollectConfig,
         sections=("collect",),
         makes="test-pools",
-        inputs={"dataset_uri": _QUERIES, "evaluation_uri": ("evaluate",)},
+        inputs=_RUNS,
         fixed={"product": "pools", "judgements_uri": "", "annotations_uri": "", "answers_uri": ""},
-        when=_collects,
+        when=_given("collect"),
     ),
     Task(
         name="judge",
@@ -263,31 +249,25 @@ FLOW: tuple[Task, ...] = (
         sections=("judge",),
         makes="judgements",
         inputs={"dataset_uri": _QUERIES, "pools_uri": ("collect (pools)",)},
-        # A judge that is compared with people must not have learned its margins from them.
-        fixed={"calibration_queries": 0, "num_queries": 0},
+        # It is compared with people, so it learns no margin from them, and goes by the queries' reference answers.
+        fixed={"calibration_queries": 0, "num_queries": 0, "answers": "collection"},
         places={"journal_uri": "journal"},
         shards="judge.num_shards",
-        when=_collects,
+        when=_given("collect"),
     ),
     Task(
         name="collect",
         config=CollectConfig,
         sections=("collect",),
         makes="test-collection",
-        inputs={
-            "dataset_uri": _QUERIES,
-            "evaluation_uri": ("evaluate",),
-            "judgements_uri": ("judge",),
-            "annotations_uri": ("annotate",),
-            "answers_uri": ("answer",),
-        },
+        inputs=_RUNS | {"judgements_uri": ("judge",), "annotations_uri": ("annotate",), "answers_uri": ("answer",)},
         fixed={"product": "collection"},
-        when=_collects,
+        page="report.html",
+        when=_given("collect"),
     ),
 )
 
-# What a run as a whole leaves, with the tasks that can make it: all that serve needs, and how good it is. What no task
-# of a run makes is left out.
+# What a run as a whole leaves, where a task of it makes that: all that serve needs, and how good it is.
 OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "dataset": _QUERIES,
     "encoder": ("export",),

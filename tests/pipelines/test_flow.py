@@ -135,6 +135,7 @@ def test_a_test_collection_is_judged_by_an_llm_of_its_own_which_does_not_see_peo
     pools, judge, collection = configs["collect (pools)"], configs["judge 1/2"], configs["collect"]
     assert (pools.product, pools.evaluation_uri, pools.judgements_uri) == ("pools", "w/evaluation", "")
     assert (judge.llm_uri, judge.pools_uri, judge.calibration_queries) == ("judge", "w/test-pools", 0)
+    assert (judge.answers, configs["annotate 1/3"].answers) == ("collection", "llm")
     assert (collection.product, collection.answers_uri) == ("collection", "w/answers")
     assert collection.judgements_uri == f"{configs['judge 1/2'].output_uri},{configs['judge 2/2'].output_uri}"
     assert collection.annotations_uri == configs["evaluate"].annotations_uri
