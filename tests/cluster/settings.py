@@ -55,6 +55,7 @@ def write_corpus(folder: Path) -> Path:
 
 def write_base(folder: Path, corpus: Path) -> Path:
     """A base model that knows the corpus's words, and a Hugging Face folder like any other."""
-    texts = [json.loads(line) for name in ("corpus", "queries") for line in (corpus / f"{name}.jsonl").open()]
+    files = [(corpus / f"{name}.jsonl").read_text() for name in ("corpus", "queries")]
+    texts = [json.loads(line) for content in files for line in content.splitlines()]
     words = words_of([f"{text.get('title', '')} {text['text']}" for text in texts])
     return write_tiny_checkpoint(folder, [*words, "query", ":"])
