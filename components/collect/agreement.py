@@ -8,6 +8,7 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
 from components.collect.pooling import Rankings
@@ -83,7 +84,7 @@ def compare_rankings(values: Mapping[str, Values], *, num_resamples: int, confid
     return taus
 
 
-def _tau(one: Sequence[float], other: Sequence[float]) -> float | None:
+def _tau(one: Float[np.ndarray, system], other: Float[np.ndarray, system]) -> float | None:
     value = float(stats.kendalltau(one, other).statistic)
     return None if np.isnan(value) else value
 

@@ -169,7 +169,7 @@ class Pictures:
         return chart.svg
 
     def _line(self, axes: Axes, name: str, places: Sequence[float] | range, values: Sequence[float]) -> None:
-        self._style_line(axes, self.numbers[name], list(places), values, self._labels[name])
+        self._style_line(axes, self.numbers[name], [float(place) for place in places], values, self._labels[name])
 
     @staticmethod
     def _style_line(axes: Axes, number: int, places: Sequence[float], values: Sequence[float], label: str) -> None:

@@ -174,7 +174,8 @@ def test_a_system_may_meet_some_collections_only(tmp_path: Path, values: dict[st
 def test_queries_that_share_topics_count_as_their_topics(tmp_path: Path, values: dict[str, Any]) -> None:
     figures = figures_of(write_suite(tmp_path, values))
     topics = tmp_path / "topics.tsv"
-    rows = list(csv.DictReader((tmp_path / "evaluation" / "per_query.csv").open(newline="")))
+    with (tmp_path / "evaluation" / "per_query.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     names = list(dict.fromkeys(row["query_id"] for row in rows if row["collection"] == "first"))
     topics.write_text("".join(f"{name}\ttopic-{number // 2}\n" for number, name in enumerate(names)))
     values["collections"][0]["topics"] = str(topics)
