@@ -51,6 +51,12 @@ def test_a_circle_would_be_seen() -> None:
     assert any("components.shared.hashing" in circle for circle in _circles(graph))
 
 
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    # pytest imports test files by their names alone, and would leave out the second of two.
+    names = Counter(path.name for path in (_ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 def test_no_folder_is_crowded() -> None:
     rooms = Counter(path.parent for path in (_ROOT / "components").rglob("*") if path.is_file())
     rooms += Counter(path.parent for path in (_ROOT / "pipelines").rglob("*") if path.is_file())
