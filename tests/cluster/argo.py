@@ -13,11 +13,11 @@ from pathlib import Path
 
 import yaml
 
+from tests.cluster.argo_runs import Workflow, mount_packages, mounted_images, package_volumes
+from tests.cluster.given_cluster import Site, cannot
 from tests.cluster.images import has_image
 from tests.cluster.kube import Kube, Object
 from tests.cluster.overlays import K8S
-from tests.cluster.site import Site, cannot
-from tests.cluster.workflows import Workflow, mount_packages, mounted_images, package_volumes
 
 ROOT = K8S.parent
 _ENFORCE = "pod-security.kubernetes.io/enforce"

@@ -14,10 +14,10 @@ import pytest
 
 from components.shared.durable import storage
 from tests.cluster.argo import argo_namespace
+from tests.cluster.given_cluster import Site, cannot
 from tests.cluster.images import has_image
 from tests.cluster.kube import Kube, until
 from tests.cluster.overlays import write_overlay
-from tests.cluster.site import Site, cannot
 from tests.cluster.volumes import folder_on_the_node, has_default_storage, node_volume
 from tests.components.serve.served import write_sources
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.cluster.given_cluster import Site
 from tests.cluster.kube import Object
-from tests.cluster.site import Site
 
 K8S = Path(__file__).parents[2] / "k8s"
 

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from tests.cluster.conftest import new_namespace
+from tests.cluster.given_cluster import Site
 from tests.cluster.kube import Kube, Object
 from tests.cluster.overlays import K8S, write_overlay
-from tests.cluster.site import Site
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -14,11 +14,11 @@ import pytest
 from components.shared.durable import storage
 from tests.cluster import readme
 from tests.cluster.argo import begin, compiled, read
+from tests.cluster.argo_runs import Workflow
 from tests.cluster.conftest import Store, store_variables
+from tests.cluster.given_cluster import Site
 from tests.cluster.kube import Kube, Object, until
 from tests.cluster.settings import values, write_corpus
-from tests.cluster.site import Site
-from tests.cluster.workflows import Workflow
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -26,11 +26,11 @@ from components.shared.manifest import read_manifest
 from tests.bucket import free_ports
 from tests.cluster import readme
 from tests.cluster.argo import begin, compiled, retriever
+from tests.cluster.argo_runs import Node, Workflow
 from tests.cluster.conftest import give_volume
+from tests.cluster.given_cluster import Site, cannot
 from tests.cluster.kube import Kube, Object, until
 from tests.cluster.settings import values, write_base, write_corpus
-from tests.cluster.site import Site, cannot
-from tests.cluster.workflows import Node, Workflow
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -12,9 +12,9 @@ import pytest
 
 from components.serve.client import RetrieverClient
 from tests.cluster.conftest import API_KEY, Server, roll_out
+from tests.cluster.given_cluster import Site, cannot
 from tests.cluster.kube import Kube, Object, is_true, until
 from tests.cluster.overlays import write_overlay
-from tests.cluster.site import Site, cannot
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

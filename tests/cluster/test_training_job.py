@@ -10,12 +10,12 @@ import pytest
 
 from components.shared.durable import storage
 from components.shared.manifest import read_manifest
+from tests.cluster.argo_runs import package_volumes, packages_in_pod
 from tests.cluster.conftest import Store
+from tests.cluster.given_cluster import Site, cannot
 from tests.cluster.images import has_image
 from tests.cluster.kube import Kube, Object, is_true, until
 from tests.cluster.overlays import K8S
-from tests.cluster.site import Site, cannot
-from tests.cluster.workflows import package_volumes, packages_in_pod
 from tests.components.train.learnable import STAGES, write_inputs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]

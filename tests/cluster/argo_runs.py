@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tests.cluster.given_cluster import Site
 from tests.cluster.kube import Kube, Object, until
-from tests.cluster.site import Site
 from tests.cluster.volumes import node_volume
 
 _ENDED = ("Succeeded", "Failed", "Error")
