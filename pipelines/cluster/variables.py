@@ -22,9 +22,16 @@ def pod_variables(name: str, resources: Resources, deployment: Deployment, *, ca
         "RETRIEVER_LOG": "json",
         "RETRIEVER_PIPELINE": deployment.name,
         "RETRIEVER_TASK": name,
+        # From the request and not from the node: a thread more than that share of CPU waits, and all others for it.
+        "OMP_NUM_THREADS": str(_whole_cores(resources.cpu_request or resources.cpu)),
         **({NEEDS_VARIABLE: needs.as_variable()} if needs != Needs() else {}),
     }
     return {**values, **deployment.variables()}
+
+
+def _whole_cores(quantity: str) -> int:
+    """At least one."""
+    return max(1, int(quantity.removesuffix("m")) // 1000 if quantity.endswith("m") else int(quantity))
 
 
 def _bytes(quantity: str) -> int:

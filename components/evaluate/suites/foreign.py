@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-import numpy as np
-
 from components.evaluate.runs import Search, trec_id
 from components.shared.dataset import Dataset
 from components.shared.durable import storage
+from components.shared.measuring.trec import run_lines
 from components.shared.records import Hit, Query, RecordError
 
 
@@ -44,29 +43,18 @@ def read_foreign(path: Path, *, where: str = "") -> dict[str, list[Hit]]:
         RecordError: Naming the first line that is none of a run, or names a passage twice.
     """
     runs: dict[str, dict[str, float]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            fields = line.split()
-            remedy = "write `query-id Q0 passage-id rank score system` on each line"
-            try:
-                query_id, _, passage_id, _, score, _ = fields
-                value = float(score)
-            except ValueError as error:
-                raise RecordError(where or path, number, f"not a line of a TREC run: {line[:80]!r}", remedy) from error
-            hits = runs.setdefault(query_id, {})
-            if passage_id in hits or value != value:
-                problem = f"passage {passage_id} twice for query {query_id}" if passage_id in hits else "score is nan"
-                raise RecordError(where or path, number, problem, "keep one line of them with a number as score")
-            hits[passage_id] = value
+    for line_number, query_id, passage_id, score in run_lines(path, where=where):
+        hits = runs.setdefault(query_id, {})
+        if passage_id in hits:
+            problem = f"passage {passage_id} twice for query {query_id}"
+            raise RecordError(where or path, line_number, problem, "keep one line of them")
+        hits[passage_id] = score
     return {query_id: _ranked(hits) for query_id, hits in runs.items()}
 
 
 def _ranked(hits: dict[str, float]) -> list[Hit]:
-    scores = {passage_id: float(np.float32(score)) for passage_id, score in hits.items()}
-    by_id = sorted(scores, reverse=True)
-    return [Hit(passage_id, scores[passage_id]) for passage_id in sorted(by_id, key=lambda name: -scores[name])]
+    ranked = sorted(((score, passage_id) for passage_id, score in hits.items()), reverse=True)
+    return [Hit(passage_id, score) for score, passage_id in ranked]
 
 
 def iter_own(path: Path, dataset: Dataset) -> Iterator[tuple[str, dict[str, float]]]:

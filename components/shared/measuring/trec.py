@@ -30,7 +30,7 @@ def read_top(path: Path, dataset: Dataset, *, query_ids: Collection[str], depth:
     """
     splits = dataset.splits
     hits: dict[str, list[tuple[float, str, int]]] = {}
-    for line_number, query_field, passage_field, score in _lines(path):
+    for line_number, query_field, passage_field, score in run_lines(path):
         query_id = query_field if query_field in splits else unquote(query_field)
         if query_id not in splits:
             problem = f"query {query_field!r} is not in the dataset ({dataset.folder})"
@@ -45,8 +45,12 @@ def read_top(path: Path, dataset: Dataset, *, query_ids: Collection[str], depth:
     return {query_id: _best(path, dataset, query_id, ranked, depth) for query_id, ranked in hits.items()}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str, str, float]]:
-    """Number, query, passage and score of each line that is not empty."""
+def run_lines(path: Path, *, where: str = "") -> Iterator[tuple[int, str, str, float]]:
+    """Number, query, passage and score (of 32 bits) of each line of a run that is not empty, ids as the file has them.
+
+    Raises:
+        RecordError: Where a line is none of a run; it names `where` in place of the path where that is given.
+    """
     with path.open(encoding="utf-8") as file:
         for line_number, line in enumerate(file, start=1):
             fields = line.split()
@@ -61,7 +65,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str, str, float]]:
             except ValueError as error:
                 wanted = "query id, Q0, passage id, rank, score, system"
                 problem = f"no line of a TREC run ({error}; wanted are six: {wanted})"
-                raise RecordError(path, line_number, problem, "write the run again") from error
+                raise RecordError(where or path, line_number, problem, "write the run again") from error
             yield line_number, fields[0], fields[2], score
 
 

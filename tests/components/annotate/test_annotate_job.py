@@ -89,7 +89,7 @@ def test_kill_9_at_20_random_points_makes_each_call_once_and_the_same_file(tmp_p
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-        write_inputs(folder, num_queries=300)
+        write_inputs(folder, num_queries=1000)
     run(whole)
     points = sorted(random.Random(3).sample(range(1, num_calls(whole)), 20))
     for point in points:

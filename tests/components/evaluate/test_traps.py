@@ -185,10 +185,10 @@ def test_the_same_model_as_judge_and_teacher_is_told(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("q Q0 a 1 0.5", "run:2: not a line of a TREC run"),
-        ("q Q0 a 1 high tool", "run:2: not a line of a TREC run"),
+        ("q Q0 a 1 0.5", "run:2: no line of a TREC run"),
+        ("q Q0 a 1 high tool", "run:2: no line of a TREC run"),
         ("q Q0 first 1 0.5 tool", "run:2: passage first twice for query q"),
-        ("q Q0 a 1 nan tool", "run:2: score is nan"),
+        ("q Q0 a 1 nan tool", "run:2: no line of a TREC run .a score that is no number"),
     ],
 )
 def test_a_broken_line_of_a_run_is_named(tmp_path: Path, line: str, message: str) -> None:
