@@ -130,23 +130,40 @@ def recall_curve(cutoffs: Sequence[int], curves: Mapping[str, Sequence[float]]) 
 
 
 def differences(values: Sequence[float]) -> Markup:
-    """The difference of every query, sorted: the area above the line is gained, the area below is lost."""
+    """The difference of every query of the trained to the base encoder."""
+    title = "Difference of the trained to the base encoder for each query, sorted"
+    gained, lost = (("trained", _colour("trained")), ("base", _colour("base")))
+    return sorted_differences(values, title=title, height=252, gained=gained, lost=lost)
+
+
+def sorted_differences(
+    values: Sequence[float], *, title: str, height: float, gained: tuple[str, str], lost: tuple[str, str]
+) -> Markup:
+    """The difference of every query, sorted: the area above the line is gained, the area below is lost.
+
+    Args:
+        values: One a query; more than are drawn are averaged in groups.
+        title: What it shows, for those who do not see it.
+        height: Of the chart in pixels.
+        gained: CSS class and colour of the area above the line.
+        lost: The same of the area below.
+    """
     groups = np.array_split(np.sort(np.asarray(values, dtype=float))[::-1], min(len(values), _MOST_STEPS))
     heights = np.array([group.mean() for group in groups])
     reach = max(1e-3, float(np.abs(heights).max()))
-    with plots.drawing("Difference of the trained to the base encoder for each query, sorted", 252) as chart:
+    with plots.drawing(title, height) as chart:
         axes = chart.axes
-        for name, side in (("trained", heights > 0), ("base", heights < 0)):
+        for (name, colour), side in ((gained, heights > 0), (lost, heights < 0)):
             if side.any():
                 edges = np.flatnonzero(side)[0] + np.arange(side.sum() + 1)
                 gid = plots.css_class("area", name)
-                axes.stairs(heights[side], edges, fill=True, color=_colour(name), clip_on=False, gid=gid)
+                axes.stairs(heights[side], edges, fill=True, color=colour, clip_on=False, gid=gid)
         axes.axhline(0.0, color=plots.colour("soft"), linewidth=1.0, clip_on=False, gid=plots.css_class("zero"))
         axes.set_xlim(0, len(heights))
         axes.set_ylim(-reach, reach)
         axes.set_xticks([])
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(FuncFormatter(_signed))
+        axes.yaxis.set_major_formatter(FuncFormatter(signed))
         axes.grid(axis="y", clip_on=False)
         axes.set_xlabel(f"{len(values)} queries, most gained first")
     return chart.svg
@@ -228,9 +245,10 @@ def _finish_rows(axes: Axes, height: plots.Number, low: float, high: float, *, s
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     if sign:
-        axes.xaxis.set_major_formatter(FuncFormatter(_signed))
+        axes.xaxis.set_major_formatter(FuncFormatter(signed))
     axes.grid(axis="x", clip_on=False)
 
 
-def _signed(value: plots.Number, _position: int | None) -> str:
+def signed(value: plots.Number, _position: int | None) -> str:
+    """A tick of an axis of differences."""
     return "0" if abs(value) < 1e-12 else f"{value:+.3g}"

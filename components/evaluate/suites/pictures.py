@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from components.evaluate.plots import signed, sorted_differences
 from components.shared.pages import plots
 
 _MARKERS = "s^oDvP"
@@ -26,8 +27,6 @@ _LEGEND_CHARACTERS, _ROW_CHARACTERS = 15, 20
 # Letters of a legend's line above which it has two columns instead of three.
 _LEGEND_LINE = 36
 _ROW, _GAP, _LEGEND_ROW = 15, 10, 20
-# A difference chart draws at most this many steps; more queries than that are averaged in groups.
-_MOST_STEPS = 320
 
 
 class Pictures:
@@ -85,7 +84,7 @@ class Pictures:
                 place += _GAP
             axes.set_yticks(ticks, names)
             _finish_rows(axes, height, -reach, reach)
-            axes.xaxis.set_major_formatter(FuncFormatter(_signed))
+            axes.xaxis.set_major_formatter(FuncFormatter(signed))
         return chart.svg
 
     def _interval(self, axes: Axes, row: Mapping[str, Any], place: float) -> None:
@@ -148,25 +147,9 @@ class Pictures:
 
     def differences(self, values: Sequence[float], system: str, against: str, collection: str) -> Markup:
         """The difference of every query, sorted: the area above the line is gained, the area below is lost."""
-        groups = np.array_split(np.sort(np.asarray(values, dtype=float))[::-1], min(len(values), _MOST_STEPS))
-        heights = np.array([group.mean() for group in groups])
-        reach = max(1e-3, float(np.abs(heights).max()))
-        with plots.drawing(f"Difference of each query on {collection}, sorted", 216) as chart:
-            axes = chart.axes
-            for name, side in ((system, heights > 0), (against, heights < 0)):
-                if side.any():
-                    edges = np.flatnonzero(side)[0] + np.arange(side.sum() + 1)
-                    gid = plots.css_class("area", f"series-{self.numbers[name]}")
-                    axes.stairs(heights[side], edges, fill=True, color=self._colour(name), clip_on=False, gid=gid)
-            axes.axhline(0.0, color=plots.colour("soft"), linewidth=1.0, clip_on=False, gid=plots.css_class("zero"))
-            axes.set_xlim(0, len(heights))
-            axes.set_ylim(-reach, reach)
-            axes.set_xticks([])
-            axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            axes.yaxis.set_major_formatter(FuncFormatter(_signed))
-            axes.grid(axis="y", clip_on=False)
-            axes.set_xlabel(f"{len(values)} queries, most gained first")
-        return chart.svg
+        gained, lost = ((f"series-{self.numbers[name]}", self._colour(name)) for name in (system, against))
+        title = f"Difference of each query on {collection}, sorted"
+        return sorted_differences(values, title=title, height=216, gained=gained, lost=lost)
 
     def _line(self, axes: Axes, name: str, places: Sequence[float] | range, values: Sequence[float]) -> None:
         self._style_line(axes, self.numbers[name], [float(place) for place in places], values, self._labels[name])
@@ -213,7 +196,3 @@ def _finish_rows(axes: Axes, height: plots.Number, low: float, high: float) -> N
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
     axes.grid(axis="x", clip_on=False)
-
-
-def _signed(value: plots.Number, _position: int | None) -> str:
-    return "0" if abs(value) < 1e-12 else f"{value:+.3g}"
