@@ -137,7 +137,7 @@ def differences(values: Sequence[float]) -> Markup:
 
 
 def sorted_differences(
-    values: Sequence[float], *, title: str, height: float, gained: tuple[str, str], lost: tuple[str, str]
+    values: Sequence[float], *, title: str, height: plots.Number, gained: tuple[str, str], lost: tuple[str, str]
 ) -> Markup:
     """The difference of every query, sorted: the area above the line is gained, the area below is lost.
 
