@@ -7,8 +7,8 @@ skipped.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import log
-from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, PARENT_VARIABLE
+from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TRANSIENT
 from components.shared.manifest import compute_identity, input_digests, is_finished
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
 from pipelines import flow
 from pipelines.flow import Settings
 from pipelines.settings import resolved
+from pipelines.warm import WarmProcess
 
 
 @dataclass(frozen=True)
@@ -114,17 +115,21 @@ def run_steps(steps: Sequence[LocalStep]) -> Tally:
     """
     tally = Tally()
     start = time.monotonic()
-    for number, step in enumerate(steps, start=1):
-        label = f"[{number}/{len(steps)}] {step.name}"
-        if _unchanged(step):
-            log.event(f"{label}: unchanged, skipped", artifact=step.config.output_uri)
-            tally.skipped += 1
-            continue
-        log.event(f"{label}: running")
-        seconds, mebibytes = _run(step)
-        log.event(f"{label}: done", seconds=round(seconds, 1), peak_mebibytes=round(mebibytes))
-        tally.executed += 1
-        tally.peak_mebibytes = max(tally.peak_mebibytes, mebibytes)
+    with contextlib.ExitStack() as stack:
+        warm: WarmProcess | None = None
+        for number, step in enumerate(steps, start=1):
+            label = f"[{number}/{len(steps)}] {step.name}"
+            if _unchanged(step):
+                log.event(f"{label}: unchanged, skipped", artifact=step.config.output_uri)
+                tally.skipped += 1
+                continue
+            log.event(f"{label}: running")
+            if warm is None:
+                warm = stack.enter_context(WarmProcess(_imported(steps[number - 1 :])))
+            seconds, mebibytes = _run(step, warm)
+            log.event(f"{label}: done", seconds=round(seconds, 1), peak_mebibytes=round(mebibytes))
+            tally.executed += 1
+            tally.peak_mebibytes = max(tally.peak_mebibytes, mebibytes)
     tally.seconds = time.monotonic() - start
     return tally
 
@@ -132,6 +137,11 @@ def run_steps(steps: Sequence[LocalStep]) -> Tally:
 def flags(config: Any) -> list[str]:  # noqa: ANN401 any config dataclass
     """The command-line flags that give exactly this config."""
     return [f"--{name.replace('_', '-')}={value}" for name, value in asdict(config).items()]
+
+
+def _imported(steps: Sequence[LocalStep]) -> list[str]:
+    """What is worth importing once for these steps; nothing that starts a thread, as onnxruntime does."""
+    return ["components.shared.checkpoint.loading"] if {"train", "export"} & {step.component for step in steps} else []
 
 
 def _unchanged(step: LocalStep) -> bool:
@@ -142,31 +152,21 @@ def _unchanged(step: LocalStep) -> bool:
         raise StepError(step.name, EXIT_BAD_DATA) from error
 
 
-def _run(step: LocalStep) -> tuple[float, float]:
+def _run(step: LocalStep, warm: WarmProcess) -> tuple[float, float]:
     start = time.monotonic()
     environment = {
         **os.environ,
-        PARENT_VARIABLE: str(os.getpid()),
         **({SECTIONS_VARIABLE: step.sections} if step.sections else {}),
         "RETRIEVER_LOG": os.environ.get("RETRIEVER_LOG", _log_kind()),
     }
-    # A process group of its own: Ctrl-C is ours to hand on, as SIGTERM, which ends a process that is still importing
-    # without a traceback.
-    process = subprocess.Popen(
-        [sys.executable, "-m", step.module, *flags(step.config)], env=environment, process_group=0
-    )
     try:
-        _, status, usage = os.wait4(process.pid, 0)
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    code = os.waitstatus_to_exitcode(status)
-    # wait4 has taken the status: Popen must not wait for it again.
-    process.returncode = code
-    if code != EXIT_OK:
-        raise StepError(step.name, code if code > 0 else 128 - code)
-    return time.monotonic() - start, usage.ru_maxrss / 1024
+        ended = warm.run(step.module, flags(step.config), environment)
+    except ChildProcessError as error:
+        log.error(f"{step.name}: stopped", problem=str(error), remedy="run it again; finished work is kept")
+        raise StepError(step.name, EXIT_TRANSIENT) from error
+    if ended.code != EXIT_OK:
+        raise StepError(step.name, ended.code if ended.code > 0 else 128 - ended.code)
+    return time.monotonic() - start, ended.peak_mebibytes
 
 
 def _log_kind() -> str:
