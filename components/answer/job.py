@@ -13,8 +13,9 @@ from components.answer.config import AnswerConfig
 from components.answer.records import to_record, write_answers
 from components.answer.report import write_report
 from components.answer.scoring.bertscore import check_bertscore
-from components.answer.scoring.scores import score
+from components.answer.scoring.scores import score, signatures
 from components.answer.scoring.table import BLEU, Scores
+from components.answer.scoring.wording import Wording
 from components.answer.summary import costs, flat, summarise
 from components.shared import log
 from components.shared.calls.driver import Driver
@@ -49,8 +50,9 @@ def answer(config: AnswerConfig) -> None:
     journal_uri = config.journal_uri or f"{config.output_uri.rstrip('/')}.journal"
     with artifact_writer("answer", config) as artifact, Journal(journal_uri, accepts=is_completed) as journal:
         answered, facts = _answered(config, dataset, chosen.queries, contexts, journal, artifact.identity[:12])
-        scores = _scores(config, chosen.queries, contexts, answered)
-        metrics = summarise(config, chosen, answered, scores, facts["model"])
+        wording = Wording(dataset.language)
+        scores = _scores(config, chosen.queries, contexts, answered, wording)
+        metrics = summarise(config, chosen, answered, scores, signatures(config, wording), facts["model"])
         metrics |= costs(config, answered, tally_journal(journal.records(), artifact.identity[:12])) | facts
         named = [measure for measure in metrics["signatures"] if measure != BLEU]
         values = {name: iter(of.values.tolist()) for name, of in scores.items()}
@@ -108,8 +110,8 @@ def _answered(
 
 
 def _scores(
-    config: AnswerConfig, queries: Sequence[Query], contexts: Contexts, answered: Sequence[Answered]
+    config: AnswerConfig, queries: Sequence[Query], contexts: Contexts, answered: Sequence[Answered], wording: Wording
 ) -> Mapping[str, Scores]:
     references = [[text for text in query.answers if text.strip()] for query in queries]
     by_system = {system: [one.reading.answer for one in answered if one.system == system] for system in contexts}
-    return {system: score(answers, references, config) for system, answers in by_system.items()}
+    return {system: score(answers, references, config, wording) for system, answers in by_system.items()}

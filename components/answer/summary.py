@@ -11,7 +11,6 @@ from components.answer.asking import Answered
 from components.answer.chosen import BOUNDS, CLOSED_BOOK, ORACLE, Chosen
 from components.answer.config import AnswerConfig
 from components.answer.reading import OUTCOMES
-from components.answer.scoring.scores import signatures
 from components.answer.scoring.table import BLEU, Scores, Table
 from components.shared.calls.tally import Tally, prices_of
 from components.shared.manifest import read_manifest
@@ -21,10 +20,14 @@ _FEW_READ = 0.8
 
 
 def summarise(
-    config: AnswerConfig, chosen: Chosen, answered: Sequence[Answered], scores: Mapping[str, Scores], model: str
+    config: AnswerConfig,
+    chosen: Chosen,
+    answered: Sequence[Answered],
+    scores: Mapping[str, Scores],
+    named: Mapping[str, str],
+    model: str,
 ) -> dict[str, Any]:
-    """Everything but the costs."""
-    named = signatures(config)
+    """Everything but the costs; `named` are the measures and what exactly each is of."""
     table = Table(
         scores,
         measures=[measure for measure in named if measure != BLEU],
@@ -48,7 +51,7 @@ def summarise(
         "first": first,
         "systems": systems,
         "comparisons": comparisons,
-        "signatures": named,
+        "signatures": dict(named),
         "outcomes": _outcomes(answered),
     }
     return {**metrics, "headline": _headline(metrics), "notes": list(_notes(config, metrics))}

@@ -6,6 +6,7 @@ numbers (length, length of the nearest reference, matches and totals of four ord
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from importlib import metadata
 
@@ -14,34 +15,39 @@ from jaxtyping import Float64
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 
+from components.answer.scoring.wording import ENGLISH, Wording
+
 Counts = Float64[np.ndarray, "answer count"]
 NUM_COUNTS = 10
 _ORDERS = 4
-# Its sentence scores are never read, only their counts; without this it warns of each.
-_BLEU = BLEU(effective_order=True)
+_ENGLISH = Wording(ENGLISH)
 
 
-def rouge_l(answers: Sequence[str], references: Sequence[Sequence[str]], *, stemmer: bool) -> list[float]:
+def rouge_l(
+    answers: Sequence[str], references: Sequence[Sequence[str]], *, stemmer: bool, wording: Wording = _ENGLISH
+) -> list[float]:
     """F measure of the longest common subsequence of words, of the reference that it is highest for.
 
-    rouge-score reads letters and digits of ASCII only: text in other scripts scores 0.
+    In English the words are rouge-score's: letters and digits of ASCII, by their stems where asked.
     """
-    scorer = RougeScorer(["rougeL"], use_stemmer=stemmer)
+    scorer = RougeScorer(["rougeL"], use_stemmer=stemmer, tokenizer=None if wording.is_official else wording)
     pairs = zip(answers, references, strict=True)
     return [float(scorer.score_multi(list(wanted), answer)["rougeL"].fmeasure) for answer, wanted in pairs]
 
 
-def rouge_signature(*, stemmer: bool) -> str:
+def rouge_signature(*, stemmer: bool, wording: Wording = _ENGLISH) -> str:
     """What a ROUGE-L is of; implementations differ by points."""
     version = metadata.version("rouge-score")
-    return f"rougeL|F measure|best reference|stemmer:{'yes' if stemmer else 'no'}|rouge-score:{version}"
+    words = f"stemmer:{'yes' if stemmer else 'no'}" if wording.is_official else f"words:{wording.language}"
+    return f"rougeL|F measure|best reference|{words}|rouge-score:{version}"
 
 
-def bleu_counts(answers: Sequence[str], references: Sequence[Sequence[str]]) -> Counts:
+def bleu_counts(answers: Sequence[str], references: Sequence[Sequence[str]], wording: Wording = _ENGLISH) -> Counts:
     """The ten numbers of each answer."""
+    metric = _bleu(wording)
     rows = []
     for answer, wanted in zip(answers, references, strict=True):
-        score = _BLEU.sentence_score(answer, list(wanted))
+        score = metric.sentence_score(answer, list(wanted))
         rows.append([score.sys_len, score.ref_len, *score.counts, *score.totals])
     return np.array(rows, dtype=np.float64).reshape(-1, NUM_COUNTS)
 
@@ -54,14 +60,20 @@ def bleu(sums: Float64[np.ndarray, " count"]) -> float:
         total=counts[_ORDERS:],
         sys_len=length,
         ref_len=reference_length,
-        smooth_method=_BLEU.smooth_method,
+        smooth_method=_bleu(_ENGLISH).smooth_method,
     )
     return float(score.score)
 
 
-def bleu_signature() -> str:
+def bleu_signature(wording: Wording = _ENGLISH) -> str:
     """What a BLEU is of, in sacrebleu's own words."""
-    metric = BLEU()
+    metric = BLEU(tokenize=wording.bleu_tokenizer)
     # Before a first score sacrebleu does not know how many references there are.
     metric.corpus_score([""], [[""]])
     return str(metric.get_signature()).replace("nrefs:1", "nrefs:var")
+
+
+@functools.cache
+def _bleu(wording: Wording) -> BLEU:
+    # Its sentence scores are never read, only their counts; without this it warns of each.
+    return BLEU(effective_order=True, tokenize=wording.bleu_tokenizer)

@@ -112,6 +112,13 @@ def words(text: str, *, language: str = "") -> list[str]:
     return mixed
 
 
+def separate_words(text: str) -> list[str]:
+    """The words of a text as white space separates them; of scripts without spaces the characters, each by itself."""
+    if text.isascii() or not _HAS_NO_SPACES.search(text):
+        return text.split()
+    return [match[0] for piece in text.split() for match in _CUT.finditer(piece)]
+
+
 def first_words(text: str, num_words: int) -> str:
     """The first words of a text, white space collapsed.
 

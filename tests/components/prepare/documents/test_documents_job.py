@@ -15,7 +15,7 @@ from components.index.job import build_index
 from components.shared.dataset import Dataset
 from components.shared.manifest import read_manifest
 from components.shared.roles import Role, role_of
-from pipelines.search import readable
+from pipelines.commands.search import readable
 from tests.components.prepare.documents.folders import prepared, write
 from tests.components.serve.served import Process, Sources
 from tests.tiny_encoder import words_of, write_tiny_encoder
