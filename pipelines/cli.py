@@ -23,12 +23,12 @@ from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EX
 from pipelines import argo
 from pipelines.cluster import copying, sizing
 from pipelines.cluster.deployment import Deployment
-from pipelines.doctor import checks
+from pipelines.commands.doctor import checks
+from pipelines.commands.queries import with_queries
+from pipelines.commands.search import as_json, readable
+from pipelines.commands.search import search as ask
 from pipelines.flow import Settings
 from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
-from pipelines.queries import with_queries
-from pipelines.search import as_json, readable
-from pipelines.search import search as ask
 from pipelines.settings import SettingsError, missing, read_settings
 from pipelines.suites.command import evaluate, gate
 
@@ -139,7 +139,7 @@ def serve(workdir: Path = Path(".retriever/demo"), host: str = "127.0.0.1", port
         host: Address to listen on.
         port: Port to listen on.
     """
-    from pipelines.labels import dataset_folder
+    from pipelines.commands.labels import dataset_folder
 
     places = [f"--{name}-uri={workdir / name}" for name in ("encoder", "index")]
     places.append(f"--dataset-uri={dataset_folder(workdir)}")
@@ -213,7 +213,7 @@ def estimate(
     """
     settings = read_settings(params, [*set, *([f"prepare.collection_uri={data}"] if data is not None else [])])
     settings = with_queries(settings, data) if data is not None else settings
-    from pipelines import labels, quotes  # heavy: no error in a setting should wait for them
+    from pipelines.commands import labels, quotes  # heavy: no error in a setting should wait for them
 
     prices = Prices(
         engine_hour=engine_hour_dollars,
@@ -247,7 +247,7 @@ def trace(query_id: tyro.conf.Positional[str], workdir: Path = Path(".retriever/
         query_id: Whose labels.
         workdir: Work folder with the annotations.
     """
-    from pipelines import labels
+    from pipelines.commands import labels
 
     print(labels.tell(workdir, query_id))
     return EXIT_OK
@@ -267,7 +267,7 @@ def quality(
         output: Folder for quality.html and quality.json.
         utility_labels: File of human utility labels: tab-separated query id, passage id, 0 or 1, below a header line.
     """
-    from pipelines import labels
+    from pipelines.commands import labels
 
     print(labels.side_by_side(annotations, dataset, utility_labels, output))
     return EXIT_OK

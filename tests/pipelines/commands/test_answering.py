@@ -9,8 +9,8 @@ from components.annotate.cost.estimate import Throughput
 from components.answer import job
 from components.answer.job import answer
 from components.shared.calls.tally import Prices
+from pipelines.commands.quotes import answering_lines
 from pipelines.packaged import find_llm
-from pipelines.quotes import answering_lines
 from pipelines.settings import complete
 from tests.components.annotate.fake_engine import FakeEngine
 from tests.components.answer.inputs import config, reply, write_inputs

@@ -20,8 +20,8 @@ from components.shared.calls.tally import SECONDS_PER_HOUR, Prices, Tally
 from components.shared.dataset import Dataset
 from components.shared.engines.engine import Tokenizer
 from components.shared.manifest import open_artifact
+from pipelines.commands.labels import dataset_folder, paid_calls
 from pipelines.flow import Settings
-from pipelines.labels import dataset_folder, paid_calls
 from pipelines.local import LocalStep, plan, run_steps
 from pipelines.packaged import resolve
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.queries import NUM_QUERIES, with_queries
+from pipelines.commands.queries import NUM_QUERIES, with_queries
 from pipelines.settings import complete
 
 _CORPUS = '{"_id": "p1", "title": "", "text": "words"}\n'
