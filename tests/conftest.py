@@ -1,5 +1,6 @@
 """The tiny corpus, the packaged models, and the fakes of outside things."""
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -8,13 +9,13 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# Before anything of ours is imported: shapes in signatures are checked in every test. Not in component.py, whose
-# functions KFP calls with placeholders.
+# Before anything of ours is imported: shapes in signatures are checked in every test, in the modules that have any. The
+# check binds the arguments of every call anew; for all other types mypy is there.
 _ROOMS = Path(__file__).parents[1] / "components"
 _CHECKED = [
     ".".join(path.relative_to(_ROOMS.parent).with_suffix("").parts)
     for path in _ROOMS.glob("*/**/*.py")
-    if path.name != "component.py"
+    if "jaxtyping" in path.read_text("utf-8")
 ]
 install_import_hook(_CHECKED, "beartype.beartype")
 # A shared machine's speed is not a property of the code.
@@ -24,6 +25,18 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RETRIEVER_LOG"] = "json"
 
 pytest_plugins = ["tests.docker_daemon", "tests.bucket"]
+
+# A worker holds millions of objects of imported libraries. Looking at all of them took most of a second of every
+# `gc.collect()`, and libraries call it often (statsmodels before each of its corrections, torch in its exports): what
+# is there when the tests have been collected is left alone, and nothing is looked for while modules are imported.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
 
 _TOPICS = {
     "volcano": "A volcano erupts when magma rises through a vent; lava, ash and gas come out of the crater.",

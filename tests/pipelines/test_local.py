@@ -84,7 +84,7 @@ def command(world: Path, name: str, *more: str) -> list[str]:
 
 
 def run(world: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(world, name, *more), capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command(world, name, *more), capture_output=True, text=True, timeout=1800, check=False)
 
 
 def metrics(world: Path, name: str) -> bytes:
