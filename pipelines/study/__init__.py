@@ -1,7 +1,8 @@
-"""study: does the method do what its paper says? Small retrievers, real collections, real components, one table.
+"""study: does the method do what its paper says? The packaged encoder, real collections, real components, one table.
 
-Reads: collections in BEIR layout, the packaged models.
+Reads: collections in BEIR layout, the packaged encoder.
 Writes: cells/ (a journal of finished trainings), study.json, study.md.
-Needs: what the demo needs; minutes of CPU a cell.
-Guarantees: killed anywhere it continues with the next cell; every cell of the plan is in the table, whatever it says.
+Needs: what the demo needs; a minute or two of CPU a cell.
+Guarantees: killed anywhere it continues with the next cell; the table says which part of the plan ran, and holds every
+cell that did, whatever it says.
 """

@@ -1,113 +1,131 @@
 """Who labels in the study: people, and simulated annotators that err as often as published ones do.
 
-A simulated annotator is made from human labels: it finds `recall` of what people call useful, and adds wrong passages
-until only
-`precision` of its selection is right. Its three levels are nested as in the method (what is selected as useful was
-selected as relevant), and its errors prefer passages that people judged to be on the topic but not useful.
+As in MS MARCO people labelled one useful passage a query and left others unlabelled. A simulated annotator selects
+that passage for a share of the queries (recall), and others until only `precision` of its selection is what people
+labelled: the paper's way to count, by which an unlabelled useful passage is an error. How many of them are useful all
+the same depends on the kind of errors, and is counted too.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from components.shared.hashing import content_key
 from components.shared.records import Annotation, Label, Pool
 
 Pair = tuple[str, str]
+Labelled = Mapping[str, Sequence[str]]
+ErrorKind = Literal["uniform", "random", "bm25"]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Agreement with people over all pools: precision and recall of what is selected as useful."""
+    """Agreement with people over all queries: precision and recall of what is selected."""
 
     precision: float
     recall: float
 
 
-# Source: [ufa], agreement of Qwen-2.5-32B-Int8 with MS MARCO's human labels. There a query has one labelled passage and
-# unlabelled useful ones count as errors; here all are counted, so the same precision is a noisier annotator.
+# Source: [ufa], agreement of Qwen-2.5-32B-Int8 with the human labels of MS MARCO.
 QUALITIES = {"relsel": Quality(0.151, 0.928), "utilsel": Quality(0.295, 0.848), "utilrank": Quality(0.713, 0.720)}
-# How much rather a topical passage is selected wrongly than another one of the pool.
-TOPICAL_ODDS = 4.0
+# What KL learns from, over its utility temperature: the three levels of the selection, as a score.
+_SCORES: Mapping[Label, float] = {"positive": 2.0, "ignore": 1.0, "negative": 0.0}
 
 
-def with_judged(pools: Iterable[Pool], grades: Mapping[str, Mapping[str, int]]) -> list[Pool]:
-    """The pools with every judged passage, so that topical ones which no retriever found can be mistaken too."""
-    completed = []
-    for pool in pools:
-        missing = sorted(set(grades.get(pool.query_id, ())) - set(pool.passage_ids))
-        sources = (*pool.sources, *("human" for _ in missing))
-        completed.append(Pool(pool.query_id, (*pool.passage_ids, *missing), sources, pool.seed))
-    return completed
+@dataclass(frozen=True)
+class Collection:
+    """What errors are made of: the pools, what people labelled, all passages, and BM25's hits by query id."""
+
+    pools: Sequence[Pool]
+    labelled: Labelled
+    passage_ids: Sequence[str]
+    ranked: Mapping[str, Sequence[str]]
+
+    @property
+    def right(self) -> frozenset[Pair]:
+        """What people labelled."""
+        return frozenset((pool.query_id, p) for pool in self.pools for p in self.labelled[pool.query_id])
+
+    def errors(self, kind: ErrorKind, *, seed: int) -> list[Pair]:
+        """Pairs that no person labelled, in the order in which an annotator takes them for right.
+
+        uniform: of the pools, each passage alike. random: any passages of the collection, thirty a query. bm25: the
+        best hits of BM25, of every query the first before the second of any.
+        """
+        right, query_ids = self.right, [pool.query_id for pool in self.pools]
+        if kind == "bm25":
+            hits = {q: [p for p in self.ranked[q] if (q, p) not in right] for q in query_ids}
+            placed = [(place, q, p) for q in query_ids for place, p in enumerate(hits[q])]
+            return [(q, p) for place, q, p in sorted(placed, key=lambda row: (row[0], _draw(seed, row[1])))]
+        if kind == "uniform":
+            pairs = [(pool.query_id, p) for pool in self.pools for p in pool.passage_ids]
+        else:
+            pairs = [(q, p) for q in query_ids for p in _of_corpus(self.passage_ids, q, seed)]
+        return sorted((pair for pair in pairs if pair not in right), key=lambda pair: _draw(seed, "wrong", *pair))
 
 
-def human_annotations(pools: Iterable[Pool], grades: Mapping[str, Mapping[str, int]]) -> list[Annotation]:
-    """What people say: useful, or not."""
-    useful = _useful(grades)
-    return [_annotation(pool, positive=useful, ignored=frozenset(), name="human") for pool in pools]
+def human_annotations(collection: Collection) -> list[Annotation]:
+    """What people say: labelled, or not."""
+    return _annotations(collection, positive=collection.right, ignored=frozenset(), name="human")
 
 
-def simulated_annotations(
-    pools: Sequence[Pool], grades: Mapping[str, Mapping[str, int]], *, level: str, seed: int
-) -> list[Annotation]:
-    """Labels of a level of QUALITIES; what only the relevance level selects is ignored.
+def simulated_annotations(collection: Collection, *, level: str, kind: ErrorKind, seed: int) -> list[Annotation]:
+    """Labels of a level of QUALITIES with errors of a kind; what only the relevance level selects is ignored.
 
-    Precision and recall over all pools are met to the last pair where the pools hold enough wrong passages.
+    Passages that were selected and are not in the pool join it. Levels are nested because each takes the first pairs
+    of the same two orders.
     """
-    selected = selection(pools, grades, QUALITIES[level], seed=seed)
-    relevant = selection(pools, grades, QUALITIES["relsel"], seed=seed)
-    assert selected <= relevant, "levels are nested because every level takes the first pairs of the same two orders"
-    return [
-        _annotation(pool, positive=selected, ignored=relevant - selected, name=f"simulated-{level}") for pool in pools
-    ]
+    selected = selection(collection, QUALITIES[level], kind=kind, seed=seed)
+    relevant = selection(collection, QUALITIES["relsel"], kind=kind, seed=seed)
+    return _annotations(collection, positive=selected, ignored=relevant - selected, name=f"simulated-{level}-{kind}")
 
 
-def selection(
-    pools: Sequence[Pool], grades: Mapping[str, Mapping[str, int]], quality: Quality, *, seed: int
-) -> frozenset[Pair]:
+def selection(collection: Collection, quality: Quality, *, kind: ErrorKind, seed: int) -> frozenset[Pair]:
     """The pairs (query, passage) that an annotator of this quality selects."""
-    useful = _useful(grades)
-    pairs = [(pool.query_id, passage_id) for pool in pools for passage_id in pool.passage_ids]
-    right = sorted((pair for pair in pairs if pair in useful), key=lambda pair: _draw(seed, "right", *pair))
-    # Exponential clocks: the order in which weighted sampling without replacement takes them.
-    wrong = sorted((pair for pair in pairs if pair not in useful), key=lambda pair: _clock(pair, grades, seed))
+    right = sorted(collection.right, key=lambda pair: _draw(seed, "right", *pair))
     num_right = round(quality.recall * len(right))
     num_wrong = round(num_right * (1 - quality.precision) / quality.precision)
-    return frozenset(right[:num_right]) | frozenset(wrong[:num_wrong])
+    return frozenset(right[:num_right]) | frozenset(collection.errors(kind, seed=seed)[:num_wrong])
 
 
-def agreement(annotations: Iterable[Annotation], grades: Mapping[str, Mapping[str, int]]) -> Quality:
-    """Precision and recall of the positives against people, over all pairs of the pools."""
-    annotations, useful = list(annotations), _useful(grades)
+def agreement(annotations: Iterable[Annotation], labelled: Labelled) -> Quality:
+    """Precision and recall of the positives against what people labelled."""
+    annotations = list(annotations)
     selected = {(a.query_id, p) for a in annotations for p in a.with_label("positive")}
-    known = {(a.query_id, p) for a in annotations for p in a.passage_ids} & useful
-    right = len(selected & known)
-    return Quality(right / max(1, len(selected)), right / max(1, len(known)))
+    right = {(a.query_id, p) for a in annotations for p in labelled.get(a.query_id, ())}
+    return Quality(len(selected & right) / max(1, len(selected)), len(selected & right) / max(1, len(right)))
 
 
-def _clock(pair: Pair, grades: Mapping[str, Mapping[str, int]], seed: int) -> float:
-    query_id, passage_id = pair
-    odds = TOPICAL_ODDS if passage_id in grades.get(query_id, ()) else 1.0
-    return -math.log(_draw(seed, "wrong", query_id, passage_id)) / odds
+def _of_corpus(passage_ids: Sequence[str], query_id: str, seed: int) -> list[str]:
+    draw = random.Random(content_key(seed, "corpus", query_id))
+    return draw.sample(passage_ids, min(30, len(passage_ids)))
 
 
 def _draw(*parts: object) -> float:
-    """A number above 0 and at most 1 of these parts alone, so that a pair's fate does not depend on the other pools."""
-    return 1.0 - random.Random(content_key(*parts)).random()
+    """A number from 0 to 1 of these parts alone, so that a pair's fate does not depend on the other pools."""
+    return random.Random(content_key(*parts)).random()
 
 
-def _useful(grades: Mapping[str, Mapping[str, int]]) -> frozenset[Pair]:
-    return frozenset((query_id, p) for query_id, judged in grades.items() for p, grade in judged.items() if grade > 0)
+def _annotations(
+    collection: Collection, *, positive: frozenset[Pair], ignored: frozenset[Pair], name: str
+) -> list[Annotation]:
+    """One annotation a pool, with what was selected beside it at the pool's end."""
+    joined: dict[str, list[str]] = {pool.query_id: [] for pool in collection.pools}
+    pooled = {(pool.query_id, p) for pool in collection.pools for p in pool.passage_ids}
+    for query_id, passage_id in sorted((positive | ignored) - pooled):
+        joined[query_id].append(passage_id)
+
+    def annotation(pool: Pool) -> Annotation:
+        passage_ids = (*pool.passage_ids, *joined[pool.query_id])
+        labels = tuple(_label((pool.query_id, p), positive, ignored) for p in passage_ids)
+        scores = tuple(_SCORES[label] for label in labels)
+        return Annotation(pool.query_id, passage_ids, labels, method="study", model=name, outcome="ok", scores=scores)
+
+    return [annotation(pool) for pool in collection.pools]
 
 
-def _annotation(pool: Pool, *, positive: frozenset[Pair], ignored: frozenset[Pair], name: str) -> Annotation:
-    def label(passage_id: str) -> Label:
-        pair = (pool.query_id, passage_id)
-        return "positive" if pair in positive else "ignore" if pair in ignored else "negative"
-
-    return Annotation(
-        pool.query_id, pool.passage_ids, tuple(map(label, pool.passage_ids)), method="study", model=name, outcome="ok"
-    )
+def _label(pair: Pair, positive: frozenset[Pair], ignored: frozenset[Pair]) -> Label:
+    return "positive" if pair in positive else "ignore" if pair in ignored else "negative"

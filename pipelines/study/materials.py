@@ -1,20 +1,19 @@
-"""What every cell starts from: a small collection of real data, a cut of the packaged encoder, and mined pools.
+"""What every cell starts from: small collections of real data, the packaged encoder, and mined pools.
 
-The collection is drawn once; dataset, encoder, index, pools and the packaged LLM's annotations come from the real jobs,
-each skipped where it is unchanged.
+A collection is drawn once; dataset, encoder, index and pools come from the real jobs, each skipped where it is
+unchanged. Of the useful passages of a train query one is labelled, as in MS MARCO, and the others are unlabelled:
+`USEFUL_NAME` keeps them for counting alone.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import orjson
 from torch import nn
 
-from components.annotate.config import AnnotateConfig
 from components.export.config import ExportConfig
 from components.index.config import IndexConfig
 from components.mine.config import MineConfig
@@ -24,79 +23,58 @@ from components.shared.checkpoint import DualEncoder
 from components.shared.durable import storage
 from components.shared.records import Passage
 from pipelines.local import LocalStep, run_steps
-from pipelines.packaged import find_encoder, find_llm
+from pipelines.packaged import find_encoder
 from pipelines.study.config import StudyConfig
 
 Grades = dict[str, dict[str, int]]
 
-# Passages that the packaged LLM reads a query beside the human positives, and words of each: a call takes half a second
-# on one core.
-_FEW_NEGATIVES, _LLM_WORDS = 4, 40
-_KEPT_SPLITS = ("train", "test")
+BACKBONE_NAME, USEFUL_NAME = "backbone", "useful.tsv"
 
 
 def make_materials(config: StudyConfig) -> None:
-    """Everything but the packaged LLM's annotations, in folders of the work folder."""
+    """The encoder, and a folder of each collection's name with its dataset and pools, in the work folder."""
     config.workdir.mkdir(parents=True, exist_ok=True)
-    draw_collection(config.data / config.collection, config.workdir / "collection", config)
-    cut_encoder(config.workdir / "backbone", config)
-
-    def at(name: str) -> str:
-        return str(config.workdir / name)
-
-    index = IndexConfig(dataset_uri=at("dataset"), encoder_uri=at("base-encoder"), output_uri=at("base-index"))
-    half, few = config.pool_negatives // 2, _FEW_NEGATIVES // 2
-    pools = MineConfig(
-        dataset_uri=at("dataset"),
-        encoder_uri=at("base-encoder"),
-        index_uri=at("base-index"),
-        output_uri=at("pools"),
-        num_bm25=half,
-        num_dense=half,
-        num_evaluation_queries=0,
-        # The cut encoder scores nearly everything alike; the study's labels do not come from its scores.
-        max_suspected_share=1.0,
-    )
-    pools_few = replace(
-        pools, output_uri=at("pools-few"), num_bm25=few, num_dense=few, num_queries=config.num_few_queries
-    )
-    other = str(config.data / config.other_collection)
-    steps = [
-        LocalStep(
-            "prepare", "components.prepare", PrepareConfig(collection_uri=at("collection"), output_uri=at("dataset"))
-        ),
-        LocalStep(
-            "prepare (other)", "components.prepare", PrepareConfig(collection_uri=other, output_uri=at("other-dataset"))
-        ),
-        LocalStep(
-            "export", "components.export", ExportConfig(checkpoint_uri=at("backbone"), output_uri=at("base-encoder"))
-        ),
-        LocalStep("index", "components.index", index),
-        LocalStep("mine", "components.mine", pools),
-        LocalStep("mine (few)", "components.mine", pools_few),
-    ]
+    for name in config.collections:
+        draw_collection(config.data / name, config.workdir / name / "collection", config)
+    prune_encoder(config.workdir / BACKBONE_NAME, config)
+    encoder = str(config.workdir / "base-encoder")
+    export = ExportConfig(checkpoint_uri=str(config.workdir / BACKBONE_NAME), output_uri=encoder)
+    steps = [LocalStep("export", "components.export", export)]
+    for name in config.collections:
+        steps += _steps_of(config.workdir / name, encoder, config)
     run_steps(steps)
 
 
-def annotate_few(config: StudyConfig) -> Path:
-    """The packaged LLM's annotations of the few queries, by log P(query | passage)."""
-    output = config.workdir / "annotations-llm"
-    annotate = AnnotateConfig(
-        dataset_uri=str(config.workdir / "dataset"),
-        pools_uri=str(config.workdir / "pools-few"),
-        output_uri=str(output),
-        journal_uri=str(config.workdir / "journal"),
-        llm_uri=str(find_llm()),
-        engine="transformers",
-        method="query_likelihood",
-        passage_words=_LLM_WORDS,
+def _steps_of(folder: Path, encoder: str, config: StudyConfig) -> list[LocalStep]:
+    dataset, index, half = str(folder / "dataset"), str(folder / "base-index"), config.pool_negatives // 2
+    mine = MineConfig(
+        dataset_uri=dataset,
+        encoder_uri=encoder,
+        index_uri=index,
+        output_uri=str(folder / "pools"),
+        num_bm25=half,
+        num_dense=half,
+        num_evaluation_queries=0,
+        # Unlabelled useful passages belong into the pools, and a small corpus has the same hits for many queries.
+        max_suspected_share=1.0,
+        max_pool_share=1.0,
+        max_duplicate_share=1.0,
+        max_positive_share=1.0,
     )
-    run_steps([LocalStep("annotate (few)", "components.annotate", annotate)])
-    return output
+    prepare = PrepareConfig(collection_uri=str(folder / "collection"), output_uri=dataset)
+    return [
+        LocalStep(f"prepare ({folder.name})", "components.prepare", prepare),
+        LocalStep(
+            f"index ({folder.name})",
+            "components.index",
+            IndexConfig(dataset_uri=dataset, encoder_uri=encoder, output_uri=index),
+        ),
+        LocalStep(f"mine ({folder.name})", "components.mine", mine),
+    ]
 
 
 def draw_collection(source: Path, target: Path, config: StudyConfig) -> None:
-    """A smaller collection: some train queries, all test queries, their judged passages and a draw of the others.
+    """A smaller collection: some train and test queries, their judged passages and a draw of the others.
 
     Raises:
         FileNotFoundError: Where the source is not a collection in BEIR layout.
@@ -104,45 +82,46 @@ def draw_collection(source: Path, target: Path, config: StudyConfig) -> None:
     if target.is_dir():
         return
     draw = random.Random(config.data_seed)
-    grades = {split: read_grades(source / "qrels" / f"{split}.tsv") for split in _KEPT_SPLITS}
-    useful = sorted(
-        query_id for query_id, judged in grades["train"].items() if any(grade > 0 for grade in judged.values())
-    )
-    chosen = set(draw.sample(useful, min(config.num_train_queries, len(useful))))
-    grades["train"] = {query_id: judged for query_id, judged in grades["train"].items() if query_id in chosen}
+    sizes = {"train": config.num_train_queries, "test": config.num_test_queries}
+    judged = {split: _drawn(read_grades(source / "qrels" / f"{split}.tsv"), sizes[split], draw) for split in sizes}
+    useful = {query_id: [p for p, grade in grades.items() if grade > 0] for query_id, grades in judged["train"].items()}
+    labelled = {query_id: {draw.choice(sorted(passages)): 1} for query_id, passages in useful.items()}
     lines = {str(orjson.loads(line)["_id"]): line for line in (source / "corpus.jsonl").read_bytes().splitlines()}
-    judged = {passage_id for split in _KEPT_SPLITS for judged in grades[split].values() for passage_id in judged}
-    others = sorted(set(lines) - judged)
-    kept = judged | set(draw.sample(others, max(0, min(config.num_passages - len(judged), len(others)))))
-    asked = {query_id for split in _KEPT_SPLITS for query_id in grades[split]}
+    known = {p for grades in judged.values() for of_query in grades.values() for p in of_query}
+    others = sorted(set(lines) - known)
+    kept = known | set(draw.sample(others, max(0, min(config.num_passages - len(known), len(others)))))
+    asked = {query_id for grades in judged.values() for query_id in grades}
     queries = [
         line for line in (source / "queries.jsonl").read_bytes().splitlines() if str(orjson.loads(line)["_id"]) in asked
     ]
     partial = target.with_name(f"{target.name}.partial")
     (partial / "qrels").mkdir(parents=True, exist_ok=True)
-    (partial / "corpus.jsonl").write_bytes(
-        b"".join(line + b"\n" for passage_id, line in lines.items() if passage_id in kept)
-    )
+    (partial / "corpus.jsonl").write_bytes(b"".join(line + b"\n" for p, line in lines.items() if p in kept))
     (partial / "queries.jsonl").write_bytes(b"".join(line + b"\n" for line in queries))
-    for split in _KEPT_SPLITS:
-        _write_grades(partial / "qrels" / f"{split}.tsv", grades[split])
+    _write_grades(partial / "qrels" / "train.tsv", labelled)
+    _write_grades(partial / "qrels" / "test.tsv", judged["test"])
+    _write_grades(partial / USEFUL_NAME, {query_id: dict.fromkeys(p, 1) for query_id, p in useful.items()})
     partial.rename(target)
 
 
-def cut_encoder(target: Path, config: StudyConfig) -> None:
-    """The packaged encoder's first layers, with the word pieces that the two collections use, as a checkpoint.
+def _drawn(grades: Grades, count: int, draw: random.Random) -> Grades:
+    """Grades of a seeded draw of the queries that have a useful passage."""
+    able = sorted(query_id for query_id, judged in grades.items() if any(grade > 0 for grade in judged.values()))
+    chosen = set(draw.sample(able, min(count, len(able))))
+    return {query_id: judged for query_id, judged in grades.items() if query_id in chosen}
 
-    Four fifths of the parameters are embeddings, most of them of words that never occur: they cost half of a step and
-    learn nothing.
+
+def prune_encoder(target: Path, config: StudyConfig) -> None:
+    """The packaged encoder, all its layers, with the word pieces that the collections use, as a checkpoint.
+
+    Every text keeps its vector. Half of the parameters are embeddings, most of them of words that never occur: the
+    optimiser would spend a part of each step on them, and they learn nothing.
     """
     if target.is_dir():
         return
     model = checkpoint.load(str(find_encoder()), query_tokens=config.query_tokens, passage_tokens=config.passage_tokens)
-    model.transformer.encoder.layer = nn.ModuleList(list(model.transformer.encoder.layer)[: config.num_layers])
-    model.transformer.config.num_hidden_layers = config.num_layers
-    collections = (config.workdir / "collection", config.data / config.other_collection)
-    texts = [text for folder in collections for text in _texts(folder)]
-    kept = _keep_word_pieces(model, {piece for ids in model.tokenize_passages(texts) for piece in ids})
+    texts = [text for name in config.collections for text in _texts(config.workdir / name / "collection")]
+    kept = _keep_word_pieces(model, {piece for ids in model.tokenize_passages(texts, max_tokens=512) for piece in ids})
     partial = target.with_name(f"{target.name}.partial")
     partial.mkdir(exist_ok=True)
     model.save(partial)

@@ -1,42 +1,75 @@
 """Finished cells -> means with intervals, paired tests of the paper's orderings, and the table that people read.
 
-A test compares two conditions on the same queries: per-query values are averaged over seeds, then a two-sided paired
-t-test, with Holm's correction over all orderings. The intervals are of a bootstrap that draws seeds and queries, so
-they are wider than the tests suggest.
+A view is a pair of collections: trained on, measured on. A test compares two conditions on the same queries, of all
+views of a domain together: per-query values are averaged over seeds, then a two-sided paired t-test, with Holm's
+correction over all orderings. The intervals are of a bootstrap that draws seeds and queries, so they are wider than the
+tests suggest.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from jaxtyping import Float64
 
 from components.shared.durable import storage
-from components.shared.measuring.statistics import Interval, holm, paired_t_test
-from pipelines.study.conditions import CLAIMS, DOMAINS, Claim
+from pipelines.study.conditions import CLAIMS, IN_DOMAIN, Claim, Domain
 from pipelines.study.config import StudyConfig
 
 _LEVEL = 0.05
 _CONFIDENCE = 0.95
+# Where a system that is not trained was trained.
+EVERY = ""
 
 # Rows of one condition: its seeds.
 Cube = Float64[np.ndarray, "seed query"]
 
 
+class Part(NamedTuple):
+    """A block of conditions with one seed: what runs together."""
+
+    block: str
+    seed: int
+
+
+class Step(NamedTuple):
+    """A cell of the plan."""
+
+    part: Part
+    name: str
+    collection: str
+
+
+class View(NamedTuple):
+    """Trained on one collection, measured on one."""
+
+    trained: str
+    measured: str
+
+    @property
+    def title(self) -> str:
+        """What stands above a column."""
+        return self.trained if self.trained == self.measured else f"{self.trained} -> {self.measured}"
+
+
 @dataclass(frozen=True)
 class Finished:
-    """A cell as the journal keeps it: nDCG@10 by domain and query id."""
+    """A cell as the journal keeps it: nDCG@10 by collection measured on and query id; `collection` is trained on."""
 
     name: str
+    collection: str
     seed: int
     values: Mapping[str, Mapping[str, float]]
     seconds: float
+    cpu_seconds: float = 0.0
     label_precision: float | None = None
     label_recall: float | None = None
+    useful_precision: float | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> Finished:
@@ -48,24 +81,30 @@ class Finished:
 
 @dataclass(frozen=True)
 class Row:
-    """A condition: what its labels agree with people, and its nDCG@10 by domain."""
+    """A condition: what its labels agree with people, and its nDCG@10 by view; `num_seeds` by collection trained on."""
 
     name: str
-    num_seeds: int
+    num_seeds: dict[str, int]
     label_precision: float | None
     label_recall: float | None
+    useful_precision: float | None
     means: dict[str, Interval]
     deviation_of_seeds: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A claim and what was found: the difference better minus worse; p values two-sided, `p_holm` over the table."""
+    """A claim and what came out: better minus worse over all views of the domain, and in each view by its title.
+
+    P values are two-sided, `p_holm` over the table.
+    """
 
     claim: Claim
     difference: Interval
+    by_view: dict[str, Interval]
     p_value: float
     p_holm: float
+    num_seeds: int
     num_queries: int
 
     @property
@@ -79,91 +118,160 @@ class Outcome:
         return "not shown (same sign)" if self.difference.mean > 0 else "not shown (other sign)"
 
 
-def write_table(config: StudyConfig, finished: Sequence[Finished]) -> None:
+def write_table(config: StudyConfig, finished: Sequence[Finished], *, planned: Sequence[Step]) -> None:
     """Writes study.json and study.md into the work folder."""
-    rows = summarise(finished, num_resamples=config.num_resamples)
-    outcomes = judge_claims(CLAIMS, finished, num_resamples=config.num_resamples)
-    seconds = sum(cell.seconds for cell in finished)
+    rows = summarise(finished, config.collections, num_resamples=config.num_resamples)
+    outcomes = judge_claims(CLAIMS, finished, config.collections, num_resamples=config.num_resamples)
+    ran = what_ran(finished, planned)
     content = {
         "settings": {name: str(value) for name, value in asdict(config).items()},
-        "seconds": round(seconds, 1),
+        "ran": ran,
         "conditions": [asdict(row) for row in rows],
         "claims": [{**asdict(outcome), "verdict": outcome.verdict} for outcome in outcomes],
     }
     storage.write_bytes(str(config.workdir / "study.json"), orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    storage.write_bytes(str(config.workdir / "study.md"), to_markdown(rows, outcomes, seconds=seconds).encode())
+    text = to_markdown(rows, outcomes, config.collections, ran=ran)
+    storage.write_bytes(str(config.workdir / "study.md"), text.encode())
 
 
-def summarise(finished: Sequence[Finished], *, num_resamples: int) -> list[Row]:
+def what_ran(finished: Sequence[Finished], planned: Sequence[Step]) -> list[str]:
+    """Sentences that say which part of the plan is in the table."""
+    done = {(cell.name, cell.collection, cell.seed) for cell in finished}
+    ran = [step for step in planned if (step.name, step.collection, step.part.seed) in done]
+    minutes = sum(cell.seconds for cell in finished) / 60, sum(cell.cpu_seconds for cell in finished) / 60
+    total, of_part = Counter(step.part for step in planned), Counter(step.part for step in ran)
+    lines = [f"Ran: {len(ran)} of {len(planned)} cells, {minutes[0]:.0f} minutes ({minutes[1]:.0f} of CPU)."]
+    for block in dict.fromkeys(step.part.block for step in planned):
+        seeds = [part for part in total if part.block == block]
+        whole = [part.seed for part in seeds if of_part[part] == total[part]]
+        rest = [f"{of_part[part]}/{total[part]} of seed {part.seed}" for part in seeds if part.seed not in whole]
+        shown = [f"seeds {', '.join(map(str, whole))}" if whole else "no seed as a whole", *rest]
+        lines.append(f"{block}: {'; '.join(shown) if any(of_part[part] for part in seeds) else 'did not run'}.")
+    return lines
+
+
+def views(collections: Sequence[str], domain: Domain | None = None) -> list[View]:
+    """All views, in domain first; or those of a domain."""
+    every = [View(trained, measured) for trained in collections for measured in collections]
+    every.sort(key=lambda view: view.trained != view.measured)
+    return [view for view in every if domain is None or (view.trained == view.measured) == (domain == IN_DOMAIN)]
+
+
+def summarise(finished: Sequence[Finished], collections: Sequence[str], *, num_resamples: int) -> list[Row]:
     """One row a condition, in the order of first appearance."""
     rows = []
     for name in dict.fromkeys(cell.name for cell in finished):
         cells = [cell for cell in finished if cell.name == name]
-        cubes = {domain: _cube(cells, domain) for domain in DOMAINS}
+        cubes = {view.title: _cube(_seen(cells, view), view) for view in views(collections) if _seen(cells, view)}
         rows.append(
             Row(
                 name,
-                len(cells),
+                dict(Counter(cell.collection for cell in cells)),
                 _mean([cell.label_precision for cell in cells]),
                 _mean([cell.label_recall for cell in cells]),
-                {domain: _interval(cube, num_resamples) for domain, cube in cubes.items()},
-                {domain: float(cube.mean(1).std(ddof=1)) if len(cube) > 1 else 0.0 for domain, cube in cubes.items()},
+                _mean([cell.useful_precision for cell in cells]),
+                {title: _interval(cube, num_resamples) for title, cube in cubes.items()},
+                {title: float(cube.mean(1).std(ddof=1)) if len(cube) > 1 else 0.0 for title, cube in cubes.items()},
             )
         )
     return rows
 
 
-def judge_claims(claims: Sequence[Claim], finished: Sequence[Finished], *, num_resamples: int) -> list[Outcome]:
+def judge_claims(
+    claims: Sequence[Claim], finished: Sequence[Finished], collections: Sequence[str], *, num_resamples: int
+) -> list[Outcome]:
     """Every claim whose two conditions are finished; one without seeds is compared with each seed of the other."""
-    outcomes = []
-    for claim in claims:
-        sides = _same_seeds(*([cell for cell in finished if cell.name == name] for name in (claim.better, claim.worse)))
-        if not all(sides):
-            continue
-        better, worse = (_cube(side, claim.domain) for side in sides)
-        difference = better - worse
-        p_value, _, _ = paired_t_test(difference.mean(0))
-        outcomes.append(Outcome(claim, _interval(difference, num_resamples), p_value, p_value, difference.shape[1]))
-    corrected = holm([outcome.p_value for outcome in outcomes]) if outcomes else []
-    return [replace(outcome, p_holm=p_holm) for outcome, p_holm in zip(outcomes, corrected, strict=True)]
+    outcomes = [_judge(claim, finished, views(collections, claim.domain), num_resamples) for claim in claims]
+    judged = [outcome for outcome in outcomes if outcome is not None]
+    corrected = holm([outcome.p_value for outcome in judged]) if judged else []
+    return [replace(outcome, p_holm=p_holm) for outcome, p_holm in zip(judged, corrected, strict=True)]
 
 
-def _same_seeds(better: list[Finished], worse: list[Finished]) -> tuple[list[Finished], list[Finished]]:
-    """The cells of the seeds that both have: a seed is one draw of label noise and order for all conditions."""
-    common = {cell.seed for cell in better} & {cell.seed for cell in worse}
-    if common:
-        return [cell for cell in better if cell.seed in common], [cell for cell in worse if cell.seed in common]
-    # Only a system that is not trained has no seed in common with the others.
-    untrained = all(cell.seed == 0 for cell in better) or all(cell.seed == 0 for cell in worse)
-    return (better, worse) if untrained else ([], [])
+def _judge(claim: Claim, finished: Sequence[Finished], those: Sequence[View], num_resamples: int) -> Outcome | None:
+    """A claim over the seeds that both conditions have in every view that they have at all."""
+    sides = [[cell for cell in finished if cell.name == name] for name in (claim.better, claim.worse)]
+    able = {view: _common(*(_seen(side, view) for side in sides)) for view in those}
+    able = {view: seeds for view, seeds in able.items() if seeds}
+    if not able or not (seeds := set.intersection(*able.values())):
+        return None
+    differences = {}
+    for view in able:
+        better, worse = (_cube([c for c in _seen(side, view) if c.seed in {0, *seeds}], view) for side in sides)
+        differences[view.title] = better - worse
+    together = np.concatenate(list(differences.values()), axis=1)
+    p_value, _, _ = paired_t_test(together.mean(0))
+    by_view = {title: _interval(cube, num_resamples) for title, cube in differences.items()}
+    overall = _interval(together, num_resamples)
+    return Outcome(claim, overall, by_view, p_value, p_value, len(together), together.shape[1])
 
 
-def to_markdown(rows: Sequence[Row], outcomes: Sequence[Outcome], *, seconds: float) -> str:
-    """Two tables: the conditions, and the claims beside the published figures."""
+def _seen(cells: Sequence[Finished], view: View) -> list[Finished]:
+    """The cells that a view is of; systems that are not trained are in all."""
+    return [cell for cell in cells if cell.collection in (view.trained, EVERY)]
+
+
+def _common(better: Sequence[Finished], worse: Sequence[Finished]) -> set[int]:
+    """The seeds that both have: a seed is one draw of label errors and order for all conditions.
+
+    Seed 0, of a system that is not trained, goes with every seed.
+    """
+    seeds = [{cell.seed for cell in side} for side in (better, worse)]
+    if {0} in seeds:
+        return seeds[0] | seeds[1] if len(seeds[0] | seeds[1]) == 1 else (seeds[0] | seeds[1]) - {0}
+    return seeds[0] & seeds[1]
+
+
+def to_markdown(
+    rows: Sequence[Row], outcomes: Sequence[Outcome], collections: Sequence[str], *, ran: Sequence[str]
+) -> str:
+    """What ran, and two tables: the conditions, and the claims beside the published figures."""
+    titles = [view.title for view in views(collections)]
     lines = [
-        f"nDCG@10 x 100, mean [95 % interval] (standard deviation of the seeds); {seconds / 60:.0f} minutes of cells.",
+        *ran,
         "",
-        "| condition | seeds | label precision / recall | " + " | ".join(DOMAINS) + " |",
-        "|---|---|---|" + "---|" * len(DOMAINS),
+        "nDCG@10 x 100, mean [95 % interval] (standard deviation of the seeds). Labels: precision and recall as the "
+        "paper counts them, and the share of the selected passages that people found useful.",
+        "",
+        "| condition | seeds | precision / recall / useful | " + " | ".join(titles) + " |",
+        "|---|---|---|" + "---|" * len(titles),
     ]
-    for row in rows:
-        labels = "" if row.label_precision is None else f"{row.label_precision:.2f} / {row.label_recall:.2f}"
-        cells = " | ".join(_cell(row.means[domain], row.deviation_of_seeds[domain]) for domain in DOMAINS)
-        lines.append(f"| {row.name} | {row.num_seeds} | {labels} | {cells} |")
+    lines += [_row(row, titles) for row in rows]
     lines += [
         "",
-        "| ordering expected | about | domain | published | difference here | p (Holm) | verdict |",
-        "|---|---|---|---|---|---|---|",
+        "| ordering expected | about | domain | published | seeds | difference here | "
+        + " | ".join(collections)
+        + " | "
+        "p (Holm) | verdict |",
+        "|---|---|---|---|---|---|" + "---|" * len(collections) + "---|---|",
     ]
-    for outcome in outcomes:
-        claim = outcome.claim
-        published = f"{claim.published[0]} > {claim.published[1]}" if claim.published else ""
-        lines.append(
-            f"| {claim.better} > {claim.worse} | {claim.about} | {claim.domain} | {published} | "
-            f"{_cell(outcome.difference)} "
-            f"| {outcome.p_value:.2g} ({outcome.p_holm:.2g}) | {outcome.verdict} |"
-        )
+    lines += [_line(outcome, collections) for outcome in outcomes]
     return "\n".join(lines) + "\n"
+
+
+def _row(row: Row, titles: Sequence[str]) -> str:
+    labels = (
+        ""
+        if row.label_precision is None
+        else f"{row.label_precision:.2f} / {row.label_recall:.2f} / {row.useful_precision:.2f}"
+    )
+    seeds = "" if EVERY in row.num_seeds else "/".join(str(number) for number in row.num_seeds.values())
+    shown = [_cell(row.means[t], row.deviation_of_seeds[t]) if t in row.means else "" for t in titles]
+    return f"| {row.name} | {seeds} | {labels} | {' | '.join(shown)} |"
+
+
+def _line(outcome: Outcome, collections: Sequence[str]) -> str:
+    claim = outcome.claim
+    published = f"{claim.published[0]} > {claim.published[1]}" if claim.published else ""
+    by_trained = {
+        view.trained: _cell(outcome.by_view[view.title])
+        for view in views(collections, claim.domain)
+        if view.title in outcome.by_view
+    }
+    return (
+        f"| {claim.better} > {claim.worse} | {claim.about} | {claim.domain} | {published} | {outcome.num_seeds} | "
+        f"{_cell(outcome.difference)} | {' | '.join(by_trained.get(name, '') for name in collections)} "
+        f"| {outcome.p_value:.2g} ({outcome.p_holm:.2g}) | {outcome.verdict} |"
+    )
 
 
 def _cell(interval: Interval, deviation: float | None = None) -> str:
@@ -171,10 +279,10 @@ def _cell(interval: Interval, deviation: float | None = None) -> str:
     return shown if deviation is None else f"{shown} ({100 * deviation:.1f})"
 
 
-def _cube(finished: Sequence[Finished], domain: str) -> Cube:
-    query_ids = list(finished[0].values[domain])
+def _cube(finished: Sequence[Finished], view: View) -> Cube:
+    query_ids = list(finished[0].values[view.measured])
     ordered = sorted(finished, key=lambda cell: cell.seed)
-    return np.array([[cell.values[domain][query_id] for query_id in query_ids] for cell in ordered])
+    return np.array([[cell.values[view.measured][query_id] for query_id in query_ids] for cell in ordered])
 
 
 def _interval(values: Cube, num_resamples: int) -> Interval:
