@@ -23,22 +23,22 @@ class StudyConfig:
     """Names of the conditions to train; empty: all."""
     table_only: bool = False
     """Write the table of what the journal holds, and make no cell."""
-    num_train_queries: int = 96
+    num_train_queries: int = 72
     """Train queries of a collection that are kept (seeded draw)."""
     num_test_queries: int = 100
     """Test queries of a collection that are kept (seeded draw)."""
     num_passages: int = 1500
     """Passages of a collection that are kept, to mine in: those judged for a kept query first, then a seeded draw."""
-    num_test_passages: int = 500
+    num_test_passages: int = 350
     """Passages that the test queries search: those judged for them, then the first hits of BM25 for them. Encoding
     them is a fifth of a cell's time."""
     query_tokens: int = 32
     """Longest query."""
-    passage_tokens: int = 48
+    passage_tokens: int = 32
     """Longest passage, the same in training and in measuring; a step's time is proportional to it."""
     pool_negatives: int = 30
     """Hard negatives in a pool, half from BM25 and half dense, as in the paper."""
-    batch_queries: int = 8
+    batch_queries: int = 6
     """Training groups in one step."""
     group_size: int = 6
     """Passages in a training group."""
