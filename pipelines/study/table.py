@@ -216,8 +216,8 @@ def _common(better: Sequence[Finished], worse: Sequence[Finished]) -> set[int]:
     Seed 0, of a system that is not trained, goes with every seed.
     """
     seeds = [{cell.seed for cell in side} for side in (better, worse)]
-    if {0} in seeds:
-        return seeds[0] | seeds[1] if len(seeds[0] | seeds[1]) == 1 else (seeds[0] | seeds[1]) - {0}
+    if all(seeds) and {0} in seeds:
+        return (seeds[0] | seeds[1]) - {0}
     return seeds[0] & seeds[1]
 
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.annotate.judging.parsing import parse_ranking, parse_selection
-from tests.components.annotate.judging.completions import EXTRA_PROSE, PROSE, RANKED, REVERSED, SELECTED
+from tests.components.annotate.judging.answer_completions import RANKED, SELECTED
+from tests.components.annotate.judging.prose_completions import EXTRA_PROSE, PROSE, REVERSED
 
 _READ = ("ok", "ok_empty", "repaired")
 
