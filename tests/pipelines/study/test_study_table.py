@@ -59,7 +59,7 @@ def test_a_claim_is_tested_over_queries_of_the_mean_over_seeds() -> None:
     # t = .15 / (s / sqrt(4)) with s^2 = (.05^2 + .05^2 + .15^2 + .15^2) / 3 = .05 / 3, so t = 2.3238; P(|T_3| > 2.3238)
     # = 0.10275.
     assert holds.p_value == pytest.approx(0.10275, abs=1e-4)
-    assert (holds.difference.mean, reverse.difference.mean) == (pytest.approx(0.15), pytest.approx(-0.15))
+    assert [holds.difference.mean, reverse.difference.mean] == pytest.approx([0.15, -0.15])
     # Two tests of equal p: Holm doubles the first, and the second cannot be smaller.
     assert [holds.p_holm, reverse.p_holm] == pytest.approx(holm([holds.p_value, reverse.p_value]))
     assert holds.p_holm == pytest.approx(2 * holds.p_value)
