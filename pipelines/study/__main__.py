@@ -32,7 +32,8 @@ class Planned:
 
 def study(config: StudyConfig) -> None:
     """Makes the cells that the journal lacks, block by block and seed by seed, and writes the table after each seed."""
-    make_materials(config)
+    if not config.table_only:
+        make_materials(config)
     planned = plan(config)
     steps = [Step(cell.part, cell.name, cell.collection) for cell in planned]
     finished: list[Finished] = []
