@@ -18,6 +18,7 @@ import orjson
 from jaxtyping import Float64
 
 from components.shared.durable import storage
+from components.shared.measuring.statistics import Interval, holm, paired_t_test
 from pipelines.study.conditions import CLAIMS, IN_DOMAIN, Claim, Domain
 from pipelines.study.config import StudyConfig
 

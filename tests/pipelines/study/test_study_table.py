@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from components.evaluate.significance import holm
+from components.shared.measuring.statistics import holm
 from pipelines.study.conditions import BM25_NAME, CLAIMS, IN_DOMAIN, OUT_OF_DOMAIN, UNTRAINED_NAME, Claim, blocks
 from pipelines.study.config import StudyConfig
 from pipelines.study.table import EVERY, Finished, Part, Step, judge_claims, summarise, to_markdown, views, what_ran
