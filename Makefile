@@ -32,7 +32,7 @@ demo: $(VENV)/.demo ## the main job: train, measure and get ready to serve a ret
 	$(BIN)/retriever demo
 
 test: $(VENV)/.dev ## all tests that need no Docker, vLLM, cluster or GPU
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not docker and not vllm and not cluster and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not docker and not vllm and not cluster and not gpu"
 
 # Wheels for the one image that is built without a network.
 docker/wheelhouse/.serve: docker/serve.lock docker/cuda.lock | $(VENV)/.dev

@@ -32,6 +32,13 @@ pytest_plugins = ["tests.docker_daemon", "tests.bucket"]
 gc.disable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first (with xdist's --no-loadscope-reorder): no worker begins one when the others end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    whole = {item.path for item in items} - {item.path for item in items if not item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in whole, item.path not in slow))
+
+
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()

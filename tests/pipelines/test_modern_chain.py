@@ -38,6 +38,7 @@ def _searchable(folder: Path, checkpoint_uri: Path, name: str) -> dict[str, str]
     return {"encoder_uri": encoder, "index_uri": indexed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3_embedding", "nomic_modernbert"])
 def test_a_family_is_trained_exported_indexed_measured_and_served(family: str, tmp_path: Path) -> None:
     write_inputs(tmp_path, with_bm25=True)
