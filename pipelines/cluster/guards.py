@@ -7,7 +7,7 @@ status tells a run whose condition was not taken from one that works, but not wh
 
 # No `from __future__ import annotations`: KFP reads the types of a component from the signature itself.
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kfp import dsl
@@ -111,7 +111,6 @@ def make_check(
     addresses = _addresses(settings, given)
     (watched,) = {address for name, address in addresses.items() if name in _watched(settings)}
     llm = next((address for name, address in addresses.items() if name.endswith(".llm_uri")), "")
-    rows = [machines[task.component] for task in flow.taking_part(settings) if "llm_uri" in flow.owners(task)]
     task = dsl.container_component(check)(
         run_id=_RUN_ID,
         records_uri=deployment.records_uri,
@@ -120,9 +119,17 @@ def make_check(
         writable=f"state-uri={deployment.state_uri}",
         variables=" ".join(name for name, _, _ in deployment.secret_variables()),
         llm=llm,
-        gpu_gib=float(max((NODES[row.node].gpu_gib for row in rows if row.gpu), default=0)),
+        gpu_gib=max(_engine_gib(settings, machines), default=0.0),
     )
     return _placed(task, "check", machines, deployment)
+
+
+def _engine_gib(settings: Settings, machines: Mapping[str, Resources]) -> Iterator[float]:
+    """Memory of the GPUs of one engine, of each task that loads an LLM."""
+    for task in flow.taking_part(settings):
+        row = machines[task.component]
+        if row.gpu and (section := flow.owners(task).get("llm_uri")):
+            yield float(NODES[row.node].gpu_gib * settings[section]["vllm_tensor_parallel_size"])
 
 
 def make_record(evaluation: Any, machines: Mapping[str, Resources], deployment: Deployment) -> Any:  # noqa: ANN401

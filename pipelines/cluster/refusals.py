@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from components.shared.durable.storage import is_remote
@@ -63,7 +64,9 @@ def _local_addresses(settings: Settings, deployment: Deployment) -> Iterator[str
             value = settings[section][name]
             if not isinstance(value, str) or not value or value.startswith(PACKAGED_SCHEME):
                 continue
-            if role_of(declared[name]) in (Role.INPUT, Role.PLACE) and _is_local(value, deployment):
+            role = role_of(declared[name])
+            is_address = role in (Role.INPUT, Role.PLACE) or (role is Role.SETTING and name.endswith("_uri"))
+            if is_address and _is_local(value, deployment):
                 yield (
                     f"{section}.{name} {value}: a path of this machine, which no pod has; copy it to a bucket, or "
                     f"mount a claim that holds it (--set {section}.{name}=s3://bucket/..., or --volume CLAIM:/folder)"
@@ -83,15 +86,17 @@ def _is_local(value: str, deployment: Deployment) -> bool:
     return value.startswith(("/", ".", "~")) or Path(value).exists()
 
 
-def weights_gib(llm: str) -> float | None:
-    """Size of an LLM's weights by what its name says of parameters and precision; None where it says nothing.
+def weights_gib(llm: str, precision: str = "") -> float | None:
+    """Size of an LLM's weights by what its name says of parameters; None where it says nothing.
 
-    Without a word about precision two bytes a parameter are taken, which is what vLLM loads.
+    `precision` is text that may say how many bits a weight has, the name itself where it is empty; where it says
+    nothing, two bytes a parameter are taken, which is what vLLM loads.
     """
+    precision = precision or llm
     billions = _BILLIONS.findall(llm.rpartition("/")[2].replace("_", "-"))
     if not billions:
         return None
-    num_bytes = 1.0 if _EIGHT_BITS.search(llm) else 0.6 if _FOUR_BITS.search(llm) else 2.0
+    num_bytes = 1.0 if _EIGHT_BITS.search(precision) else 0.6 if _FOUR_BITS.search(precision) else 2.0
     largest = max(float(experts or 1) * float(size) for experts, size in billions)
     return largest * 1e9 * num_bytes / 2**30
 
@@ -108,10 +113,25 @@ def _too_large(settings: Settings, machines: Mapping[str, Resources]) -> Iterato
                 f"--set {section}.engine=endpoint or transformers"
             )
             continue
-        size, room = weights_gib(llm), NODES[row.node].gpu_gib * _SHARE_FOR_WEIGHTS
+        yield from _gpus_unlike(section, settings[section], row)
+        together = int(settings[section]["vllm_tensor_parallel_size"])
+        precision = f"{llm} {settings[section]['vllm_quantization']}"
+        size, room = weights_gib(llm, precision), together * NODES[row.node].gpu_gib * _SHARE_FOR_WEIGHTS
         if size is not None and size > room:
             yield (
-                f"{section}.llm_uri {llm}: about {size:.0f} GiB of weights; one {row.gpu} of {NODES[row.node].gpu_gib} "
-                f"GiB has room for {room:.0f}; choose a profile with larger GPUs (gke-a100), a smaller or quantised "
-                f"LLM, or a server of its own (--set {section}.engine=endpoint)"
+                f"{section}.llm_uri {llm}: about {size:.0f} GiB of weights; {together} {row.gpu} of "
+                f"{NODES[row.node].gpu_gib} GiB have room for {room:.0f}; choose a profile with larger GPUs "
+                f"(gke-a100), more of them under one engine (--profile gke-l4x4 --set "
+                f"{section}.vllm_tensor_parallel_size=4), a smaller or quantised LLM, or a server of its own (--set "
+                f"{section}.engine=endpoint)"
             )
+
+
+def _gpus_unlike(section: str, values: Mapping[str, Any], row: Resources) -> Iterator[str]:
+    """A pod with fewer GPUs than its engines take fails; one with more pays for what it does not use."""
+    engines, together = int(values["num_engines"]), int(values["vllm_tensor_parallel_size"])
+    if engines * together != row.num_gpus:
+        yield (
+            f"{section}.num_engines {engines} of {together} GPUs each (vllm_tensor_parallel_size): a pod of this "
+            f"profile has {row.num_gpus}; choose numbers whose product that is, or another profile (gke-l4x4 has 4)"
+        )

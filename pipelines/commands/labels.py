@@ -30,6 +30,7 @@ from components.shared.calls.tally import Prices
 from components.shared.dataset import Dataset
 from components.shared.durable import storage
 from components.shared.durable.journal import Journal, read_journal
+from components.shared.engines.config import EngineConfig
 from components.shared.engines.engine import model_name
 from components.shared.hashing import content_key
 from components.shared.manifest import open_artifact, read_manifest
@@ -155,8 +156,7 @@ def quote(
     llm_uri = resolve(config.llm_uri)
     # Drawn by hash: the first pools of a collection may be of one kind.
     sampled = sorted(pools, key=lambda pool: content_key("estimate", pool.query_id))[:sample]
-    changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
-    with paid_calls(config.journal_uri or str(workdir / "journal"), llm_uri, **changes) as paid:
+    with paid_calls(config, llm_uri, config.journal_uri or str(workdir / "journal")) as paid:
         return estimate(
             sampled,
             len(pools),
@@ -208,8 +208,8 @@ def _times(times: float | None) -> str:
 
 
 @contextmanager
-def paid_calls(journal_uri: str, llm_uri: str, *, endpoint_omit: str, endpoint_rename: str) -> Iterator[Paid | None]:
-    """The calls of a journal that a job with this LLM would find there; None where there is no journal."""
+def paid_calls(config: EngineConfig, llm_uri: str, journal_uri: str) -> Iterator[Paid | None]:
+    """The calls of a journal that a job of this config would find there; None where there is no journal."""
     if not storage.exists(journal_uri):
         yield None
         return
@@ -220,8 +220,9 @@ def paid_calls(journal_uri: str, llm_uri: str, *, endpoint_omit: str, endpoint_r
         else:
             shutil.copytree(journal_uri, scratch, dirs_exist_ok=True)
         with Journal(scratch) as journal:
-            changes = {"endpoint_omit": endpoint_omit, "endpoint_rename": endpoint_rename}
-            yield Paid(journal, journal_model(model_name(llm_uri), llm_uri, **changes))
+            name = model_name(llm_uri, revision=config.llm_revision, quantization=config.vllm_quantization)
+            changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
+            yield Paid(journal, journal_model(name, llm_uri, **changes))
 
 
 def _measured(workdir: Path, method: str) -> Assumptions | None:

@@ -104,8 +104,7 @@ def answering_lines(
 def _paid(config: AskConfig | AnswerConfig, workdir: Path) -> Iterator[tuple[Tokenizer, Paid | None]]:
     """The tokenizer of the LLM, and what the journal holds of its calls."""
     llm_uri = resolve(config.llm_uri)
-    changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
-    with paid_calls(config.journal_uri or str(workdir / "journal"), llm_uri, **changes) as paid:
+    with paid_calls(config, llm_uri, config.journal_uri or str(workdir / "journal")) as paid:
         yield open_tokenizer(llm_uri), paid
 
 

@@ -6,10 +6,11 @@ No heavy library is needed here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from components.shared.roles import INPUT, OPERATION, PLACE, SETTING, at_least, at_most
+from components.shared.durable.storage import is_remote
+from components.shared.roles import INPUT, OPERATION, PLACE, SETTING, above, at_least, at_most
 
 _PRICE = SETTING | at_least(0)
 
@@ -45,7 +46,20 @@ class EngineConfig:
     num_in_flight: int = field(default=64, metadata=OPERATION | at_least(1))
     """Number of queries that the LLM is asked about at the same time."""
     num_engines: int = field(default=1, metadata=OPERATION | at_least(1))
-    """Number of independent engines over one queue, each in a process with a GPU of its own (vllm and transformers)."""
+    """Number of independent engines over one queue, each in a process with GPUs of its own (vllm and transformers)."""
+    llm_revision: str = field(default="", metadata=SETTING)
+    """Branch, tag or commit of the LLM on the hub (vllm and transformers); empty takes its newest state, which may
+    move."""
+    vllm_quantization: str = field(default="", metadata=SETTING)
+    """Quantisation in which vLLM reads the weights, or which it makes when it loads them, such as fp8, awq or gptq;
+    empty is what the model's own config says."""
+    vllm_max_model_tokens: int = field(default=0, metadata=SETTING | at_least(0))
+    """Longest prompt with its reply in tokens that vLLM keeps memory for; a longer one is refused. 0 is the model's own
+    limit, whose cache may be more than a GPU holds."""
+    vllm_tensor_parallel_size: int = field(default=1, metadata=OPERATION | at_least(1))
+    """Number of GPUs that each vLLM engine deals its weights over, for an LLM that is larger than one GPU."""
+    vllm_gpu_memory_share: float = field(default=0.9, metadata=OPERATION | above(0) | at_most(1))
+    """Share of a GPU's memory that vLLM takes for weights and cache; less where something else runs there too."""
     batch_tokens: int = field(default=1024, metadata=OPERATION | at_least(1))
     """Padded tokens in one forward pass of the transformers engine."""
     seed: int = field(default=42, metadata=SETTING)
@@ -73,3 +87,45 @@ def engine_contradictions(config: EngineConfig) -> Iterator[str]:
         yield f"endpoint_uri {config.endpoint_uri!r}: is no URL; write http://host:8000/v1"
     if config.engine == "endpoint" and config.num_engines > 1:
         yield f"num_engines {config.num_engines}: a server runs its own engines; use 1, and more of num_in_flight"
+    yield from _local_contradictions(config)
+
+
+def _local_contradictions(config: EngineConfig) -> Iterator[str]:
+    """What only an engine in this process can do, asked of another one."""
+    if config.llm_revision and (config.engine == "endpoint" or _is_no_hub_name(config.llm_uri)):
+        yield (
+            f"llm_revision {config.llm_revision!r}: only a model that this engine loads from the hub has revisions; "
+            "leave it out, or name the model as the hub does"
+        )
+    if config.engine == "vllm":
+        return
+    defaults = {field.name: field.default for field in fields(config)}
+    for name in (name for name in defaults if name.startswith("vllm_")):
+        if (value := getattr(config, name)) != defaults[name]:
+            yield f"{name} {value!r}: engine {config.engine} is not vllm; leave it out"
+
+
+def _is_no_hub_name(llm_uri: str) -> bool:
+    return is_remote(llm_uri) or llm_uri.startswith(("/", ".", "~")) or llm_uri.endswith(".gguf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How an engine in this process loads its LLM; the fields are those of EngineConfig."""
+
+    revision: str = ""
+    quantization: str = ""
+    max_model_tokens: int = 0
+    tensor_parallel_size: int = 1
+    gpu_memory_share: float = 0.9
+
+    @classmethod
+    def of(cls, config: EngineConfig) -> LoadOptions:
+        """Those of a component's config."""
+        return cls(
+            revision=config.llm_revision,
+            quantization=config.vllm_quantization,
+            max_model_tokens=config.vllm_max_model_tokens,
+            tensor_parallel_size=config.vllm_tensor_parallel_size,
+            gpu_memory_share=config.vllm_gpu_memory_share,
+        )

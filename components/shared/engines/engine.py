@@ -225,6 +225,8 @@ def check_length(request: Request, num_tokens: int, max_model_tokens: int) -> No
         )
 
 
-def model_name(llm_uri: str) -> str:
-    """The name as recorded with labels: without the machine's folders."""
-    return Path(llm_uri).name if Path(llm_uri).exists() or storage.is_remote(llm_uri) else llm_uri
+def model_name(llm_uri: str, *, revision: str = "", quantization: str = "") -> str:
+    """The name as recorded with labels: without the machine's folders, with what else was asked for of its weights."""
+    name = Path(llm_uri).name if Path(llm_uri).exists() or storage.is_remote(llm_uri) else llm_uri
+    asked = (("revision", revision), ("quantization", quantization))
+    return name + "".join(f";{word} {value}" for word, value in asked if value)

@@ -21,8 +21,8 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @contextmanager
-def loading(llm_uri: str) -> Iterator[str]:
-    """Gives what transformers and vLLM can load: a local folder, or the hub name itself.
+def loading(llm_uri: str, *, revision: str = "") -> Iterator[str]:
+    """Gives what transformers and vLLM can load: a local folder, or the hub name itself, at a revision of the hub.
 
     Raises:
         ValueError: Where the block cannot load it; a library's OSError says neither what to do nor whose mistake it is.
@@ -30,7 +30,7 @@ def loading(llm_uri: str) -> Iterator[str]:
     """
     try:
         source = str(storage.fetch(llm_uri)) if storage.is_remote(llm_uri) else llm_uri
-        _await_hub(source)
+        _await_hub(source, revision or None)
         yield str(_unpacked_gguf(Path(source))) if source.endswith(".gguf") else source
     except (TransientError, StoreError):
         raise
@@ -46,7 +46,7 @@ def loading(llm_uri: str) -> Iterator[str]:
         raise ValueError(f"llm_uri {llm_uri!r} cannot be loaded ({problem}); {remedy}") from error
 
 
-def _await_hub(name: str) -> None:
+def _await_hub(name: str, revision: str | None) -> None:
     """Waits until the hub answers for a name that it must be asked for; what else it says is for the library to tell.
 
     Raises:
@@ -57,12 +57,12 @@ def _await_hub(name: str) -> None:
 
     if constants.HF_HUB_OFFLINE or Path(name).exists() or _HUB_NAME.fullmatch(name) is None:
         return
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
         return
 
     def ask() -> None:
         try:
-            HfApi().model_info(name, timeout=30)
+            HfApi().model_info(name, revision=revision, timeout=30)
         except HfHubHTTPError as error:
             if passes_by_itself(error):
                 raise

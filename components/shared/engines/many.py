@@ -1,11 +1,12 @@
 """Several independent engines on one machine behind the interface of one: a work queue is all that they share.
 
-Each engine is a process with a GPU of its own. One that dies (out of memory, a lost GPU) gives its unfinished requests
+Each engine is a process with GPUs of its own. One that dies (out of memory, a lost GPU) gives its unfinished requests
 to the others; they share neither batches nor caches, so which one answers changes nothing.
 """
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -26,7 +27,14 @@ _CLOSE_SECONDS = 30.0
 class ManyEngines:
     """A queue of requests that the engines draw from."""
 
-    def __init__(self, num_engines: int, opener: Callable[..., Engine], **arguments: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        num_engines: int,
+        opener: Callable[..., Engine],
+        *,
+        gpus_each: int = 1,
+        **arguments: Any,  # noqa: ANN401 the opener's own
+    ) -> None:
         """Starts the engines at the same time and waits until all have loaded their model.
 
         `opener` is called with the arguments in each engine's process, so it is a function of a module.
@@ -35,12 +43,15 @@ class ManyEngines:
             ValueError: Where one cannot be opened.
         """
         context = multiprocessing.get_context("spawn")
+        # Before Python waits for them at its own end, which is when it is told of an error.
+        atexit.register(self.close)
         self._queue: deque[Request] = deque()
         self._running: dict[Connection, dict[str, Request]] = {}
         self._processes: dict[Connection, Any] = {}
-        for device in _devices(num_engines):
+        for devices in _devices(num_engines, gpus_each):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, device, opener, arguments), daemon=True)
+            # No daemon: those may have no processes of their own, and vLLM has one, and one a GPU.
+            process = context.Process(target=_serve, args=(theirs, devices, opener, arguments), daemon=False)
             process.start()
             theirs.close()
             self._processes[ours], self._running[ours] = process, {}
@@ -85,6 +96,7 @@ class ManyEngines:
                 process.terminate()
         self._running.clear()
         self._processes.clear()
+        atexit.unregister(self.close)
 
     def _received(self, connection: Connection) -> list[Result | Refusal]:
         try:
@@ -119,14 +131,17 @@ class ManyEngines:
                 self._bury(connection, error)
 
 
-def _devices(num_engines: int) -> list[str]:
-    """One GPU for each engine: of those this process may see, else by number."""
+def _devices(num_engines: int, gpus_each: int = 1) -> list[str]:
+    """The GPUs of each engine, separated by commas: of those this process may see, else by number."""
     visible = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
-    if visible and len(visible) < num_engines:
+    needed = num_engines * gpus_each
+    if visible and len(visible) < needed:
         raise ValueError(
-            f"num_engines {num_engines}, but CUDA_VISIBLE_DEVICES names {len(visible)}; ask for as many GPUs as engines"
+            f"num_engines {num_engines} of {gpus_each} GPUs, but CUDA_VISIBLE_DEVICES names {len(visible)}; "
+            f"ask for {needed} GPUs"
         )
-    return visible[:num_engines] or [str(number) for number in range(num_engines)]
+    chosen = visible[:needed] or [str(number) for number in range(needed)]
+    return [",".join(chosen[start : start + gpus_each]) for start in range(0, needed, gpus_each)]
 
 
 def _received(connection: Connection) -> Any:  # noqa: ANN401 whatever the engine's process sends
@@ -136,11 +151,11 @@ def _received(connection: Connection) -> Any:  # noqa: ANN401 whatever the engin
     return message
 
 
-def _serve(connection: Connection, device: str, opener: Callable[..., Engine], arguments: dict[str, Any]) -> None:
+def _serve(connection: Connection, devices: str, opener: Callable[..., Engine], arguments: dict[str, Any]) -> None:
     """An engine's process: takes what is there, answers what is finished, ends when the other side is gone."""
     # Ctrl-C ends the job, which ends its engines.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["CUDA_VISIBLE_DEVICES"] = device
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices
     try:
         engine = opener(**arguments)
         connection.send((engine.model, engine.can_constrain))

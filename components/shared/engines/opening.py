@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.shared.engines.config import EngineConfig
+from components.shared.engines.config import EngineConfig, LoadOptions
 from components.shared.engines.engine import Engine, EngineName
 
 
@@ -22,6 +22,7 @@ def open_engine_of(config: EngineConfig) -> Engine:
         batch_tokens=config.batch_tokens,
         seed=config.seed,
         num_engines=config.num_engines,
+        options=LoadOptions.of(config),
     )
 
 
@@ -36,6 +37,7 @@ def open_engine(
     batch_tokens: int = 1024,
     seed: int = 0,
     num_engines: int = 1,
+    options: LoadOptions | None = None,
 ) -> Engine:
     """Opens the engine of that name; loading a model takes seconds to minutes.
 
@@ -48,23 +50,24 @@ def open_engine(
         endpoint_patience_seconds: How long a server that is busy or away is waited for.
         batch_tokens: Padded tokens in one forward pass, for transformers only.
         seed: Of vLLM's sampling where a request has none of its own.
-        num_engines: Independent ones over one queue, each in a process with a GPU of its own; an endpoint takes one.
+        num_engines: Independent ones over one queue, each in a process with GPUs of its own; an endpoint takes one.
+        options: How an engine in this process loads its LLM.
 
     Raises:
         ValueError: Where the model cannot be found, or an argument contradicts the engine.
     """
+    options = options or LoadOptions()
     _refuse_contradictions(engine, endpoint_uri, endpoint_omit, endpoint_rename, num_engines)
     if num_engines > 1:
         from components.shared.engines.many import ManyEngines
 
-        return ManyEngines(
-            num_engines, open_engine, engine=engine, llm_uri=llm_uri, batch_tokens=batch_tokens, seed=seed
-        )
+        given = {"engine": engine, "llm_uri": llm_uri, "batch_tokens": batch_tokens, "seed": seed, "options": options}
+        return ManyEngines(num_engines, open_engine, gpus_each=options.tensor_parallel_size, **given)
     # Imported where they are used: each brings a library that the other engines' images do not have.
     if engine == "vllm":
         from components.shared.engines.vllm import VllmEngine
 
-        return VllmEngine(llm_uri, seed=seed)
+        return VllmEngine(llm_uri, seed=seed, options=options)
     if engine == "endpoint":
         from components.shared.engines.dialect import Dialect
         from components.shared.engines.endpoint import EndpointEngine
@@ -77,7 +80,7 @@ def open_engine(
         )
     from components.shared.engines.transformers import TransformersEngine
 
-    return TransformersEngine(llm_uri, batch_tokens=batch_tokens)
+    return TransformersEngine(llm_uri, batch_tokens=batch_tokens, revision=options.revision)
 
 
 def _refuse_contradictions(

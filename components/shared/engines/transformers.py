@@ -31,7 +31,7 @@ Queued = tuple[Request, list[int], list[int]]
 class TransformersEngine:
     """A small causal LM on the CPU: likelihoods in length-sorted batches, completions by generate()."""
 
-    def __init__(self, llm_uri: str, *, batch_tokens: int) -> None:
+    def __init__(self, llm_uri: str, *, batch_tokens: int, revision: str = "") -> None:
         """Loads a folder, a hub name, or a .gguf file (dequantised to fp32)."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -40,14 +40,15 @@ class TransformersEngine:
         self._torch = torch
         # A bar of a second tells a log nothing.
         transformers_logging.disable_progress_bar()
-        with loading(llm_uri) as source:
-            self._tokenizer = AutoTokenizer.from_pretrained(source)
-            self._model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+        with loading(llm_uri, revision=revision) as source:
+            chosen = {"revision": revision} if revision else {}
+            self._tokenizer = AutoTokenizer.from_pretrained(source, **chosen)
+            self._model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **chosen).eval()
         self._end_ids = _end_ids(self._model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
         self._batch_tokens = batch_tokens
         self._queue: list[Queued] = []
         self._texts: list[str] | None = None
-        self.model = model_name(llm_uri)
+        self.model = model_name(llm_uri, revision=revision)
 
     @property
     def can_constrain(self) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from components.shared.engines.config import LoadOptions
 from components.shared.engines.engine import (
     BusyTime,
     Completion,
@@ -36,7 +37,7 @@ _ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
 class VllmEngine:
     """vLLM's own engine on GPUs, or on a CPU where its CPU build is installed."""
 
-    def __init__(self, llm_uri: str, *, seed: int) -> None:
+    def __init__(self, llm_uri: str, *, seed: int, options: LoadOptions | None = None) -> None:
         """Loads a folder, a hub name or a .gguf file: fp32 without compilation on a CPU, else the model's own dtype."""
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
@@ -48,13 +49,15 @@ class VllmEngine:
         if on_cpu:
             # Without a GPU to overlap with, a second process costs 5 s at the end and is left behind by a kill -9.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        with loading(llm_uri) as source:
+        options = options or LoadOptions()
+        with loading(llm_uri, revision=options.revision) as source:
             arguments = EngineArgs(
                 model=source,
                 seed=seed,
                 dtype="float32" if on_cpu else "auto",
                 enforce_eager=on_cpu,
                 disable_log_stats=True,
+                **engine_arguments(options),
             )
             self._engine = LLMEngine.from_engine_args(arguments)
         self._tokenizer = self._engine.get_tokenizer()
@@ -64,7 +67,7 @@ class VllmEngine:
         # started.
         self._running: dict[str, tuple[Request, int, float]] = {}
         self._busy = BusyTime()
-        self.model = model_name(llm_uri)
+        self.model = model_name(llm_uri, revision=options.revision, quantization=options.quantization)
 
     @property
     def can_constrain(self) -> bool:
@@ -107,6 +110,21 @@ class VllmEngine:
         """Ends the engine's processes and frees the memory."""
         self._running.clear()
         self._engine.engine_core.shutdown()
+
+
+def engine_arguments(options: LoadOptions) -> dict[str, Any]:
+    """The options under their names in vLLM; what is not asked for keeps its default there."""
+    asked = {
+        "revision": options.revision or None,
+        "tokenizer_revision": options.revision or None,
+        "quantization": options.quantization or None,
+        "max_model_len": options.max_model_tokens or None,
+    }
+    return {
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "gpu_memory_utilization": options.gpu_memory_share,
+        **{name: value for name, value in asked.items() if value is not None},
+    }
 
 
 def _sampling_params(request: Request) -> vllm.SamplingParams:

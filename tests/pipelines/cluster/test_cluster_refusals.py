@@ -34,9 +34,20 @@ def _problems(
     return []
 
 
-@pytest.mark.parametrize("profile", ["gke-l4", "gke-l4x4", "gke-a100", "spot"])
+@pytest.mark.parametrize("profile", ["gke-l4", "gke-a100", "spot"])
 def test_what_a_cluster_can_run_is_not_refused(profile: str) -> None:
     assert _problems(profile=profile) == []
+
+
+@pytest.mark.parametrize("chosen", [{"num_engines": 4}, {"vllm_tensor_parallel_size": 4}])
+def test_a_pods_gpus_are_all_used_and_no_more(chosen: dict[str, int]) -> None:
+    assert _problems("annotate", "gke-l4x4", **chosen) == []
+    (problem,) = _problems("annotate", "gke-l4x4")
+    assert problem.startswith(
+        "annotate.num_engines 1 of 1 GPUs each (vllm_tensor_parallel_size): a pod of this profile"
+    )
+    (problem,) = _problems("annotate", "gke-l4", **chosen)
+    assert "has 1; choose numbers whose product that is" in problem
 
 
 @pytest.mark.parametrize("path", ["/home/me/corpus", "~/corpus", "./corpus", "tests"])
@@ -73,8 +84,12 @@ def test_an_llm_that_no_gpu_of_the_profile_holds_is_refused() -> None:
     # 32e9 parameters of one byte are 29.8 GiB; three quarters of 24 GiB are 18, of 80 GiB 60.
     large = "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int8"
     (problem,) = _problems("annotate", "gke-l4", llm_uri=large)
-    assert "about 30 GiB of weights; one nvidia-l4 of 24 GiB has room for 18" in problem
+    assert "about 30 GiB of weights; 1 nvidia-l4 of 24 GiB have room for 18" in problem
     assert _problems("annotate", "gke-a100", llm_uri=large) == []
+    # Four of them together have room for 72; so has one for weights of .6 bytes, 17.9 GiB.
+    assert _problems("annotate", "gke-l4x4", llm_uri=large, vllm_tensor_parallel_size=4) == []
+    plain = {"llm_uri": "Qwen/Qwen2.5-32B-Instruct", "vllm_quantization": "awq"}
+    assert _problems("annotate", "gke-l4", **plain) == []
 
 
 def test_vllm_without_a_gpu_is_refused() -> None:

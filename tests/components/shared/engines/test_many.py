@@ -71,10 +71,12 @@ def test_an_engine_that_cannot_be_opened_says_why() -> None:
         ManyEngines(2, open_engine, engine="transformers", llm_uri="/nowhere")
 
 
-def test_each_engine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_engine_has_gpus_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert _devices(3) == ["0", "1", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
     assert _devices(2) == ["4", "6"]
-    with pytest.raises(ValueError, match="num_engines 4, but CUDA_VISIBLE_DEVICES names 3"):
+    with pytest.raises(ValueError, match="num_engines 4 of 1 GPUs, but CUDA_VISIBLE_DEVICES names 3; ask for 4 GPUs"):
         _devices(4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert _devices(2, 2) == ["0,1", "2,3"]

@@ -3,6 +3,7 @@
 Runs in the environment that tests/vllm_env.sh makes: `.venv-vllm/bin/pytest -m vllm`.
 """
 
+import dataclasses
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.engines.config import LoadOptions
 from components.shared.engines.dialect import Dialect
 from components.shared.engines.endpoint import EndpointEngine
 from components.shared.engines.engine import (
@@ -28,6 +30,7 @@ from components.shared.engines.engine import (
     Turn,
 )
 from components.shared.engines.opening import open_engine
+from components.shared.engines.vllm import engine_arguments
 from tests.components.shared.engines.openai_server import Answer, FakeOpenAI
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; tests/vllm_env.sh makes an environment that has it")
@@ -85,7 +88,8 @@ def of_transformers(llm_path: Path) -> dict[str, Result]:
 
 @pytest.fixture(scope="module")
 def vllm_engine(llm_path: Path) -> Iterator[Engine]:
-    engine = open_engine("vllm", llm_uri=str(llm_path), seed=1)
+    # Half of what the model could take.
+    engine = open_engine("vllm", llm_uri=str(llm_path), seed=1, options=LoadOptions(max_model_tokens=4096))
     yield engine
     engine.close()
 
@@ -172,6 +176,13 @@ def test_vllm_completes_greedily_as_transformers_does(
     _check_completions(of_vllm, of_transformers)
 
 
+def test_vllm_knows_every_option_under_its_name() -> None:
+    from vllm import EngineArgs
+
+    options = LoadOptions(revision="v2", quantization="fp8", max_model_tokens=512)
+    assert set(engine_arguments(options)) <= {field.name for field in dataclasses.fields(EngineArgs)}
+
+
 def test_a_late_short_request_overtakes_a_long_one(vllm_engine: Engine) -> None:
     vllm_engine.submit(CompletionRequest("long", (Turn("user", _QUESTIONS[2]),), 60, 0.0, 7))
     vllm_engine.submit(LikelihoodRequest("first", "The moon", " pulls"))
@@ -193,8 +204,8 @@ def test_a_seed_gives_the_same_sample_again_and_another_another(vllm_engine: Eng
 
 
 def test_what_does_not_fit_into_the_model_is_refused(vllm_engine: Engine) -> None:
-    with pytest.raises(ValueError, match=r"request 'a' needs \d+ tokens, the model takes 8192; use a smaller window"):
-        vllm_engine.submit(CompletionRequest("a", (Turn("user", _QUESTIONS[0]),), 8192, 0.0, 7))
+    with pytest.raises(ValueError, match=r"request 'a' needs \d+ tokens, the model takes 4096; use a smaller window"):
+        vllm_engine.submit(CompletionRequest("a", (Turn("user", _QUESTIONS[0]),), 4096, 0.0, 7))
     assert vllm_engine.collect() == []
 
 
