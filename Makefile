@@ -80,14 +80,10 @@ REGISTRY ?= retriever
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # A room with a __main__ is a component.
 COMPONENTS := $(notdir $(patsubst %/,%,$(dir $(wildcard components/*/__main__.py))))
-# vLLM compiles kernels when they are first used, so the images of ask, annotate and answer hold a C compiler.
-BASE_vllm := --build-arg BASE_IMAGE=python:3.11-bookworm
+PUSH ?=
 
-images: ## the image of every component, as REGISTRY/<component>:TAG
-	@for component in $(COMPONENTS); do \
-	  case "$$component" in ask|annotate|answer) base="$(BASE_vllm)";; *) base="";; esac; \
-	  docker build -f docker/Dockerfile --build-arg COMPONENT=$$component $$base -t $(REGISTRY)/$$component:$(TAG) . || exit 1; \
-	done
+images: ## the image of every component, as REGISTRY/<component>:TAG; PUSH=1 pushes and writes their digests for compile
+	@PUSH=$(PUSH) sh docker/images.sh $(REGISTRY) $(TAG) $(COMPONENTS)
 
 lock: $(VENV)/.dev ## write the images' lock files again
 	$(BIN)/python docker/lock.py

@@ -8,6 +8,8 @@ component=$1
 pip=${2:-python3 -m pip}
 folder=$(dirname "$0")
 rm -rf "$folder/wheelhouse"
+# No release of these has a wheel: they are built here, because a build without an index has nothing to build with.
+sources=rouge-score
 # shellcheck disable=SC2086  # PIP may be several words
-$pip download --quiet --disable-pip-version-check --only-binary=:all: --dest "$folder/wheelhouse" \
+$pip wheel --quiet --disable-pip-version-check --only-binary=:all: --no-binary="$sources" --wheel-dir "$folder/wheelhouse" \
     --requirement "$folder/$component.lock" --constraint "$folder/cuda.lock"

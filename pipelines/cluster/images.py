@@ -1,8 +1,8 @@
 """Which image runs a component, and whether a cluster can rely on its name.
 
-A reference comes from, in this order: `IMAGE_<COMPONENT>`, a file of digests that the build wrote (`IMAGE_DIGESTS`
-names it), `REGISTRY` and `TAG`. Kubeflow's cache knows an image by its text, and a node pulls a tag once, so a tag that
-moves gives stale hits and stale code.
+A reference comes from, in this order: `IMAGE_<COMPONENT>`; a file of digests that `IMAGE_DIGESTS` names; `REGISTRY` and
+`TAG`; the file of digests that `make images PUSH=1` left. Kubeflow's cache knows an image by its text, and a node pulls
+a tag once, so a tag that moves gives stale hits and stale code.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ _DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 _MOVING = frozenset({"", "latest", "main", "master", "dev", "develop", "edge", "nightly", "stable", "test"})
 # Whatever its profile, a reference without a registry means Docker Hub, where nobody pushed these images.
 _LOCAL_REGISTRY = "retriever"
+# Where docker/images.sh leaves the digests of what it pushed.
+PUSHED_DIGESTS = Path(__file__).parents[2] / "docker" / "digests.json"
 
 
 def image(component: str) -> str:
@@ -31,6 +33,8 @@ def image(component: str) -> str:
         return whole
     if digests := os.environ.get("IMAGE_DIGESTS"):
         return _pinned(Path(digests), component)
+    if not {"REGISTRY", "TAG"} & set(os.environ) and PUSHED_DIGESTS.exists():
+        return _pinned(PUSHED_DIGESTS, component)
     registry = os.environ.get("REGISTRY", _LOCAL_REGISTRY).rstrip("/")
     tag = os.environ.get("TAG") or metadata.version("retriever-pipeline")
     return f"{registry}/{component}:{tag}"
@@ -66,9 +70,7 @@ def _pinned(path: Path, component: str) -> str:
     try:
         digests = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"IMAGE_DIGESTS={path}: cannot be read ({error}); it is what the build of the images writes"
-        ) from error
+        raise ValueError(f"IMAGE_DIGESTS={path}: cannot be read ({error}); `make images PUSH=1` writes it") from error
     reference = digests.get(component) if isinstance(digests, dict) else None
     if not isinstance(reference, str) or not _DIGEST.fullmatch(reference):
         raise ValueError(

@@ -1,12 +1,15 @@
 """An image's name is one that a cluster can rely on, or it is refused with what to set."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from pipelines.cluster.images import image, image_problems
 
+_ROOT = Path(__file__).parents[3]
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -55,3 +58,65 @@ def test_the_registry_that_only_this_machine_has_is_refused(monkeypatch: pytest.
     # Said aloud it is a node's own.
     monkeypatch.setenv("REGISTRY", "retriever")
     assert list(image_problems(["train"])) == []
+
+
+# A fake of the program: it counts what it built and pushed, and a registry's digest is that count.
+_DOCKER = """#!/bin/sh
+set -e
+echo "$@" >>"$CALLS"
+if [ "$1 $2" = "image inspect" ]; then
+    shift 4
+    repository=${1%:*}
+    echo "elsewhere/$repository@sha256:$(printf '%064d' 1)"
+    echo "$repository@sha256:$(printf '%064d' "$(grep -c push "$CALLS")")"
+fi
+"""
+
+
+def _make_images(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    program = folder / "docker"
+    program.write_text(_DOCKER)
+    program.chmod(0o755)
+    variables = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "CALLS": str(folder / "calls"),
+        "DIGESTS": str(folder / "digests.json"),
+        **environment,
+    }
+    command = ["sh", str(_ROOT / "docker" / "images.sh"), *arguments]
+    return subprocess.run(command, env=variables, capture_output=True, text=True)
+
+
+def test_pushed_images_are_pinned_by_the_digests_that_the_registry_gave(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done = _make_images(tmp_path, "example.com:5000/team", "7", "mine", "annotate", PUSH="1")
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [call.split()[0] for call in calls] == ["build", "build", "push", "image", "push", "image"]
+    assert "BASE_IMAGE" not in calls[0]
+    # Its image holds a C compiler.
+    assert "--build-arg BASE_IMAGE=python:3.11-bookworm" in calls[1]
+    monkeypatch.delenv("REGISTRY", raising=False)
+    monkeypatch.delenv("TAG", raising=False)
+    monkeypatch.setattr("pipelines.cluster.images.PUSHED_DIGESTS", tmp_path / "digests.json")
+    assert image("mine") == f"example.com:5000/team/mine@sha256:{1:064d}"
+    assert image("annotate") == f"example.com:5000/team/annotate@sha256:{2:064d}"
+    assert list(image_problems(["mine", "annotate"])) == []
+    # Who says another registry means it.
+    monkeypatch.setenv("REGISTRY", "example.com/other")
+    assert image("mine").startswith("example.com/other/mine:")
+
+
+def test_images_that_were_not_pushed_have_no_digest(tmp_path: Path) -> None:
+    assert _make_images(tmp_path, "retriever", "7", "mine").returncode == 0
+    assert not (tmp_path / "digests.json").exists()
+    done = _make_images(tmp_path, "retriever", "7", "mine", PUSH="1")
+    assert (done.returncode, "retriever is no registry to push to" in done.stderr) == (2, True)
+
+
+def test_a_failed_push_leaves_no_digests_of_earlier_images(tmp_path: Path) -> None:
+    (tmp_path / "digests.json").write_text("{}")
+    done = _make_images(tmp_path, "example.com/team", "7", "mine", PUSH="1", CALLS="/nowhere/calls")
+    assert done.returncode != 0
+    assert not (tmp_path / "digests.json").exists()
