@@ -11,6 +11,7 @@ index     encoder + corpus -> index
 evaluate  encoders + indexes + held-out queries -> runs, metrics, report
 answer    runs -> answers by an LLM, and what they are worth
 collect   runs -> pools of a test collection; judged pools -> the collection, and whether it ranks as people do
+promote   encoder, index, dataset, where the gate is open -> a release that servers follow
 serve     encoder + index -> HTTP
 shared    the nouns that cross a border between them
 """

@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from components.shared.contract.executor import OUTPUT_NAMES_VARIABLE, OUTPUTS_VARIABLE
+from components.shared.contract.verdict import PASSED, VERDICT
 from components.shared.launch import EXIT_TERMINATED, EXIT_TRANSIENT
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
 from pipelines import flow
@@ -26,7 +28,7 @@ from pipelines.cluster.refusals import refuse_for_cluster
 from pipelines.cluster.variables import pod_variables
 from pipelines.flow import Settings, Task
 from pipelines.resources import GPU_RESOURCE, GPU_SELECTOR, SPOT_SELECTOR, Resources, profile_of
-from pipelines.settings import SettingsError, missing
+from pipelines.settings import SettingsError, missing, required
 
 ROOT = "artifact_root"
 Object = dict[str, Any]
@@ -41,6 +43,8 @@ _USER = 10001
 _DAY = 86_400
 # Writable in a container whose own files are read-only: downloads, partial artifacts, caches of models and kernels.
 _SCRATCH = "/tmp"
+# Where a task leaves what a condition compares.
+_OUTPUTS = f"{_SCRATCH}/outputs"
 
 
 def compile_to(path: Path, settings: Settings, profile: str, deployment: Deployment) -> None:
@@ -130,7 +134,7 @@ def _parameters(settings: Settings, deployment: Deployment) -> Iterator[Object]:
         sentence = field_sentences(flow.SECTIONS[section]).get(field, "")
         value = settings[section][field]
         # Without a value Argo asks for one; an empty one would be taken.
-        asked = value == "" and name in flow.required(settings)
+        asked = value == "" and name in required(settings)
         yield _parameter(name.replace(".", "_"), None if asked else value, sentence)
 
 
@@ -144,6 +148,9 @@ def _node(task: Task, settings: Settings) -> Object:
     node: Object = {"name": component_name(task), "template": component_name(task)}
     if makers:
         node["dependencies"] = list(makers)
+    if task.gate:
+        gate = component_name(flow.sources(task, settings)[task.gate])
+        node["when"] = f"{{{{tasks.{gate}.outputs.parameters.{VERDICT}}}}} == {PASSED}"
     if (count := flow.num_shards(task, settings)) > 1:
         node["arguments"] = {"parameters": [{"name": "shard", "value": "{{item}}"}]}
         node["withSequence"] = {"count": str(count)}
@@ -152,11 +159,13 @@ def _node(task: Task, settings: Settings) -> Object:
 
 def _template(task: Task, settings: Settings, resources: Resources, deployment: Deployment) -> Object:
     is_split = flow.num_shards(task, settings) > 1
+    verdict = {"name": VERDICT, "valueFrom": {"path": f"{_OUTPUTS}/{VERDICT}"}}
     annotations = {} if resources.evictable else {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
     return {
         "name": component_name(task),
         **({"metadata": {"annotations": annotations}} if annotations else {}),
         **({"inputs": {"parameters": [{"name": "shard"}]}} if is_split else {}),
+        **({"outputs": {"parameters": [verdict]}} if task.name in flow.gates(settings) else {}),
         "activeDeadlineSeconds": resources.deadline_seconds,
         "retryStrategy": _retries(resources),
         **_where(resources),
@@ -164,7 +173,7 @@ def _template(task: Task, settings: Settings, resources: Resources, deployment: 
             "image": image(task.component),
             "command": ["python", "-m", f"components.{task.component}"],
             "args": [f"--{name.replace('_', '-')}={value}" for name, value in _flags(task, settings).items()],
-            "env": list(_environment(task, resources, deployment)),
+            "env": list(_environment(task, settings, resources, deployment)),
             "resources": _resources(resources),
             "securityContext": {
                 "allowPrivilegeEscalation": False,
@@ -232,11 +241,13 @@ def _address(task: Task, shard: str = "") -> str:
     return f"{{{{workflow.parameters.{ROOT}}}}}/{task.makes}" + (f"-{shard}" if shard else "")
 
 
-def _environment(task: Task, resources: Resources, deployment: Deployment) -> Iterator[Object]:
+def _environment(task: Task, settings: Settings, resources: Resources, deployment: Deployment) -> Iterator[Object]:
+    gate = {OUTPUTS_VARIABLE: _OUTPUTS, OUTPUT_NAMES_VARIABLE: VERDICT} if task.name in flow.gates(settings) else {}
     values = {
         "HOME": _SCRATCH,
         "HF_HOME": f"{_SCRATCH}/huggingface",
         SECTIONS_VARIABLE: sections_value(flow.owners(task), task.sections[-1]),
+        **gate,
         **pod_variables(task.name, resources, deployment, can_ask_for_disk=True),
     }
     yield from ({"name": name, "value": value} for name, value in values.items())

@@ -7,8 +7,8 @@ field of a config is (an input, a setting, ...) is declared in the component's c
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
@@ -20,6 +20,7 @@ from components.export.config import ExportConfig
 from components.index.config import IndexConfig
 from components.mine.config import MineConfig
 from components.prepare.config import PrepareConfig
+from components.promote.config import PromoteConfig
 from components.shared.encoding.dual_encoder import DualEncoderConfig
 from components.shared.roles import Role, role_of
 from components.train.config import TrainConfig
@@ -52,6 +53,8 @@ class Task:
         watched: Inputs whose content may change under one address, so that a cache must know their digest.
         shown: Numbers of its manifest that a platform's page shows of the task.
         page: File of its artifact that a platform's page shows.
+        note: File of its artifact in Markdown that a platform's page shows.
+        gate: Input whose maker's verdict must be `pass` before a platform starts the task; the job looks again itself.
     """
 
     name: str
@@ -67,6 +70,8 @@ class Task:
     watched: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
     page: str = ""
+    note: str = ""
+    gate: str = ""
 
     @property
     def component(self) -> str:
@@ -90,6 +95,7 @@ SECTIONS: dict[str, type[Any]] = {
     "answer": AnswerConfig,
     "collect": CollectConfig,
     "judge": AnnotateConfig,
+    "promote": PromoteConfig,
 }
 
 # What the run's page shows of the evaluation, where it was measured.
@@ -222,6 +228,17 @@ FLOW: tuple[Task, ...] = (
         },
         shown=_MEASURED,
         page="report.html",
+        note="report.md",
+    ),
+    Task(
+        name="promote",
+        config=PromoteConfig,
+        sections=("promote",),
+        makes="release",
+        inputs=_RUNS | {"encoder_uri": ("export",), "index_uri": ("index",)},
+        when=_given("promote", "store_uri"),
+        shown=("promoted",),
+        gate="evaluation_uri",
     ),
     Task(
         name="answer",
@@ -336,6 +353,11 @@ def num_shards(task: Task, settings: Settings) -> int:
     return int(settings[section][name])
 
 
+def gates(settings: Settings) -> set[str]:
+    """Names of the tasks whose verdict decides about others."""
+    return {sources(task, settings)[task.gate].name for task in taking_part(settings) if task.gate}
+
+
 def edges(settings: Settings) -> set[tuple[str, str, str]]:
     """The graph of a run: (task that makes, config field, task that reads)."""
     return {
@@ -362,35 +384,8 @@ def _owner(name: str, sections: tuple[str, ...]) -> str:
     )
 
 
-def defaults() -> Settings:
-    """Every section with every setting that a person may set; one without a default is empty."""
-    filled: Settings = {section: {} for section in SECTIONS}
-    for section, config in SECTIONS.items():
-        rows = [owners(task) for task in FLOW if section in task.sections]
-        for declared in dataclasses.fields(config):
-            if any(row.get(declared.name) == section for row in rows):
-                filled[section][declared.name] = "" if declared.default is MISSING else declared.default
-    return filled
-
-
-def required(settings: Settings) -> Iterator[str]:
-    """`section.setting` of everything that a run with these settings needs and that has no default."""
-    for task in taking_part(settings):
-        for name, section in owners(task).items():
-            declared = task.config.__dataclass_fields__[name]
-            if declared.default is MISSING:
-                yield f"{section}.{name}"
-
-
 def make_config(task: Task, settings: Settings, *, inputs: Mapping[str, str], output_uri: str, shard: int = 0) -> Any:  # noqa: ANN401 the config class of the row
-    """The config of one task.
-
-    Args:
-        task: The row.
-        settings: Complete settings.
-        inputs: Addresses of what other tasks make, by config field; several are separated by commas.
-        output_uri: Where its artifact goes.
-        shard: Its number, where the row is split.
+    """The config of one task; `inputs` are addresses by config field, several separated by commas.
 
     Raises:
         ValueError: One line for every value that cannot work; each begins with the field's name.

@@ -18,7 +18,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from kfp import compiler, dsl
 
-from components.shared.contract.executor import PAGE_VARIABLE, SHOWN_VARIABLE
+from components.shared.contract.executor import NOTE_VARIABLE, PAGE_VARIABLE, SHOWN_VARIABLE
+from components.shared.contract.verdict import PASSED, VERDICT
 from components.shared.durable.storage import content_digest
 from components.shared.launch import FROM_EXECUTOR_INPUT
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
@@ -65,7 +66,13 @@ def build(settings: Settings, profile: str, deployment: Deployment) -> Any:  # n
     """
     machines = profile_of(profile)
     tasks = flow.taking_part(settings)
-    components = {task.name: make_component(task, settings) for task in tasks}
+    components = {
+        # KFP lets no pipeline be made while another one is.
+        task.name: _behind_gate(task, settings, machines[task.component], deployment)
+        if task.gate
+        else make_component(task, settings)
+        for task in tasks
+    }
     parameters = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
         for name, kind, default in _pipeline_parameters(settings, deployment)
@@ -148,6 +155,9 @@ def _make_tasks(
         make = functools.partial(_make_task, task, components[task.name], settings, given, made)
         put = functools.partial(place, resources=machines[task.component], deployment=deployment, name=task.name)
         noun, count = _noun(task.makes), flow.num_shards(task, settings)
+        if task.gate:
+            made[task.name] = _Made(_gated(task, components[task.name], settings, made), None, is_split=False)
+            continue
         if count == 1:
             placed = put(make())
         else:
@@ -155,6 +165,36 @@ def _make_tasks(
                 placed = put(make(shard=shard))
         made[task.name] = _Made(placed, placed.outputs[noun], is_split=count > 1)
     return made
+
+
+def _behind_gate(task: Task, settings: Settings, resources: Resources, deployment: Deployment) -> Any:  # noqa: ANN401
+    """The component of a row in a pipeline of its own, which starts it where the verdict that it is given says so.
+
+    Of its own, because KFP's local runner skips a condition on another task's output without a word.
+    """
+    component, sources = make_component(task, settings), flow.sources(task, settings)
+    kinds = {_artifact_name(name): _artifact_type(_noun(maker.makes)) for name, maker in sources.items()}
+    arguments = [_argument(VERDICT, str), *(_argument(name, dsl.Input[kind]) for name, kind in kinds.items())]
+    signature = inspect.Signature(arguments)
+
+    def behind(*values: object, **named: object) -> None:
+        given = signature.bind(*values, **named).arguments
+        inside = {
+            maker.name: _Made(None, given[_artifact_name(name)], is_split=False) for name, maker in sources.items()
+        }
+        with dsl.If(given[VERDICT] == PASSED, name="the gate is open"):
+            place(_make_task(task, component, settings, {}, inside), resources, deployment, name=task.name)
+
+    behind.__signature__ = signature  # type: ignore[attr-defined]
+    behind.__annotations__ = {argument.name: argument.annotation for argument in arguments}
+    return dsl.pipeline(name=f"{component_name(task)}-behind-the-gate")(behind)
+
+
+def _gated(task: Task, component: Any, settings: Settings, made: Mapping[str, _Made]) -> Any:  # noqa: ANN401
+    sources = flow.sources(task, settings)
+    artifacts = {_artifact_name(name): made[maker.name].output for name, maker in sources.items()}
+    verdict = made[sources[task.gate].name].task.outputs[VERDICT]
+    return component(**{VERDICT: verdict, **artifacts}).set_display_name(f"{task.name}, where the gate is open")
 
 
 def _make_task(
@@ -180,6 +220,7 @@ def _make_task(
         SECTIONS_VARIABLE: sections_value(flow.owners(task), task.sections[-1]),
         SHOWN_VARIABLE: ",".join(task.shown),
         PAGE_VARIABLE: task.page,
+        NOTE_VARIABLE: task.note,
     }
     made_task = component(**chosen, **shard).set_display_name(task.name)
     for name, value in variables.items():
@@ -200,6 +241,10 @@ def _artifacts(task: Task, sources: Mapping[str, Task], settings: Settings) -> I
         yield _argument("metrics", dsl.Output[dsl.Metrics])
     if task.page:
         yield _argument("page", dsl.Output[dsl.HTML])
+    if task.note:
+        yield _argument("note", dsl.Output[dsl.Markdown])
+    if task.name in flow.gates(settings):
+        yield _argument(VERDICT, dsl.OutputPath(str))
 
 
 def _parameters(task: Task) -> Iterator[inspect.Parameter]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 HOUR = 3600
 # What a GPU node pool of GKE calls itself, and the taint it carries.
@@ -57,7 +58,7 @@ class Resources:
     gpu: str = ""
     """Accelerator of the node pool; empty: none."""
     num_gpus: int = 1
-    """Accelerators of one pod; train runs a process on each."""
+    """Accelerators of one pod; train runs a process on each, an LLM's engines share them."""
     shared_memory: str = "2Gi"
     """Size of /dev/shm of a GPU task; the container's own 64 MiB end data loaders and vLLM with a bus error."""
     num_retries: int = 2
@@ -112,20 +113,24 @@ def _with_gpus(gpu: Resources) -> dict[str, Resources]:
         "evaluate": _CPU,
         "answer": gpu,
         "collect": _CPU,
+        # What it changes lies elsewhere, which no cache knows.
+        "promote": replace(_CPU, cpu="1", memory="4Gi", cached=False),
     }
 
 
 _GKE_L4 = _with_gpus(_L4)
-_COMPONENTS = tuple(_GKE_L4)
+# train has a process on each, an LLM's engines share them: vllm_tensor_parallel_size times num_engines is their number.
+_FOUR_L4: dict[str, Any] = {"node": "g2-standard-48", "num_gpus": 4, "cpu": "44", "memory": "160Gi"}
+_KIND = {name: replace(_SMALL, cached=row.cached) for name, row in _GKE_L4.items()}
 PROFILES: dict[str, Mapping[str, Resources]] = {
     # Containers on this machine (kfp.local): the one profile that may name what only this machine has.
-    "laptop": {name: replace(_SMALL, cpu_request="", memory_request="") for name in _COMPONENTS},
-    "kind": dict.fromkeys(_COMPONENTS, _SMALL),
+    "laptop": {name: replace(row, cpu_request="", memory_request="") for name, row in _KIND.items()},
+    "kind": _KIND,
     "gke-l4": _GKE_L4,
     # Several nodes are a TrainJob's work: k8s/train.
     "gke-l4x4": {
         **_GKE_L4,
-        "train": replace(_GKE_L4["train"], node="g2-standard-48", num_gpus=4, cpu="44", memory="160Gi"),
+        **{name: replace(_GKE_L4[name], **_FOUR_L4) for name in ("train", "ask", "annotate", "answer")},
     },
     "gke-a100": _with_gpus(_A100),
     "spot": _with_gpus(replace(_L4, spot=True, num_retries=12)),

@@ -6,9 +6,11 @@ values, two sections that contradict each other. So a typo in a curriculum costs
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -77,7 +79,7 @@ def complete(values: object, assignments: Sequence[str] = (), *, where: str = ""
         SettingsError: Naming every problem.
     """
     problems: list[str] = []
-    settings = flow.defaults()
+    settings = defaults()
     prefix = f"{where}: " if where else ""
     problems += [f"{prefix}{problem}" for problem in _fill(settings, values)]
     for assignment in assignments:
@@ -89,13 +91,32 @@ def complete(values: object, assignments: Sequence[str] = (), *, where: str = ""
     return settings
 
 
+def defaults() -> Settings:
+    """Every section with every setting that a person may set; one without a default is empty."""
+    filled: Settings = {section: {} for section in SECTIONS}
+    for section, config in SECTIONS.items():
+        rows = [flow.owners(task) for task in flow.FLOW if section in task.sections]
+        for declared in dataclasses.fields(config):
+            if any(row.get(declared.name) == section for row in rows):
+                filled[section][declared.name] = "" if declared.default is MISSING else declared.default
+    return filled
+
+
+def required(settings: Settings) -> Iterator[str]:
+    """`section.setting` of everything that a run with these settings needs and that has no default."""
+    for task in flow.taking_part(settings):
+        for name, section in flow.owners(task).items():
+            if task.config.__dataclass_fields__[name].default is MISSING:
+                yield f"{section}.{name}"
+
+
 def missing(settings: Settings) -> list[str]:
     """One line for every setting that a run needs and that is empty."""
     lines = []
-    for required in dict.fromkeys(flow.required(settings)):
-        section, name = required.split(".")
+    for setting in dict.fromkeys(required(settings)):
+        section, name = setting.split(".")
         if not settings[section][name]:
-            lines.append(f"{required} is not set; a run needs it (--set {required}=...)")
+            lines.append(f"{setting} is not set; a run needs it (--set {setting}=...)")
     return lines
 
 
@@ -118,12 +139,14 @@ def resolved(settings: Settings) -> Settings:
 
 
 def only_here(settings: Settings) -> list[str]:
-    """One line for every address that only this machine can resolve, with what to write instead."""
+    """One line for every address of a run that only this machine can resolve, with what to write instead."""
+    read = {section for task in flow.taking_part(settings) for section in flow.owners(task).values()}
     return [
         f"{section}.{name} {value}: a file of a package on this machine, which no container has; name a model on the "
         "hub, or a folder "
         f"in a bucket (--set {section}.{name}=...)"
         for section, name, value in _packaged(settings)
+        if section in read
     ]
 
 

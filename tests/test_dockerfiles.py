@@ -34,6 +34,7 @@ COMPONENTS = (
     "evaluate",
     "answer",
     "collect",
+    "promote",
     "serve",
 )
 
@@ -103,7 +104,7 @@ def test_all_images_hold_one_version_of_a_package() -> None:
     assert {name: both for name, both in versions.items() if len(both) > 1} == {}
 
 
-@pytest.mark.parametrize("component", ["check", "prepare", "mine", "index", "evaluate", "collect", "serve"])
+@pytest.mark.parametrize("component", ["check", "prepare", "mine", "index", "evaluate", "collect", "promote", "serve"])
 def test_light_images_hold_no_torch(component: str) -> None:
     assert not {"torch", "transformers", "vllm", "kfp"} & set(locked(component))
 

@@ -13,7 +13,7 @@ from ir_measures import Measure
 
 from components.evaluate import likeness, summary
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.gate.decision import Decision, Evidence, decide, write_decision
+from components.evaluate.gate.decision import Decision, Evidence, decide
 from components.evaluate.gate.policy import Policy, read_policy
 from components.evaluate.judgements import Judgements, find_judgements
 from components.evaluate.measures import JUDGED, curve_measures, parse_measures
@@ -23,6 +23,7 @@ from components.evaluate.runs import RunWriter, Search, SystemRun, write_qrels
 from components.evaluate.searches import dense, encoding_once, hybrid, lexical, measure_latency
 from components.shared import log
 from components.shared.bm25 import BM25
+from components.shared.contract.verdict import VERDICT, write_decision
 from components.shared.corpus import check_corpus
 from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder, encoder_digest, num_cores
@@ -70,12 +71,12 @@ def evaluate(config: EvaluateConfig) -> None:
         metrics = compute_metrics(config, judgements, runs, measures, about)
         _write_per_query(artifact.path / "per_query.csv", runs, measures)
         decision = _decide(config, policy, judgements, runs, p95_ms)
-        write_decision(artifact.path, decision)
+        write_decision(artifact.path, decision.as_json())
         metrics["gate"] = decision.as_json()
         (artifact.path / "report.md").write_text(summary.markdown(metrics), encoding="utf-8")
         (artifact.path / "metrics.json").write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
         write_report(artifact.path / "report.html", Report(config, dataset, judgements, runs, metrics))
-        artifact.metrics.update(summary.flat(metrics))
+        artifact.metrics.update({**summary.flat(metrics), VERDICT: decision.verdict})
     log.event(metrics["headline"])
 
 

@@ -28,7 +28,12 @@ from components.shared.contract.ending import EXIT_TRANSIENT as EXIT_TRANSIENT
 from components.shared.contract.ending import EXIT_USAGE as EXIT_USAGE
 from components.shared.contract.ending import TransientError as TransientError
 from components.shared.contract.ending import tell_platform
-from components.shared.contract.executor import input_paths, read_executor_input, write_executor_output
+from components.shared.contract.executor import (
+    input_paths,
+    read_executor_input,
+    write_executor_output,
+    write_output_files,
+)
 from components.shared.contract.needs import check_needs, promised
 from components.shared.contract.outcome import leave_failure
 from components.shared.manifest import BusyError, Config, compute_identity, input_digests, is_finished, read_manifest
@@ -69,8 +74,10 @@ def launch(
         recorded = read_manifest(config.output_uri).metrics if code == EXIT_OK else {}
         numbers = {name: float(value) for name, value in recorded.items() if isinstance(value, int | float)}
         telemetry.finish(succeeded=code == EXIT_OK, metrics=numbers)
-    if code == EXIT_OK and executor_input:
-        write_executor_output(executor_input, config.output_uri, recorded)
+    if code == EXIT_OK:
+        write_output_files(recorded)
+        if executor_input:
+            write_executor_output(executor_input, config.output_uri, recorded)
     sys.exit(code)
 
 

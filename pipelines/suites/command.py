@@ -66,7 +66,7 @@ def read_gate(evaluation: Path) -> tuple[str, int]:
     Raises:
         ValueError: Where the evaluation has no gate.
     """
-    from components.evaluate.gate.decision import DECISION_NAME
+    from components.shared.contract.verdict import DECISION_NAME
 
     path = evaluation / DECISION_NAME
     if not path.is_file():

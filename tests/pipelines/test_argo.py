@@ -14,7 +14,7 @@ from pipelines import argo, flow
 from pipelines.cluster.deployment import Deployment
 from pipelines.cluster.names import component_name
 from pipelines.resources import LOCAL_PROFILES, PROFILES
-from pipelines.settings import SettingsError, complete
+from pipelines.settings import SettingsError, complete, read_settings
 from tests.pipelines.argo_local import in_order
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -75,11 +75,21 @@ def test_a_field_that_argo_does_not_know_would_be_seen(tmp_path: Path) -> None:
     assert json.loads(read.model_dump_json(by_alias=True, exclude_none=True)) != template
 
 
+@pytest.mark.parametrize("more", [(), ("ask.num_queries=5", "answer.num_queries=5", "collect.num_queries=5")])
+def test_the_parameters_of_a_small_cluster_name_nothing_that_only_this_machine_has(
+    more: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = Path(flow.__file__).parent / "params" / "kind.yaml"
+    settings = read_settings(path, ["prepare.collection_uri=s3://bucket/collection", *more])
+    argo.compile_to(tmp_path / "argo.yaml", settings, "kind", DEPLOYMENT)
+
+
 _FLOWS: dict[str, dict[str, Any]] = {
     "plain": {},
     "sharded": {"index": {"num_shards": 2}},
     "miner": {"miner": {"checkpoint_uri": "retriever"}},
     "asked": {"ask": {"llm_uri": "llm", "num_queries": 50, "engine": "transformers"}},
+    "promoted": {"promote": {"store_uri": "s3://bucket/releases"}},
 }
 
 

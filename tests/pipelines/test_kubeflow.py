@@ -21,7 +21,7 @@ from pipelines.cluster.deployment import Deployment
 from pipelines.cluster.names import component_name, field_sentences
 from pipelines.kubeflow import arguments, make_component
 from pipelines.resources import HOUR, LOCAL_PROFILES, PROFILES
-from pipelines.settings import SettingsError, complete
+from pipelines.settings import SettingsError, complete, defaults
 
 _GIVEN: dict[str, dict[str, Any]] = {
     "prepare": {"collection_uri": "s3://bucket/collection"},
@@ -221,8 +221,9 @@ def test_the_page_of_a_run_shows_what_was_measured_and_the_report(compiled: Pipe
     outputs = compiled.components["comp-evaluate"].output_definitions.artifacts
     assert outputs["metrics"].artifact_type.schema_title == "system.Metrics"
     assert outputs["page"].artifact_type.schema_title == "system.HTML"
+    assert outputs["note"].artifact_type.schema_title == "system.Markdown"
     env = {entry["name"]: entry["value"] for entry in executors["exec-evaluate"]["container"]["env"]}
-    assert env["RETRIEVER_PAGE"] == "report.html"
+    assert (env["RETRIEVER_PAGE"], env["RETRIEVER_NOTE"]) == ("report.html", "report.md")
     assert {"trained_ndcg_10", "base_ndcg_10", "trained_recall_100"} <= set(env["RETRIEVER_SHOWN"].split(","))
     annotate = {entry["name"]: entry["value"] for entry in executors["exec-annotate"]["container"]["env"]}
     assert "dollars" in annotate["RETRIEVER_SHOWN"].split(",")
@@ -302,14 +303,14 @@ def test_journal_and_training_state_lie_under_the_state_of_the_run(tmp_path: Pat
     )
 
 
-def test_only_training_takes_several_gpus_of_one_pod(tmp_path: Path) -> None:
+def test_training_and_the_llms_engines_take_several_gpus_of_one_pod(tmp_path: Path) -> None:
     compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-l4x4")
     specification, _ = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     resources = {
         name: each["container"]["resources"] for name, each in specification["deploymentSpec"]["executors"].items()
     }
     counts = {name: int(its["accelerator"]["resourceCount"]) for name, its in resources.items() if "accelerator" in its}
-    assert counts == {"exec-annotate": 1, "exec-train": 4, "exec-index": 1, "exec-index-base": 1}
+    assert counts == {"exec-annotate": 4, "exec-train": 4, "exec-index": 1, "exec-index-base": 1}
 
 
 def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
@@ -378,6 +379,7 @@ _FLOWS = {
     "asked": {"ask": {"llm_uri": "llm", "num_queries": 50}},
     "answered": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "answer": {"llm_uri": "llm", "num_queries": 50}},
     "collected": {"collect": {"num_queries": 30}, "judge": {"llm_uri": "judge", "num_shards": 2}},
+    "promoted": {"promote": {"store_uri": "s3://bucket/releases"}},
 }
 
 
@@ -471,8 +473,7 @@ def test_the_rendered_command_makes_the_config_that_a_local_run_makes(task: flow
     parsed = parse_flags(task.component, task.config, given, {"inputs": {"artifacts": paths}})
     made = {name: getattr(parsed, name) for name in flow.sources(task, _EVERYTHING)}
     assert all(uri.startswith("/in") for uri in made.values())
-    defaults = {section: dict(chosen) for section, chosen in flow.defaults().items()}
-    expected = flow.make_config(task, defaults, inputs=made, output_uri=parsed.output_uri)
+    expected = flow.make_config(task, defaults(), inputs=made, output_uri=parsed.output_uri)
     assert parsed == expected
 
 

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import orjson
 from scipy import stats
 
 from components.evaluate.gate.policy import Policy
 from components.shared.measuring.statistics import Differences, Topics, standard_error
-
-DECISION_NAME, VERDICT_NAME = "gate.json", "gate.txt"
 
 Outcome = Literal["pass", "fail", "unclear"]
 
@@ -102,12 +98,6 @@ def decide(policy: Policy, evidence: Sequence[Evidence]) -> Decision:
         checks.append(_check_judgements(policy.max_synthetic_share, evidence))
     passed = all(_lets_through(check, policy) for check in checks)
     return Decision(passed, policy.candidate, policy.production, tuple(checks), policy)
-
-
-def write_decision(folder: Path, decision: Decision) -> None:
-    """Writes gate.json for people and programs, and gate.txt, which holds one word and nothing else."""
-    (folder / DECISION_NAME).write_bytes(orjson.dumps(decision.as_json(), option=orjson.OPT_INDENT_2))
-    (folder / VERDICT_NAME).write_text(decision.verdict)
 
 
 def _lets_through(check: Check, policy: Policy) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from components.evaluate import likeness
-from components.evaluate.gate.decision import Decision, Evidence, decide, write_decision
+from components.evaluate.gate.decision import Decision, Evidence, decide
 from components.evaluate.gate.policy import Policy, read_policy
 from components.evaluate.runs import write_qrels
 from components.evaluate.suites import wording
@@ -22,6 +22,7 @@ from components.evaluate.suites.report import write_suite_report
 from components.evaluate.suites.results import Results, measure_run, open_results
 from components.evaluate.suites.suite import Collection, Suite, System, addresses, read_suite
 from components.shared import log
+from components.shared.contract.verdict import write_decision
 from components.shared.encoding.encoder import Encoder
 from components.shared.fusion.tuned import read_fusion
 from components.shared.index import PassageIndex
@@ -50,7 +51,7 @@ def evaluate_suite(config: SuiteConfig) -> None:
         figures = compute_figures(suite, results) | {"unlike": differences, "gate": None}
         if policy is not None:
             decision = _decide(policy, suite, results)
-            write_decision(artifact.path, decision)
+            write_decision(artifact.path, decision.as_json())
             figures["gate"] = decision.as_json()
         figures |= {
             "headline": wording.headline(figures),

@@ -16,8 +16,10 @@ import orjson
 
 from components.shared.durable import storage
 
-# File of the artifact that its page on the platform shows, set by the runner for tasks that have one.
-PAGE_VARIABLE = "RETRIEVER_PAGE"
+# Files of the artifact that its page on the platform shows, set by the runner for tasks that have them.
+PAGE_VARIABLE, NOTE_VARIABLE = "RETRIEVER_PAGE", "RETRIEVER_NOTE"
+# Where output parameters are left as files of their names, for a platform that has no executor input; and which ones.
+OUTPUTS_VARIABLE, OUTPUT_NAMES_VARIABLE = "RETRIEVER_OUTPUTS", "RETRIEVER_OUTPUT_NAMES"
 # Names of the manifest's numbers that the platform's page shows, separated by commas; empty: all of them.
 SHOWN_VARIABLE = "RETRIEVER_SHOWN"
 
@@ -25,7 +27,7 @@ SHOWN_VARIABLE = "RETRIEVER_SHOWN"
 # Source: LocalPathForURI and retrieveArtifactPath in the launcher of Kubeflow Pipelines; kfp.dsl.Artifact.path.
 _FOLDERS = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/"}
 _OCI, _WORKSPACE = "oci://", "/kfp-workspace/.artifacts/"
-_METRICS, _PAGES = "system.Metrics", ("system.HTML", "system.Markdown")
+_METRICS, _PAGES = "system.Metrics", {"system.HTML": PAGE_VARIABLE, "system.Markdown": NOTE_VARIABLE}
 
 
 def read_executor_input(text: str) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def write_executor_output(executor_input: Mapping[str, Any], output_uri: str, re
         (first,) = listed["artifacts"]
         kind = (first.get("type") or {}).get("schemaTitle", "")
         if kind in _PAGES:
-            _copy_page(Path(output_uri), Path(artifact_path(first)))
+            _copy_page(os.environ.get(_PAGES[kind], ""), Path(output_uri), Path(artifact_path(first)))
         numbers = _shown(metrics) if kind == _METRICS else {} if kind in _PAGES else metrics
         artifacts[name] = {"artifacts": [{"name": first.get("name", name), "uri": first["uri"], "metadata": numbers}]}
     content = orjson.dumps({"artifacts": artifacts, "parameterValues": parameters}, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -97,13 +99,18 @@ def write_executor_output(executor_input: Mapping[str, Any], output_uri: str, re
     storage.write_bytes(str(path), content)
 
 
+def write_output_files(recorded: Mapping[str, Any]) -> None:
+    """Leaves the output parameters that the runner asks for as files; nothing where it asks for none."""
+    for name in os.environ.get(OUTPUT_NAMES_VARIABLE, "").split():
+        storage.write_bytes(f"{os.environ[OUTPUTS_VARIABLE]}/{name}", str(recorded[name]).encode())
+
+
 def _shown(metrics: Mapping[str, float]) -> dict[str, float]:
     chosen = [name for name in os.environ.get(SHOWN_VARIABLE, "").split(",") if name]
     return {name: metrics[name] for name in chosen if name in metrics} if chosen else dict(metrics)
 
 
-def _copy_page(artifact: Path, target: Path) -> None:
-    page = os.environ.get(PAGE_VARIABLE, "")
+def _copy_page(page: str, artifact: Path, target: Path) -> None:
     if not page or not (artifact / page).is_file():
         return
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.evaluate.gate.decision import Evidence, check_quality, decide, write_decision
+from components.evaluate.gate.decision import Evidence, check_quality, decide
 from components.evaluate.gate.policy import DEFAULT_POLICY, Policy, read_policy
+from components.shared.contract.verdict import write_decision
 
 QUALITY = Policy(candidate="new", production="old", max_loss=0.01)
 
@@ -123,7 +124,7 @@ def test_what_was_not_measured_does_not_pass() -> None:
 def test_a_workflow_reads_one_word_and_people_read_reasons(tmp_path: Path) -> None:
     production = production_of(3000)
     decision = decide(QUALITY, [evidence_of(0.9 * production, production)])
-    write_decision(tmp_path, decision)
+    write_decision(tmp_path, decision.as_json())
     assert (tmp_path / "gate.txt").read_bytes() == b"fail"
     written = json.loads((tmp_path / "gate.json").read_text())
     assert (written["passed"], written["verdict"], written["candidate"]) == (False, "fail", "new")

@@ -1,0 +1,81 @@
+"""What the gate lets through becomes a whole release under an address of its content, and nothing else does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.promote.config import PromoteConfig
+from components.promote.job import promote
+from components.serve.release import parse_pointer
+from components.shared.contract.verdict import write_decision
+from components.shared.durable import storage
+from components.shared.manifest import open_artifact, read_manifest
+from tests.components.serve.served import write_sources
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    write_sources(folder, seed=0)
+    return folder
+
+
+def _evaluation(folder: Path, word: str) -> Path:
+    """A copy of a finished artifact with a verdict in it: promote reads no other file of an evaluation."""
+    evaluation = folder / f"evaluation-{word}"
+    evaluation.mkdir()
+    manifest = {"schema_version": 2, "component": "evaluate", "identity": word, "config": {}, "settings": {}}
+    manifest |= {"inputs": {}, "versions": {}, "seconds": 1.0, "created": "", "files": {}}
+    manifest["metrics"] = {"trained_ndcg_10": 0.7, "verdict": word}
+    (evaluation / "manifest.json").write_text(json.dumps(manifest))
+    write_decision(evaluation, {"verdict": word, "reasons": ["loses at most 1 %"]})
+    return evaluation
+
+
+def _config(sources: Path, tmp_path: Path, word: str, store: str) -> PromoteConfig:
+    uris = {f"{name}_uri": str(sources / name) for name in ("dataset", "encoder", "index")}
+    evaluation = _evaluation(tmp_path, word)
+    return PromoteConfig(**uris, evaluation_uri=str(evaluation), output_uri=str(tmp_path / word), store_uri=store)
+
+
+@pytest.mark.parametrize("store", ["folder", "memory://bucket/retrievers"])
+def test_servers_are_pointed_at_whole_copies_under_an_address_of_their_content(
+    sources: Path, tmp_path: Path, store: str
+) -> None:
+    store = str(tmp_path / "store") if store == "folder" else store
+    config = _config(sources, tmp_path, "pass", store)
+    promote(config)
+    digest = read_manifest(config.output_uri).metrics["release"]
+    pointer = f"{store}/pointer.json"
+    uris = parse_pointer(pointer, storage.read_bytes(pointer))
+    for name, uri in (("encoder", uris.encoder_uri), ("index", uris.index_uri), ("dataset", uris.dataset_uri)):
+        assert uri == f"{store}/retrievers/{digest}/{name}"
+        assert open_artifact(uri).is_dir()
+        # The run's own stays where it was.
+        assert read_manifest(uri) == read_manifest(str(sources / name))
+    record: dict[str, Any] = json.loads(storage.read_bytes(f"{store}/releases/{digest}.json"))
+    assert (record["verdict"], record["metrics"]) == ("pass", {"trained_ndcg_10": 0.7})
+
+
+def test_a_closed_gate_changes_nothing_and_is_no_error(sources: Path, tmp_path: Path) -> None:
+    config = _config(sources, tmp_path, "fail", str(tmp_path / "store"))
+    promote(config)
+    assert not (tmp_path / "store").exists()
+    assert read_manifest(config.output_uri).metrics == {"promoted": 0, "release": ""}
+    assert json.loads((tmp_path / "fail" / "release.json").read_text())["reasons"] == ["loses at most 1 %"]
+
+
+def test_what_is_no_evaluation_promotes_nothing(sources: Path, tmp_path: Path) -> None:
+    config = _config(sources, tmp_path, "pass", str(tmp_path / "store"))
+    (tmp_path / "evaluation-pass" / "gate.json").unlink()
+    with pytest.raises(ValueError, match=r"gate.json: no verdict of a gate"):
+        promote(config)
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_store_must_be_named() -> None:
+    places = dict.fromkeys(("dataset_uri", "encoder_uri", "index_uri", "evaluation_uri", "output_uri"), "x")
+    with pytest.raises(ValueError, match=r"store_uri '': nowhere to promote to"):
+        PromoteConfig(**places)
