@@ -21,7 +21,7 @@ from tests.cluster.overlays import K8S
 
 ROOT = K8S.parent
 _ENFORCE = "pod-security.kubernetes.io/enforce"
-_COMPONENTS = ("prepare", "mine", "annotate", "train", "export", "index", "evaluate")
+_COMPONENTS = ("prepare", "mine", "annotate", "train", "export", "index", "evaluate", "promote")
 
 
 @contextmanager

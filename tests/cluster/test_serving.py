@@ -113,6 +113,26 @@ def test_the_server_runs_in_a_restricted_namespace_without_a_token_and_cannot_wr
     server.kube.run("exec", pod, "--", "python", "-c", code)
 
 
+def test_load_makes_the_autoscaler_add_a_server(
+    server: Server, client: Callable[..., str], figures: Callable[[str], None]
+) -> None:
+    service = server.kube.attempt("get", "apiservice", "v1beta1.metrics.k8s.io", "--output=json")
+    if service.returncode or not is_true(json.loads(service.stdout), "Available"):
+        cannot("the cluster has no metrics API; install metrics-server")
+    before = len(_pods(server.kube))
+    # Before any other load, which would have made it add one already; it takes it away five minutes later.
+    assert before < server.kube.get("horizontalpodautoscaler", "retriever-serve")["spec"]["maxReplicas"]
+    pod = client(seconds=240, threads=6, depth=30)
+    start = time.monotonic()
+    scaler = until(220, "the autoscaler", lambda: _scaled(server.kube, before), 2)
+    assert until(120, "another ready server", lambda: len(_ready(server.kube)) > before, 2)
+    took = time.monotonic() - start
+    usage = scaler["status"]["currentMetrics"][0]["resource"]["current"]["averageUtilization"]
+    after = len(_ready(server.kube))
+    figures(f"from {before} to {after} servers {took:.0f} s after the load began, at {usage} % of the requested CPU")
+    server.kube.run("delete", "pod", pod, "--grace-period=1", "--ignore-not-found")
+
+
 def test_a_rollout_under_load_loses_no_request(
     server: Server,
     site: Site,
@@ -151,24 +171,6 @@ def test_a_node_may_be_drained_one_server_at_a_time(server: Server) -> None:
     budget = server.kube.get("poddisruptionbudget", "retriever-serve")["status"]
     assert budget["expectedPods"] >= 1
     assert budget["disruptionsAllowed"] == 1
-
-
-def test_load_makes_the_autoscaler_add_a_server(
-    server: Server, client: Callable[..., str], figures: Callable[[str], None]
-) -> None:
-    service = server.kube.attempt("get", "apiservice", "v1beta1.metrics.k8s.io", "--output=json")
-    if service.returncode or not is_true(json.loads(service.stdout), "Available"):
-        cannot("the cluster has no metrics API; install metrics-server")
-    before = len(_pods(server.kube))
-    pod = client(seconds=240, threads=6, depth=30)
-    start = time.monotonic()
-    scaler = until(220, "the autoscaler", lambda: _scaled(server.kube, before), 2)
-    assert until(120, "another ready server", lambda: len(_ready(server.kube)) > before, 2)
-    took = time.monotonic() - start
-    usage = scaler["status"]["currentMetrics"][0]["resource"]["current"]["averageUtilization"]
-    after = len(_ready(server.kube))
-    figures(f"from {before} to {after} servers {took:.0f} s after the load began, at {usage} % of the requested CPU")
-    server.kube.run("delete", "pod", pod, "--grace-period=1", "--ignore-not-found")
 
 
 def _scaled(kube: Kube, before: int) -> Object | None:

@@ -1,6 +1,7 @@
 """CI's part on a cluster: left out aloud where there is no cluster or no time, and red where a test fails."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,10 +11,10 @@ _ROOT = Path(__file__).parents[2]
 _LEFT_OUT = "THE TESTS ON A CLUSTER WERE LEFT OUT"
 
 
-def _run(seconds: int, path: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+def _run(seconds: int, path: Path, root: Path = _ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
     known = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "RETRIEVER_CLUSTER")}
     variables = {**known, "PATH": f"{path}:{os.environ['PATH']}", **environment}
-    command = ["bash", str(_ROOT / ".ci" / "cluster"), str(seconds)]
+    command = ["bash", str(root / ".ci" / "cluster"), str(seconds)]
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
 
 
@@ -30,8 +31,40 @@ def test_a_cluster_that_does_not_come_up_leaves_the_tests_out(tmp_path: Path) ->
     assert (done.returncode, _LEFT_OUT in done.stdout, "up failed" in done.stdout) == (0, True, True)
 
 
+def _checkout(folder: Path) -> Path:
+    """A checkout with nothing in it but this script."""
+    root = folder / "checkout"
+    (root / ".ci").mkdir(parents=True)
+    shutil.copy(_ROOT / ".ci" / "cluster", root / ".ci" / "cluster")
+    (root / "pyproject.toml").write_text('version = "0.1.0"\n')
+    return root
+
+
+def test_without_any_cluster_the_tests_are_left_out(tmp_path: Path) -> None:
+    done = _run(5400, tmp_path, _checkout(tmp_path))
+    assert (done.returncode, "there is no ../shared/cluster/cluster" in done.stdout) == (0, True)
+
+
+def test_a_cluster_beside_the_checkout_is_started_and_ended(tmp_path: Path) -> None:
+    root, beside = _checkout(tmp_path), tmp_path / "shared" / "cluster"
+    beside.mkdir(parents=True)
+    _program(beside, "cluster", f'echo "$1" >>{tmp_path}/asked; [ "$1" != up ]')
+    _program(tmp_path, "go", "exit 0")
+    done = _run(5400, tmp_path, root)
+    assert (done.returncode, "up failed" in done.stdout) == (0, True)
+    # Half a cluster is ended too.
+    assert (tmp_path / "asked").read_text().split() == ["status", "up", "down"]
+
+
+def test_a_cluster_that_another_run_works_on_is_left_alone(tmp_path: Path) -> None:
+    program = _program(tmp_path, "cluster", f'echo "$1" >>{tmp_path}/asked; echo "kubelet up"')
+    done = _run(5400, tmp_path, RETRIEVER_CLUSTER=str(program))
+    assert (done.returncode, "runs already" in done.stdout) == (0, True)
+    assert (tmp_path / "asked").read_text().split() == ["status"]
+
+
 def test_without_time_no_cluster_is_started(tmp_path: Path) -> None:
-    program = _program(tmp_path, "cluster", f"touch {tmp_path}/started")
+    program = _program(tmp_path, "cluster", f'[ "$1" = status ] || touch {tmp_path}/started')
     done = _run(600, tmp_path, RETRIEVER_CLUSTER=str(program))
     assert (done.returncode, _LEFT_OUT in done.stdout) == (0, True)
     assert not (tmp_path / "started").exists()
