@@ -236,7 +236,7 @@ FLOW: tuple[Task, ...] = (
         sections=("promote",),
         makes="release",
         inputs=_RUNS | {"encoder_uri": ("export",), "index_uri": ("index",)},
-        when=_given("promote", "store_uri"),
+        when=_given("promote", "store"),
         shown=("promoted",),
         gate="evaluation_uri",
     ),

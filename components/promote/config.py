@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from components.shared.roles import INPUT, OUTPUT, SETTING, refuse
+from components.shared.roles import ADDRESS, INPUT, OUTPUT, SETTING, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class PromoteConfig:
     """Evaluation whose gate says whether they may be served."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that release.json is written to."""
-    store_uri: str = field(default="", metadata=SETTING)
+    store: str = field(default="", metadata=SETTING | ADDRESS)
     """Folder of all releases, local or in a bucket: retrievers/<digest>/, releases/<digest>.json, and pointer.json,
     which is what `--pointer-uri` of serve names. In a flow an empty one promotes nothing."""
 
@@ -31,5 +31,5 @@ class PromoteConfig:
         refuse(self, *self._contradictions())
 
     def _contradictions(self) -> Iterator[str]:
-        if not self.store_uri:
-            yield "store_uri '': nowhere to promote to; name a folder, such as s3://bucket/retrievers-of-my-corpus"
+        if not self.store:
+            yield "store '': nowhere to promote to; name a folder, such as s3://bucket/retrievers-of-my-corpus"

@@ -46,7 +46,7 @@ def _release(config: PromoteConfig, why: dict[str, Any]) -> dict[str, Any]:
     sources = {"encoder": config.encoder_uri, "index": config.index_uri, "dataset": config.dataset_uri}
     contents = {name: read_manifest(uri).digest for name, uri in sources.items()}
     digest = lines_digest(f"{name} {content}" for name, content in contents.items())[:_DIGEST_CHARACTERS]
-    store = config.store_uri.rstrip("/")
+    store = config.store.rstrip("/")
     pointer = {f"{name}_uri": f"{store}/retrievers/{digest}/{name}" for name in sources}
     for name, uri in sources.items():
         _copy(uri, pointer[f"{name}_uri"], contents[name])

@@ -38,6 +38,9 @@ SETTING: dict[str, Any] = {"role": Role.SETTING}
 OPERATION: dict[str, Any] = {"role": Role.OPERATION}
 FLOW: dict[str, Any] = {"role": Role.FLOW}
 
+# Beside SETTING: names a folder that decides what is made there, and that a pod must reach.
+ADDRESS: dict[str, Any] = {"address": True}
+
 # What a step's identity depends on, beside the content of its inputs and its code.
 IDENTITY = (Role.SETTING, Role.FLOW)
 # Set by a runner for each job, as JSON: field name -> section of the parameter file; "" -> the section of all other

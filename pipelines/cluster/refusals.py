@@ -64,8 +64,8 @@ def _local_addresses(settings: Settings, deployment: Deployment) -> Iterator[str
             value = settings[section][name]
             if not isinstance(value, str) or not value or value.startswith(PACKAGED_SCHEME):
                 continue
-            role = role_of(declared[name])
-            is_address = role in (Role.INPUT, Role.PLACE) or (role is Role.SETTING and name.endswith("_uri"))
+            is_place = role_of(declared[name]) in (Role.INPUT, Role.PLACE)
+            is_address = is_place or bool(declared[name].metadata.get("address"))
             if is_address and _is_local(value, deployment):
                 yield (
                     f"{section}.{name} {value}: a path of this machine, which no pod has; copy it to a bucket, or "

@@ -158,7 +158,7 @@ def _train_it(
     command = re.sub(r" --output \S+$", "", readme.command("retriever compile"))
     chosen = values("s3://retriever/models/base", f"http://llm.{argo.namespace}.svc:8000/v1")
     storage.write_bytes(_POLICY_URI, _POLICY.encode())
-    chosen |= {"promote.store_uri": _RELEASES, "evaluate.policy_uri": _POLICY_URI}
+    chosen |= {"promote.store": _RELEASES, "evaluate.policy_uri": _POLICY_URI}
     manifest = compiled(command, folder / "retriever.yaml", site, values=chosen)
     apply, create, wait = readme.command("k8s/argo/run.yaml").split(" && ")
     here = f"--namespace {argo.namespace}"

@@ -89,7 +89,7 @@ _FLOWS: dict[str, dict[str, Any]] = {
     "sharded": {"index": {"num_shards": 2}},
     "miner": {"miner": {"checkpoint_uri": "retriever"}},
     "asked": {"ask": {"llm_uri": "llm", "num_queries": 50, "engine": "transformers"}},
-    "promoted": {"promote": {"store_uri": "s3://bucket/releases"}},
+    "promoted": {"promote": {"store": "s3://bucket/releases"}},
 }
 
 

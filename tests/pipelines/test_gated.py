@@ -18,7 +18,7 @@ _VALUES: dict[str, dict[str, Any]] = {
     "prepare": {"collection_uri": "s3://bucket/collection"},
     "encoder": {"checkpoint_uri": "org/model"},
     "annotate": {"llm_uri": "llm", "engine": "endpoint", "endpoint_uri": "http://vllm.llm:8000/v1"},
-    "promote": {"store_uri": "s3://bucket/releases"},
+    "promote": {"store": "s3://bucket/releases"},
 }
 _DEPLOYMENT = Deployment(name="squad", artifact_root="s3://bucket/squad", state_uri="s3://bucket/squad/state")
 
@@ -91,8 +91,8 @@ def test_on_kubeflow_promotion_lies_behind_a_condition_in_a_pipeline_of_its_own(
 
 
 def test_a_release_that_no_server_could_reach_is_refused(tmp_path: Path) -> None:
-    values = {**_VALUES, "promote": {"store_uri": "/srv/releases"}}
-    with pytest.raises(SettingsError, match=r"promote.store_uri /srv/releases: a path of this machine"):
+    values = {**_VALUES, "promote": {"store": "/srv/releases"}}
+    with pytest.raises(SettingsError, match=r"promote.store /srv/releases: a path of this machine"):
         argo.compile_to(tmp_path / "argo.yaml", complete(values), "kind", _DEPLOYMENT)
 
 

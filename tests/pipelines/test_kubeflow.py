@@ -379,7 +379,7 @@ _FLOWS = {
     "asked": {"ask": {"llm_uri": "llm", "num_queries": 50}},
     "answered": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "answer": {"llm_uri": "llm", "num_queries": 50}},
     "collected": {"collect": {"num_queries": 30}, "judge": {"llm_uri": "judge", "num_shards": 2}},
-    "promoted": {"promote": {"store_uri": "s3://bucket/releases"}},
+    "promoted": {"promote": {"store": "s3://bucket/releases"}},
 }
 
 
@@ -483,7 +483,8 @@ def test_every_task_names_its_image_its_command_and_an_output_that_is_what_it_ma
     container = component.component_spec.implementation.container
     assert container.image.split("/")[-1].startswith(f"{task.component}:")
     assert container.command == ["python", "-m", f"components.{task.component}"]
-    shown = {*(["metrics"] if task.shown else []), *(["page"] if task.page else [])}
+    kinds = {"metrics": task.shown, "page": task.page, "note": task.note}
+    shown = {name for name, given in kinds.items() if given}
     assert set(component.component_spec.outputs) == {task.makes.rpartition("-")[2], *shown}
 
 

@@ -37,7 +37,7 @@ def _evaluation(folder: Path, word: str) -> Path:
 def _config(sources: Path, tmp_path: Path, word: str, store: str) -> PromoteConfig:
     uris = {f"{name}_uri": str(sources / name) for name in ("dataset", "encoder", "index")}
     evaluation = _evaluation(tmp_path, word)
-    return PromoteConfig(**uris, evaluation_uri=str(evaluation), output_uri=str(tmp_path / word), store_uri=store)
+    return PromoteConfig(**uris, evaluation_uri=str(evaluation), output_uri=str(tmp_path / word), store=store)
 
 
 @pytest.mark.parametrize("store", ["folder", "memory://bucket/retrievers"])
@@ -77,5 +77,5 @@ def test_what_is_no_evaluation_promotes_nothing(sources: Path, tmp_path: Path) -
 
 def test_the_store_must_be_named() -> None:
     places = dict.fromkeys(("dataset_uri", "encoder_uri", "index_uri", "evaluation_uri", "output_uri"), "x")
-    with pytest.raises(ValueError, match=r"store_uri '': nowhere to promote to"):
+    with pytest.raises(ValueError, match=r"store '': nowhere to promote to"):
         PromoteConfig(**places)
