@@ -88,13 +88,18 @@ def store(kube: Kube, site: Site, namespace: str, tmp_path_factory: pytest.TempP
         stack.callback(kube.run, "delete", "namespace", namespace, "--timeout=120s", seconds=150)
         inside = f"http://retriever-store.{namespace}.svc:8333"
         own.secret("retriever-store", **store_variables(inside))
-        own.run("rollout", "status", "statefulset/retriever-store", "--timeout=120s", seconds=150)
+        wait_for_store(own)
         address = stack.enter_context(own.forwarded("service/retriever-store", 8333))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in store_variables(address).items():
             patch.setenv(name, value)
         until(60, "the store's bucket", _bucket_answers)
         yield Store(inside, address)
+
+
+def wait_for_store(kube: Kube) -> None:
+    """Waits for the store's pod: longer than the five minutes after which a scheduler looks again at what it missed."""
+    kube.run("rollout", "status", "statefulset/retriever-store", "--timeout=400s", seconds=430)
 
 
 def store_variables(endpoint: str) -> dict[str, str]:
@@ -123,6 +128,8 @@ def give_volume(kube: Kube, stack: ExitStack, namespace: str, image: str) -> Non
     path = stack.enter_context(folder_on_the_node(setup, namespace, image))
     name = f"{namespace}-store"
     kube.apply(node_volume(name, path, claim=(namespace, "data-retriever-store-0"), mode="ReadWriteOnce"))
+    # Ready for its claim before that is made, so that the pod need not wait for the two to meet.
+    until(60, f"volume {name}", lambda: kube.get("persistentvolume", name)["status"].get("phase") == "Available")
     stack.callback(kube.run, "delete", "persistentvolume", name)
 
 

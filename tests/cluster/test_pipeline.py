@@ -27,7 +27,7 @@ from tests.bucket import free_ports
 from tests.cluster import readme
 from tests.cluster.argo import begin, compiled, retriever
 from tests.cluster.argo_runs import Node, Workflow
-from tests.cluster.conftest import give_volume
+from tests.cluster.conftest import give_volume, wait_for_store
 from tests.cluster.given_cluster import Site, cannot
 from tests.cluster.kube import Kube, Object, until
 from tests.cluster.settings import values, write_base, write_corpus
@@ -115,7 +115,7 @@ def run(empty: ExitStack, site: Site, argo: Kube, tmp_path_factory: pytest.TempP
     # The tasks run where Argo looks, and read the same Secret there.
     _shell(secrets.split(" && ")[0].replace("--namespace retriever", f"--namespace {argo.namespace}"))
     empty.callback(argo.run, "delete", "secret", "retriever-store")
-    server.run("rollout", "status", "statefulset/retriever-store", "--timeout=120s", seconds=150)
+    wait_for_store(server)
     forward = readme.command("port-forward", "8333").replace(" 8333 &", f" {store_port}:8333 &")
     empty.enter_context(_background(forward, store_port))
     _use_store(empty, store_port)
