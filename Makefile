@@ -89,4 +89,4 @@ lock: $(VENV)/.dev ## write the images' lock files again
 	$(BIN)/python docker/lock.py
 
 clean: ## remove the environments and the work folders
-	rm -rf $(VENV) $(VENV)-vllm .retriever
+	rm -rf $(VENV) $(VENV)-vllm .venv-ranx .retriever

@@ -1,9 +1,10 @@
 """A suite file of a person -> the steps that make what it names, and the suite file of the job.
 
-Two things may be written here that the job itself does not know: a collection may name a folder in BEIR layout
-(`collection`) in place of a dataset, and a system a checkpoint (`checkpoint`) in place of an encoder and its indexes.
-They are prepared, exported and indexed by the same components as in the flow, and a step that is done is skipped.
-Systems with the same checkpoint and the same settings share encoder and indexes.
+Two things may be written here that the job itself does not know: a collection may name a folder in BEIR layout, or an
+id of ir_datasets such as `ir_datasets:beir/scifact/test`, (`collection`) in place of a dataset, and a system a
+checkpoint (`checkpoint`) in place of an encoder and its indexes. They are fetched, prepared, exported and indexed by
+the same components as in the flow, and a step that is done is skipped. Systems with the same checkpoint and the same
+settings share encoder and indexes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from components.evaluate.suites.config import SuiteConfig
 from components.evaluate.suites.suite import PLACEHOLDER, addresses, parse_suite, read_values
 from components.export.config import ExportConfig
 from components.index.config import IndexConfig
+from components.prepare.catalogue.config import PREFIX, CatalogueConfig
 from components.prepare.config import PrepareConfig
 from components.shared.durable import storage
 from components.shared.encoding.dual_encoder import DualEncoderConfig
@@ -65,13 +67,19 @@ def _tables(values: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
 
 
 def _with_dataset(row: dict[str, Any], workdir: Path, steps: list[LocalStep]) -> dict[str, Any]:
-    """The collection with a dataset, and the step that prepares it."""
+    """The collection with a dataset, and the steps that fetch and prepare it."""
     if "collection" not in row:
         return row
-    name, chosen = str(row.get("name", "")), _taken(row, _PREPARE)
-    config = PrepareConfig(
-        collection_uri=str(row.pop("collection")), output_uri=str(workdir / "datasets" / name), **chosen
-    )
+    name, chosen, address = str(row.get("name", "")), _taken(row, _PREPARE), str(row.pop("collection"))
+    if address.startswith(PREFIX):
+        fetch = CatalogueConfig(
+            dataset_id=address.removeprefix(PREFIX),
+            output_uri=str(workdir / "collections" / name),
+            split=row.get("split", "test"),
+        )
+        steps.append(LocalStep(f"fetch {name}", "components.prepare.catalogue", fetch))
+        address = fetch.output_uri
+    config = PrepareConfig(collection_uri=address, output_uri=str(workdir / "datasets" / name), **chosen)
     steps.append(LocalStep(f"prepare {name}", "components.prepare", config))
     return row | {"dataset": config.output_uri}
 

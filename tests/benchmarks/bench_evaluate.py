@@ -1,15 +1,16 @@
-"""Scoring a large run: ours, pytrec_eval called plainly, ranx where it is installed; each in a process of its own.
+"""Scoring a large run: ours, pytrec_eval called plainly, and ranx; each in a process of its own.
 
-Run: python tests/benchmarks/bench_evaluate.py [--queries 1000000] [--depth 100] [--folder F]
+Run: python tests/benchmarks/bench_evaluate.py [--queries 100000 1000000] [--depth 100] [--folder F] [--ranx PYTHON]
 
 All read the same TREC files and give nDCG@10, RR@10 and R@100 of every query; the means must agree. Seconds are those
-of reading and scoring together; memory is the largest resident set of the process.
+of reading and scoring together; memory is the largest resident set of the process. A process may take what is free of
+the machine's memory but for a quarter (--memory-gib): what needs more is told, and takes nothing from others. ranx
+brings a compiler, so it has an environment of its own, which is made beside this one where --ranx names none.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import json
 import resource
@@ -17,19 +18,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))  # `python tests/benchmarks/...` puts this folder there, not the root
 
-import numpy as np  # noqa: E402
-from pytrec_eval import RelevanceEvaluator, parse_qrel, parse_run  # noqa: E402
+if "ranx" not in sys.argv:  # a child in ranx's environment, which holds none of these
+    from pytrec_eval import RelevanceEvaluator, parse_qrel, parse_run
 
-from components.evaluate.measures import parse_measures, per_query  # noqa: E402
-from components.evaluate.suites.foreign import iter_written  # noqa: E402
+    from components.evaluate.measures import parse_measures, per_query
+    from components.evaluate.suites.foreign import iter_written
 
 _JUDGED, _BLOCK_QUERIES, _PASSAGES = 10, 1024, 1_000_000
+_RANX = "ranx==0.3.21"
 
 
 def write_files(folder: Path, num_queries: int, depth: int) -> None:
@@ -86,18 +91,23 @@ def ranx(folder: Path) -> list[float]:
 TOOLS: dict[str, Callable[[Path], list[float]]] = {"ours": ours, "pytrec_eval": pytrec_eval, "ranx": ranx}
 
 
-def measured(tool: str, folder: Path) -> dict[str, object]:
+def measured(tool: str, folder: Path, interpreter: str, memory_gib: float) -> dict[str, Any]:
     """One tool in a process of its own."""
-    command = [sys.executable, __file__, "--tool", tool, "--folder", str(folder)]
+    command = [interpreter, __file__, "--tool", tool, "--folder", str(folder), "--memory-gib", str(memory_gib)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:80]}
-    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        # Without memory some libraries end in their own ways.
+        is_full = "MemoryError" in said or "allocate" in said or done.returncode < 0
+        return {"failed": f"not within {memory_gib:.1f} GiB" if is_full else said[:80]}
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def run_tool(tool: str, folder: Path) -> None:
+def run_tool(tool: str, folder: Path, memory_gib: float) -> None:
     """The child's work: prints its figures as one line of JSON."""
+    limit = int(memory_gib * 2**30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     start, cpu = time.perf_counter(), time.process_time()
     means = TOOLS[tool](folder)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
@@ -105,32 +115,57 @@ def run_tool(tool: str, folder: Path) -> None:
     print(json.dumps({"means": means, "seconds": seconds, "cpu_seconds": cpu_seconds, "mebibytes": mebibytes}))
 
 
+def free_gib() -> float:
+    """Three quarters of the memory that nobody uses."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return 0.75 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
+
+
+def ranx_python() -> str:
+    """The interpreter of an environment with ranx, which is made at the first call; empty where that fails."""
+    folder = ROOT / ".venv-ranx"
+    interpreter = folder / "bin" / "python"
+    if not (folder / "finished").is_file():
+        install = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", _RANX]
+        for command in ([sys.executable, "-m", "venv", str(folder)], install):
+            if subprocess.run(command, check=False).returncode:
+                return ""
+        (folder / "finished").touch()
+    return str(interpreter)
+
+
+def print_table(num_queries: int, depth: int, folder: Path, interpreters: Mapping[str, str], memory_gib: float) -> None:
+    """Writes the files of one size and has every tool score them."""
+    write_files(folder, num_queries, depth)
+    print(f"\n{num_queries:,} queries x {depth} hits, {_JUDGED} judgements each; at most {memory_gib:.1f} GiB a tool\n")
+    print("| tool | seconds | CPU seconds | peak MiB | nDCG@10, RR@10, R@100 |")
+    print("|---|---|---|---|---|")
+    for tool, interpreter in interpreters.items():
+        row = measured(tool, folder, interpreter, memory_gib) if interpreter else {"failed": "could not be installed"}
+        if "failed" in row:
+            print(f"| {tool} | {row['failed']} | | | |", flush=True)
+            continue
+        means = ", ".join(f"{mean:.6f}" for mean in row["means"])
+        seconds = f"{row['seconds']:.1f} | {row['cpu_seconds']:.1f}"
+        print(f"| {tool} | {seconds} | {row['mebibytes']:,.0f} | {means} |", flush=True)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--queries", type=int, default=1_000_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--queries", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--depth", type=int, default=100)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--tool", choices=TOOLS)
+    parser.add_argument("--memory-gib", type=float, default=free_gib())
+    parser.add_argument("--ranx", metavar="PYTHON", help="interpreter of an environment with ranx")
+    parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.tool:
-        run_tool(options.tool, options.folder)
+        run_tool(options.tool, options.folder, options.memory_gib)
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
-        write_files(folder, options.queries, options.depth)
-        print(f"{options.queries:,} queries x {options.depth} hits, {_JUDGED} judgements each")
-        print("| tool | seconds | CPU seconds | peak MiB | nDCG@10, RR@10, R@100 |")
-        print("|---|---|---|---|---|")
-        for tool in TOOLS:
-            if tool == "ranx" and importlib.util.find_spec("ranx") is None:
-                print("| ranx | not installed | | | |")
-                continue
-            row = measured(tool, folder)
-            if "failed" in row:
-                print(f"| {tool} | {row['failed']} | | | |")
-                continue
-            means = ", ".join(f"{mean:.6f}" for mean in row["means"])  # type: ignore[attr-defined]
-            print(f"| {tool} | {row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['mebibytes']:.0f} | {means} |")
+    interpreters = {"ours": sys.executable, "pytrec_eval": sys.executable, "ranx": options.ranx or ranx_python()}
+    for num_queries in options.queries:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            print_table(num_queries, options.depth, Path(folder), interpreters, options.memory_gib)
 
 
 if __name__ == "__main__":

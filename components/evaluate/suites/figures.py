@@ -17,6 +17,11 @@ from components.shared.measuring.statistics import Comparison, bootstrap_means, 
 _MOVED = 5
 # Words of a query, as people would group them: keywords, a phrase, a sentence, more.
 _LENGTHS = ((1, 3, "1-3"), (4, 6, "4-6"), (7, 10, "7-10"), (11, 15, "11-15"), (16, 10**9, "16+"))
+# Times that a query was asked: few are asked often and many once, so the groups grow.
+_FREQUENCIES = (
+    *((0, 0, "0"), (1, 1, "1"), (2, 3, "2-3"), (4, 9, "4-9")),
+    *((10, 99, "10-99"), (100, 999, "100-999"), (1000, 10**18, "1000+")),
+)
 
 
 def compute_figures(suite: Suite, results: Sequence[Results]) -> dict[str, Any]:
@@ -107,7 +112,8 @@ def _figures_of(suite: Suite, results: Results) -> tuple[dict[str, Any], list[tu
             "cutoffs": [measure["cutoff"] for measure in results.curve],
             "systems": {name: measured.values[:, curve].mean(axis=0).tolist() for name, measured in systems.items()},
         },
-        "by_length": _by_length(results),
+        "by_length": _by_group(results, _num_words(results), _LENGTHS),
+        "by_frequency": [] if results.frequencies is None else _by_group(results, results.frequencies, _FREQUENCIES),
         "comparisons": [],
         "moved": {f"{system} minus {against}": _moved(results, system, against) for system, against in pairs},
     }
@@ -153,15 +159,24 @@ def _moved(results: Results, system: str, against: str) -> dict[str, list[dict[s
     }
 
 
-def _by_length(results: Results) -> list[dict[str, Any]]:
-    """Means of the primary measure for queries of so many words."""
-    words = np.array([len(results.dataset.query(query_id).text.split()) for query_id in results.query_ids])
+def _num_words(results: Results) -> np.ndarray:
+    return np.array([len(results.dataset.query(query_id).text.split()) for query_id in results.query_ids])
+
+
+def _by_group(results: Results, values: np.ndarray, groups: Sequence[tuple[int, int, str]]) -> list[dict[str, Any]]:
+    """Means of the primary measure for the queries whose value lies in each group; groups without queries are left out.
+
+    Args:
+        results: Of one collection.
+        values: One of each judged query.
+        groups: Smallest and largest value of each, both in it, and its label.
+    """
     rows = []
-    for low, high, label in _LENGTHS:
-        here = (words >= low) & (words <= high)
+    for low, high, label in groups:
+        here = (values >= low) & (values <= high)
         if here.any():
             means = {name: float(results.primary(name)[here].mean()) for name in results.systems}
-            rows.append({"words": label, "num_queries": int(here.sum()), "systems": means})
+            rows.append({"group": label, "num_queries": int(here.sum()), "systems": means})
     return rows
 
 

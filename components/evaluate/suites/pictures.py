@@ -111,17 +111,17 @@ class Pictures:
             chart.legend(_legend_columns(self._labels.values()))
         return chart.svg
 
-    def lengths(self, rows: Sequence[Mapping[str, Any]], measure: str) -> Markup:
-        """The primary measure by the number of words in a query."""
-        with plots.drawing(f"{measure} by words in the query", 240 + _legend_height(self._labels.values())) as chart:
+    def by_group(self, rows: Sequence[Mapping[str, Any]], measure: str, what: str) -> Markup:
+        """The primary measure of queries in groups, such as by `words in the query`."""
+        with plots.drawing(f"{measure} by {what}", 240 + _legend_height(self._labels.values())) as chart:
             axes = chart.axes
             for name in rows[0]["systems"]:
                 self._line(axes, name, range(len(rows)), [row["systems"][name] for row in rows])
             axes.set_xlim(-0.4, max(1, len(rows)) - 0.6)
             axes.set_ylim(0.0, 1.0)
-            axes.set_xticks(range(len(rows)), [f"{row['words']}\nn={row['num_queries']}" for row in rows])
+            axes.set_xticks(range(len(rows)), [f"{row['group']}\nn={row['num_queries']}" for row in rows])
             axes.grid(axis="y", clip_on=False)
-            axes.set_xlabel("words in the query; n queries")
+            axes.set_xlabel(f"{what}; n queries")
             chart.legend(_legend_columns(self._labels.values()))
         return chart.svg
 

@@ -87,7 +87,13 @@ def _plots(
         "forest": pictures.forest(claims) if claims else Markup(""),
         "recalls": [pictures.recall(curve["cutoffs"], curve["systems"], name) for name, curve in curves],
         "lengths": [
-            pictures.lengths(of_collection["by_length"], f"{measure} on {name}")
+            pictures.by_group(of_collection["by_length"], f"{measure} on {name}", "words in the query")
+            for name, of_collection in figures["collections"].items()
+        ],
+        "frequencies": [
+            pictures.by_group(of_collection["by_frequency"], f"{measure} on {name}", "times the query was asked")
+            if of_collection["by_frequency"]
+            else Markup("")
             for name, of_collection in figures["collections"].items()
         ],
         "curves": [pictures.curve(axis, points, measure) for axis, points in figures["curves"].items()],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ir_measures import Measure
+from jaxtyping import Int64
 
 from components.evaluate.judgements import Judgements
 from components.evaluate.measures import JUDGED, Values, curve_measures, parse_measures, per_query
@@ -21,7 +23,9 @@ from components.shared.measuring.statistics import Topics, number_topics
 
 # Hits of each query that the page can show.
 SHOWN_HITS = 5
+Frequencies = Int64[np.ndarray, " query"]
 _BLOCK_QUERIES = 1024
+_COUNT = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Results:
     judgements: Judgements
     query_ids: tuple[str, ...]
     topics: Topics | None
+    frequencies: Frequencies | None
     measures: tuple[Measure, ...]
     curve: tuple[Measure, ...]
     num_unjudged: int
@@ -68,7 +73,7 @@ def open_results(
     """The results of a collection before any system is measured.
 
     Raises:
-        ValueError: Where the file of topics does not cover the judged queries.
+        ValueError: Where the file of topics or of frequencies does not cover the judged queries.
     """
     query_ids = tuple(query.query_id for query in dataset.queries() if query.query_id in judgements.grades)
     return Results(
@@ -77,6 +82,7 @@ def open_results(
         judgements=judgements,
         query_ids=query_ids,
         topics=_read_topics(collection.topics, query_ids) if collection.topics else None,
+        frequencies=_read_frequencies(collection.frequencies, query_ids) if collection.frequencies else None,
         measures=tuple(parse_measures(suite.measures, min_grade=collection.min_grade)),
         curve=tuple(curve_measures(depth=min(suite.depth, dataset.num_passages), min_grade=collection.min_grade)),
         num_unjudged=num_queries - len(query_ids),
@@ -99,13 +105,26 @@ def measure_run(
     return Measured(values, top, len(rows) - len(top), num_self_matches, latency or {})
 
 
-def _read_topics(uri: str, query_ids: Sequence[str]) -> Topics | None:
-    topics: dict[str, str] = {}
+def _read_topics(uri: str, query_ids: Sequence[str]) -> Topics:
+    return number_topics(_read_column(uri, query_ids, "topic"))
+
+
+def _read_frequencies(uri: str, query_ids: Sequence[str]) -> Frequencies:
+    values = _read_column(uri, query_ids, "frequency")
+    for query_id, value in zip(query_ids, values, strict=True):
+        if not _COUNT.fullmatch(value):
+            raise ValueError(f"{uri}: query {query_id!r} has the frequency {value!r}; write a whole number from 0 on")
+    return np.array(values, dtype=np.int64)
+
+
+def _read_column(uri: str, query_ids: Sequence[str], what: str) -> list[str]:
+    """What a file of query ids and values says of each judged query."""
+    values: dict[str, str] = {}
     for number, line in enumerate(storage.read_bytes(uri).decode().splitlines(), start=1):
-        query_id, tab, topic = line.partition("\t")
+        query_id, tab, value = line.partition("\t")
         if not tab:
-            raise ValueError(f"{uri}:{number}: not a query id and a topic with a tab between them")
-        topics[query_id] = topic.strip()
-    if missing := [query_id for query_id in query_ids if query_id not in topics]:
-        raise ValueError(f"{uri}: {len(missing)} judged queries have no topic, such as {missing[0]!r}; give each one")
-    return number_topics([topics[query_id] for query_id in query_ids])
+            raise ValueError(f"{uri}:{number}: not a query id and a {what} with a tab between them")
+        values[query_id] = value.strip()
+    if missing := [query_id for query_id in query_ids if query_id not in values]:
+        raise ValueError(f"{uri}: {len(missing)} judged queries have no {what}, such as {missing[0]!r}; give each one")
+    return [values[query_id] for query_id in query_ids]

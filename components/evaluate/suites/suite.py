@@ -97,6 +97,8 @@ class Collection:
         min_grade: Smallest grade that counts as relevant in binary measures; TREC DL uses 2.
         self_matches: `drop` leaves out hits that are the query itself (ArguAna, Quora), `keep` leaves them in.
         topics: Tab-separated file of query id and topic, where queries share topics; empty: each is its own.
+        frequencies: Tab-separated file of query id and the number of times that it was asked, or of sessions that
+            asked it; the page then shows rare and frequent queries apart. Empty: unknown.
         annotations: Annotations that judge the split where no person did, separated by commas.
     """
 
@@ -108,6 +110,7 @@ class Collection:
     min_grade: int = 1
     self_matches: Literal["drop", "keep"] = "drop"
     topics: str = ""
+    frequencies: str = ""
     annotations: str = ""
 
 
@@ -210,7 +213,12 @@ def addresses(suite: Suite) -> list[str]:
     named = [
         address
         for collection in suite.collections
-        for address in (collection.dataset, collection.topics, *collection.annotations.split(","))
+        for address in (
+            collection.dataset,
+            collection.topics,
+            collection.frequencies,
+            *collection.annotations.split(","),
+        )
     ]
     for collection, system in suite.cells():
         named += [system.address(field, collection.name) for field in ("encoder", "index", "run")]

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from components.evaluate.suites.figures import collection_weights
 from components.evaluate.suites.suite import read_suite
 from pipelines.suites.command import EXIT_GATE, read_gate, run_suite
 from pipelines.suites.plan import plan_suite
 
+_SUITES = Path(__file__).parents[3] / "pipelines" / "suites"
 ENCODER = {"checkpoint": "packaged:all-MiniLM-L6-v2", "query_tokens": 64, "passage_tokens": 160}
 
 
@@ -52,6 +54,45 @@ def test_a_raw_collection_and_a_checkpoint_become_steps_that_systems_share(tmp_p
     made = {step.config.output_uri for step in steps}
     named = set(steps[-1].config.artifacts_uri.split(",")) - {"/data/made"}
     assert named <= made
+
+
+def test_an_id_of_ir_datasets_is_fetched_before_it_is_prepared(tmp_path: Path) -> None:
+    suite = written(
+        tmp_path / "suite.json",
+        {
+            "collections": [
+                {"name": "lakes", "collection": "ir_datasets:tiny/lakes/dev", "split": "dev", "on_problem": "skip"}
+            ],
+            "systems": [{"name": "bm25", "kind": "bm25"}, {"name": "other", "kind": "run", "run": "/runs/other.trec"}],
+        },
+    )
+    fetch, prepare, evaluate = plan_suite(str(suite), tmp_path / "work")
+    assert (fetch.module, fetch.config.dataset_id, fetch.config.split) == (
+        "components.prepare.catalogue",
+        "tiny/lakes/dev",
+        "dev",
+    )
+    assert (prepare.config.collection_uri, prepare.config.on_problem) == (fetch.config.output_uri, "skip")
+    assert prepare.config.output_uri in evaluate.config.artifacts_uri.split(",")
+
+
+def test_the_suite_of_beir_names_ids_that_there_are_and_counts_its_forums_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IR_DATASETS_HOME", str(tmp_path / "home"))
+    catalogue = pytest.importorskip("ir_datasets")
+    ids = {
+        step.config.dataset_id
+        for step in plan_suite(str(_SUITES / "beir.toml"), tmp_path / "work")
+        if step.module == "components.prepare.catalogue"
+    }
+    unjudged = [name for name in ids if not all(map(catalogue.load(name).has, ("docs", "queries", "qrels")))]
+    assert (len(ids), unjudged) == (25, [])
+    collections = read_suite(str(tmp_path / "work" / "suite.json")).collections
+    # Thirteen collections and one group, each a fourteenth.
+    assert dict(zip((row.name for row in collections), collection_weights(collections), strict=True)) == pytest.approx(
+        {row.name: 1 / 14 / (12 if row.group else 1) for row in collections}
+    )
 
 
 def test_a_wrong_suite_is_refused_before_any_step(tmp_path: Path) -> None:

@@ -192,6 +192,34 @@ def test_queries_that_share_topics_count_as_their_topics(tmp_path: Path, values:
         evaluate_suite(write_suite(tmp_path, values))
 
 
+def test_rare_and_frequent_queries_are_shown_apart_where_it_is_known_how_often_they_were_asked(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    before = figures_of(write_suite(tmp_path, values))
+    assert before["collections"]["first"]["by_frequency"] == []
+    assert "By frequency" not in (tmp_path / "evaluation" / "report.html").read_text()
+    with (tmp_path / "evaluation" / "per_query.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["collection"] == "first" and row["system"] == "small"]
+    asked = dict(zip((row["query_id"] for row in rows), (1, 1, 3, 12, 2, 0), strict=True))
+    frequencies = tmp_path / "frequencies.tsv"
+    frequencies.write_text("".join(f"{query_id}\t{times}\n" for query_id, times in asked.items()))
+    values["collections"][0]["frequencies"] = str(frequencies)
+    figures = figures_of(write_suite(tmp_path, values))
+    groups = figures["collections"]["first"]["by_frequency"]
+    # Asked 2 and 3 times is one group; between 4 and 9 there is none.
+    assert [(row["group"], row["num_queries"]) for row in groups] == [("0", 1), ("1", 2), ("2-3", 2), ("10-99", 1)]
+    once = [float(row["nDCG@10"]) for row in rows if asked[row["query_id"]] == 1]
+    assert groups[1]["systems"]["small"] == pytest.approx(sum(once) / 2)
+    assert figures["collections"]["second"]["by_frequency"] == []
+    assert "By frequency of the query: first" in (tmp_path / "evaluation" / "report.html").read_text()
+    frequencies.write_text("".join(f"{query_id}\toften\n" for query_id in asked))
+    with pytest.raises(ValueError, match=r"has the frequency 'often'; write a whole number"):
+        evaluate_suite(write_suite(tmp_path, values))
+    frequencies.write_text("")
+    with pytest.raises(ValueError, match="6 judged queries have no frequency"):
+        evaluate_suite(write_suite(tmp_path, values))
+
+
 def test_a_policy_is_decided_and_written_for_a_workflow(tmp_path: Path, values: dict[str, Any]) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(
