@@ -6,7 +6,7 @@ text is what ir_datasets itself takes for one (`default_text`). Negative grades 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,11 @@ def fetch_collection(config: CatalogueConfig) -> None:
     dataset = open_known(config.dataset_id)
     with artifact_writer("prepare.catalogue", config) as artifact:
         judged = _write_qrels(artifact.path / QRELS_FOLDER / f"{config.split}.tsv", dataset, config.dataset_id)
-        queries = (_query(query) for query in _read(dataset.queries_iter(), config.dataset_id))
+        queries = (_query(query) for query in _read(dataset.queries_iter, config.dataset_id))
         num_queries = _write_lines(artifact.path / QUERIES_NAME, (row for row in queries if row["_id"] in judged))
-        with log.Progress(f"writing {CORPUS_NAME}", total=dataset.docs_count() or 0, unit="passages") as bar:
-            documents = _read(dataset.docs_iter(), config.dataset_id)
+        (total,) = _read(lambda: [dataset.docs_count()], config.dataset_id)
+        with log.Progress(f"writing {CORPUS_NAME}", total=total, unit="passages") as bar:
+            documents = _read(dataset.docs_iter, config.dataset_id)
             num_passages = _write_lines(artifact.path / CORPUS_NAME, map(_passage, documents), bar)
         artifact.metrics |= {
             "dataset_id": config.dataset_id,
@@ -76,10 +77,13 @@ def open_known(dataset_id: str) -> Any:  # noqa: ANN401 ir_datasets ships no typ
     return dataset
 
 
-def _read(records: Iterable[Any], dataset_id: str) -> Iterator[Any]:
-    """The records; what fails while they are read has failed to be downloaded, or was never put there."""
+def _read(records: Callable[[], Iterable[Any]], dataset_id: str) -> Iterator[Any]:
+    """The records; what fails while they are read has failed to be downloaded, or was never put there.
+
+    They are asked for here and not by the caller, because some data sets are downloaded then and others at the first.
+    """
     try:
-        yield from records
+        yield from records()
     except FileNotFoundError as error:
         raise ValueError(
             f"ir_datasets:{dataset_id}: {error} is not there, and ir_datasets may not download it; it says above "
@@ -99,7 +103,7 @@ def _write_qrels(path: Path, dataset: Any, dataset_id: str) -> set[str]:  # noqa
     judged: set[str] = set()
     with path.open("w", encoding="utf-8") as file:
         file.write(f"{QRELS_HEADER}\n")
-        for qrel in _read(dataset.qrels_iter(), dataset_id):
+        for qrel in _read(dataset.qrels_iter, dataset_id):
             judged.add(qrel.query_id)
             file.write(f"{qrel.query_id}\t{qrel.doc_id}\t{qrel.relevance}\n")
     return judged

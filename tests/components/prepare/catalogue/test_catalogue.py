@@ -146,9 +146,9 @@ def test_without_a_network_it_says_what_is_needed_and_leaves_nothing_finished(ca
 
 
 def test_what_may_not_be_downloaded_is_told_apart_from_a_missing_network(catalogue: Any, tmp_path: Path) -> None:
+    # At once, and not while its records are read: data sets do both.
     def by_hand() -> Iterator[Any]:
         raise FileNotFoundError("/home/lakes.tar.gz")
-        yield
 
     register(catalogue, NAME, by_hand)
     with pytest.raises(ValueError, match=r"/home/lakes.tar.gz is not there, and ir_datasets may not download it"):
