@@ -105,7 +105,7 @@ def measure_run(
     return Measured(values, top, len(rows) - len(top), num_self_matches, latency or {})
 
 
-def _read_topics(uri: str, query_ids: Sequence[str]) -> Topics:
+def _read_topics(uri: str, query_ids: Sequence[str]) -> Topics | None:
     return number_topics(_read_column(uri, query_ids, "topic"))
 
 
