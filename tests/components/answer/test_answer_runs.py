@@ -8,8 +8,9 @@ from components.answer import job
 from components.answer.job import answer
 from components.answer.records import read_answers
 from components.evaluate.job import evaluate
+from components.shared.records import Query
 from tests.components.annotate.fake_engine import FakeEngine
-from tests.components.answer.inputs import config, queries, reply
+from tests.components.answer.inputs import config, reply
 from tests.components.ask.inputs import passages
 from tests.components.evaluate.conftest import build_inputs, write_dataset
 
@@ -17,12 +18,22 @@ SYSTEMS = ("trained", "hybrid_trained", "bm25")
 
 
 def test_dense_and_hybrid_systems_are_answered_from_like_bm25(tmp_path: Path) -> None:
-    asked = queries(8)
+    corpus = passages(40)
+    # The fourth word names what a passage is about; all other words stand in many.
+    asked = [
+        Query(f"q{number}", f"when was the market of {corpus[number].text.split()[3]} opened", (str(1800 + number),))
+        for number in range(8)
+    ]
     judged = {query.query_id: {f"p{number}": 1} for number, query in enumerate(asked)}
-    dataset = write_dataset(tmp_path / "dataset", passages(40), {"test": asked}, {"test": judged})
+    dataset = write_dataset(tmp_path / "dataset", corpus, {"test": asked}, {"test": judged})
     evaluate(build_inputs(tmp_path, dataset))
     engine = FakeEngine(tmp_path / "calls", replies=reply)
-    made = {"runs_uri": "", "evaluation_uri": str(tmp_path / "evaluation"), "systems": ",".join(SYSTEMS)}
+    made = {
+        "runs_uri": "",
+        "evaluation_uri": str(tmp_path / "evaluation"),
+        "systems": ",".join(SYSTEMS),
+        "closed_book": "no",
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "open_engine_of", lambda _: engine)
         try:
