@@ -71,11 +71,13 @@ class Pictures:
         with plots.drawing("Differences of the claims, with intervals", height + 34) as chart:
             axes, place = chart.axes, 0.0
             ticks, names = [], []
-            axes.axvline(0.0, color=plots.colour("soft"), linewidth=1.0, gid=plots.css_class("zero"), clip_on=False)
+            zero: dict[str, Any] = {"color": plots.colour("soft"), "linewidth": 1.0, "clip_on": False}
             for pair, of_claim in claims.items():
                 title: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center_baseline", "ha": "left"}
                 axes.text(0.0, place + _ROW / 2, plots.shortened(pair, 42), **title)
                 place += _ROW
+                # Beside the rows only: a line through all would strike the pairs' names out.
+                axes.plot([0.0, 0.0], [place, place + len(of_claim) * _ROW], gid=plots.css_class("zero"), **zero)
                 for name, row in of_claim:
                     self._interval(axes, row, place + _ROW / 2)
                     ticks.append(place + _ROW / 2)
