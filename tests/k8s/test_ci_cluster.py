@@ -45,12 +45,17 @@ def test_without_any_cluster_the_tests_are_left_out(tmp_path: Path) -> None:
     assert (done.returncode, "there is no ../shared/cluster/cluster" in done.stdout) == (0, True)
 
 
-def test_a_cluster_beside_the_checkout_is_started_and_ended(tmp_path: Path) -> None:
-    root, beside = _checkout(tmp_path), tmp_path / "shared" / "cluster"
+def test_a_cluster_beside_the_checkout_is_started_and_ended_where_it_was_built_before(tmp_path: Path) -> None:
+    root, beside, home = _checkout(tmp_path), tmp_path / "shared" / "cluster", tmp_path / "home"
     beside.mkdir(parents=True)
     _program(beside, "cluster", f'echo "$1" >>{tmp_path}/asked; [ "$1" != up ]')
     _program(tmp_path, "go", "exit 0")
-    done = _run(5400, tmp_path, root)
+    done = _run(5400, tmp_path, root, CLUSTER_HOME=str(home))
+    assert (done.returncode, "has not been built here" in done.stdout) == (0, True)
+    assert not (tmp_path / "asked").exists()
+    (home / "bin").mkdir(parents=True)
+    _program(home / "bin", "kubelet", "exit 0")
+    done = _run(5400, tmp_path, root, CLUSTER_HOME=str(home))
     assert (done.returncode, "up failed" in done.stdout) == (0, True)
     # Half a cluster is ended too.
     assert (tmp_path / "asked").read_text().split() == ["status", "up", "down"]
