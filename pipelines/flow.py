@@ -203,6 +203,7 @@ FLOW: tuple[Task, ...] = (
         shards="annotate.num_shards",
         shown=("num_annotated", "num_quarantined", "dollars", "calls_made", "calls_from_journal"),
         page="logs/quality.html",
+        when=lambda settings: settings["annotate"]["judge"] != "nobody",
     ),
     Task(
         name="train",
@@ -267,7 +268,7 @@ FLOW: tuple[Task, ...] = (
         makes="judgements",
         inputs={"dataset_uri": _QUERIES, "pools_uri": ("collect (pools)",)},
         # It is compared with people, so it learns no margin from them, and goes by the queries' reference answers.
-        fixed={"calibration_queries": 0, "num_queries": 0, "answers": "collection"},
+        fixed={"judge": "llm", "calibration_queries": 0, "num_queries": 0, "answers": "collection"},
         places={"journal_uri": "journal"},
         shards="judge.num_shards",
         when=_given("collect"),

@@ -18,7 +18,7 @@ import yaml
 
 from components.annotate.judging.methods import METHODS
 from components.shared.encoding import sentence_transformers
-from components.train.curriculum import parse_curriculum
+from components.train.curriculum import Stage, parse_curriculum
 from pipelines import flow
 from pipelines.flow import SECTIONS, Settings
 from pipelines.packaged import PACKAGED_SCHEME, packaged_problem, resolve
@@ -271,6 +271,7 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for section, name, value in _packaged(settings):
         if problem := packaged_problem(value):
             yield f"{section}.{name} {value}: {problem}"
+    yield from _labels_that_nobody_gives(settings)
     yield from _scores_that_a_loss_lacks(settings)
     temperature = settings["train"]["loss_temperature"]
     if (
@@ -285,14 +286,34 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         )
 
 
+def _stages(settings: Settings) -> list[Stage]:
+    """Those of train; none where they cannot be read, because train's own config has said what is wrong with them."""
+    try:
+        return parse_curriculum(settings["train"]["curriculum"])
+    except ValueError:
+        return []
+
+
+def _labels_that_nobody_gives(settings: Settings) -> Iterator[str]:
+    if settings["annotate"]["judge"] != "nobody":
+        return
+    for number, stage in enumerate(_stages(settings), start=1):
+        here = f"train.curriculum stage {number}"
+        if stage.uses_llm or stage.loss_record.needs_utilities:
+            yield (
+                f"{here}: labels {stage.labels!r} are the LLM's, and annotate.judge is nobody; use labels: human or "
+                "teacher, or annotate.judge: llm"
+            )
+        elif stage.uses_teacher and stage.llm_share > 0:
+            yield (
+                f"{here}: llm_share {stage.llm_share} is the LLM's word, and annotate.judge is nobody; use llm_share: "
+                "0, or annotate.judge: llm"
+            )
+
+
 def _scores_that_a_loss_lacks(settings: Settings) -> Iterator[str]:
     method = METHODS.get(settings["annotate"]["method"])
-    try:
-        stages = parse_curriculum(settings["train"]["curriculum"])
-    except ValueError:
-        # train's own config has said what is wrong with it.
-        return
-    for number, stage in enumerate(stages, start=1):
+    for number, stage in enumerate(_stages(settings), start=1):
         if method is not None and stage.loss_record.needs_utilities and method.gives != "scores":
             scoring = ", ".join(name for name, other in METHODS.items() if other.gives == "scores")
             yield (

@@ -22,6 +22,9 @@ class AnnotateConfig(EngineConfig):
     """Pools that mine wrote."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the annotations are written to."""
+    judge: Literal["llm", "nobody"] = field(default="llm", metadata=SETTING)
+    """nobody leaves this task out of a run: nothing is paid, and train learns from human labels and from a teacher of
+    BM25 and the untrained encoder only."""
     method: Method = field(default="utility_selection", metadata=SETTING)
     """How utility is judged. Selection and ranking need a model that follows instructions; the likelihoods work with
     any causal LM: replug weighs the collection's answers, answer_likelihood the LLM's own answer, query_likelihood the
@@ -85,5 +88,7 @@ class AnnotateConfig(EngineConfig):
 
     def _contradictions(self) -> Iterator[str]:
         yield from engine_contradictions(self)
+        if self.judge == "nobody":
+            yield "judge nobody: a run without an LLM has no such task; leave it out, or use llm"
         if self.shard >= self.num_shards:
             yield f"shard {self.shard}: shards are numbered from 0 to {self.num_shards - 1}"

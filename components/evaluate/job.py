@@ -65,6 +65,7 @@ def evaluate(config: EvaluateConfig) -> None:
             "unlike": differences,
             "cut": {name: ranker.cut for name, ranker in rankers.items()},
             "fusion": {name: asdict(ranker.fusion) for name, ranker in rankers.items()},
+            "training": _training(config.encoder_uri),
             "num_passages": dataset.num_passages,
             "num_unjudged": len(queries) - len(judgements.grades),
         }
@@ -107,6 +108,12 @@ def _decide(
         p95_ms=p95_ms,
     )
     return decide(policy, [evidence])
+
+
+def _training(encoder_uri: str) -> dict[str, Any]:
+    """Which weights train kept and why, as export handed it on; empty for an encoder that no training made."""
+    metrics = read_manifest(encoder_uri).metrics
+    return {name: metrics[name] for name in ("kept", "kept_reason", "trained_share") if name in metrics}
 
 
 def _queries(dataset: Dataset, split: str, judgements: Judgements) -> list[Query]:

@@ -40,7 +40,8 @@ def compute_metrics(
         judgements: Of the split.
         runs: By system; the columns of their values are `measures`, then the recall curve's, then the share judged.
         measures: The first one is the headline's.
-        about: What is known before anything is searched: `unlike`, `cut`, `fusion`, `num_passages`, `num_unjudged`.
+        about: What is known before anything is searched: `unlike`, `cut`, `fusion`, `training`, `num_passages`,
+            `num_unjudged`.
     """
     names = [str(measure) for measure in measures]
     systems, comparisons = compare(
@@ -59,6 +60,7 @@ def compute_metrics(
         "unlike": about["unlike"],
         "cut": about["cut"],
         "fusion": about["fusion"],
+        "training": about["training"],
         **_counts(config, judgements, runs, about),
         "measures": names,
         "headline_measure": names[0],

@@ -79,6 +79,8 @@ def claims(metrics: dict[str, Any]) -> str:
         "worse": f"Training hurt: {measure} fell from {mean['base']:.3f} to {mean['trained']:.3f}",
         "unclear": f"Training made no reliable difference: {before_and_after}",
     }[verdict(base, confidence=confidence)]
+    if metrics.get("training", {}).get("kept") == "base":
+        effect = f"Training did not help on dev, so the base encoder was kept: {measure} is {mean['trained']:.3f}"
     of_bm25 = f"{mean['bm25']:.3f}{_without_hits(metrics)}"
     lexical = {
         "better": f"The trained encoder beats BM25 ({of_bm25})",
@@ -185,7 +187,8 @@ def cut(metrics: dict[str, Any]) -> str:
 
 def notes(metrics: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the numbers; the weightiest first."""
-    return [*_notes_on_judge(metrics), *_notes_on_systems(metrics), *_notes_on_queries(metrics)]
+    of_parts = (_notes_on_judge, _notes_on_training, _notes_on_systems, _notes_on_queries)
+    return [note for of_part in of_parts for note in of_part(metrics)]
 
 
 def _notes_on_judge(metrics: dict[str, Any]) -> list[str]:
@@ -210,6 +213,17 @@ def _notes_on_judge(metrics: dict[str, Any]) -> list[str]:
             "labels, it is graded by its teacher."
         )
     return notes
+
+
+def _notes_on_training(metrics: dict[str, Any]) -> list[str]:
+    """Whether the trained encoder is what training ended with; nothing in the metrics of an older version."""
+    training = metrics.get("training", {})
+    if training.get("kept") == "base":
+        return [f"The trained encoder is the base encoder, which train kept: {training['kept_reason']}."]
+    if training.get("kept") == "mixed":
+        share = f"{training['trained_share']:.0%}".replace("%", " %")
+        return [f"The trained encoder is {share} trained and the rest the base encoder: {training['kept_reason']}."]
+    return []
 
 
 def _notes_on_systems(metrics: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from components.export.parity import TorchVectors, compare, parity_texts
 from components.export.variants import parse_variants, write_variant
 from components.shared import checkpoint, log
 from components.shared.dataset import Dataset
+from components.shared.durable import storage
 from components.shared.encoding.encoder import (
     TOKENIZER_NAME,
     Encoder,
@@ -23,7 +24,7 @@ from components.shared.encoding.encoder import (
     graph_digest,
     write_settings,
 )
-from components.shared.manifest import artifact_writer, open_artifact
+from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.roles import hint
 
 
@@ -59,10 +60,19 @@ def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> N
             largest_difference=reports["fp32"]["largest_difference"],
             opset=config.opset,
             variants=reports,
+            **_of_training(config.checkpoint_uri),
         )
         if dev is not None and exact is not None and model.settings.matryoshka:
             artifact.metrics["matryoshka_ndcg_10"] = by_dimensions = measure_cuts(exact, dev, model.settings)
             log.event("nDCG@10 by dimensions", values=by_dimensions)
+
+
+def _of_training(checkpoint_uri: str) -> dict[str, Any]:
+    """What train says of the weights that it kept, handed on to those who see the encoder only; empty for others."""
+    if not storage.exists(f"{checkpoint_uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
+        return {}
+    metrics = read_manifest(checkpoint_uri).metrics
+    return {name: metrics[name] for name in ("kept", "kept_reason", "trained_share") if name in metrics}
 
 
 def _proof(

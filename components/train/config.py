@@ -25,13 +25,14 @@ class TrainConfig(DualEncoderConfig):
 
     dataset_uri: str = field(metadata=INPUT)
     """Dataset that prepare wrote."""
-    annotations_uri: str = field(metadata=INPUT)
-    """Annotations that annotate wrote; several shards are separated by commas."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the checkpoint is written to."""
+    annotations_uri: str = field(default="", metadata=INPUT)
+    """Annotations that annotate wrote; several shards are separated by commas. Empty: no LLM judged anything, and no
+    stage may learn from its labels."""
     pools_uri: str = field(default="", metadata=INPUT)
-    """Pools that mine wrote, for a stage with a teacher, which learns from every query that has one; empty takes the
-    annotated pools."""
+    """Pools that mine wrote: what a stage with a teacher learns from, and the hard negatives of human-labelled queries
+    that no LLM judged; empty takes the annotated pools."""
     state_uri: str = field(default="", metadata=PLACE)
     """Durable folder for the state that a killed job resumes from (in a bucket where pods are preempted); empty puts it
     beside the output."""
@@ -92,6 +93,10 @@ class TrainConfig(DualEncoderConfig):
     """Share of the human-labelled dev queries whose labels may choose the best weights, from 0 to 1. A negative value
     takes the largest human_share of the curriculum's stages, so that a run with a fifth of the human labels knows a
     fifth of these too, and a run with none chooses by the LLM's labels or keeps its last weights."""
+    mixing_shares: str = field(default="", metadata=SETTING)
+    """Shares of the trained weights, separated by commas, such as 0.25,0.5,0.75: where training has raised dev nDCG@10,
+    mixtures of the base model's weights and the trained ones are measured too, and the best is kept. Empty mixes
+    nothing; the base model (0) and what was trained (1) always take part."""
     checkpoint_steps: int = field(default=50, metadata=OPERATION | at_least(1))
     """Number of steps between two states that a killed job resumes from; one is also written after each evaluation."""
     tensorboard: Literal["no", "yes"] = field(default="no", metadata=OPERATION)
@@ -103,12 +108,22 @@ class TrainConfig(DualEncoderConfig):
         """Refuses values that cannot work."""
         refuse(self, *self._contradictions())
 
+    @property
+    def mixtures(self) -> tuple[float, ...]:
+        """The numbers of mixing_shares."""
+        return tuple(float(share) for share in self.mixing_shares.split(",") if share.strip())
+
     def _contradictions(self) -> Iterator[str]:
         try:
             parse_weights(self.matryoshka_weights)
         except ValueError as error:
             yield str(error)
         yield from contradictions(self)
+        try:
+            if not all(0 < share < 1 for share in self.mixtures):
+                yield f"mixing_shares {self.mixing_shares!r}: a share must be above 0 and below 1"
+        except ValueError:
+            yield f"mixing_shares {self.mixing_shares!r}: numbers separated by commas are wanted, such as 0.25,0.5,0.75"
         try:
             parse_curriculum(self.curriculum)
         except ValueError as error:

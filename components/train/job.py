@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from components.train.curriculum import Stage, known_human_share, parse_curricul
 from components.train.labels.dev import DevSet, dev_set
 from components.train.labels.fan_in import check_shards
 from components.train.labels.groups import share_of, stage_groups
+from components.train.loop.choice import Choice, choose_weights, mix_weights
 from components.train.loop.model import base_model, merge_adapters
 from components.train.loop.processes import Processes, joined_processes
+from components.train.loop.state import Position
 from components.train.loop.teaching import Staged, Taught, teach
 from components.train.loop.trainer import Trainer
 from components.train.loop.watch import Watch
@@ -38,12 +40,12 @@ def train(config: TrainConfig) -> None:
     stages = parse_curriculum(config.curriculum)
     known_share = known_human_share(stages)
     dataset = Dataset(open_artifact(config.dataset_uri))
-    check_shards(config.annotations_uri.split(","), max_quarantine_share=config.max_quarantine_share)
-    annotations = read_annotations(config.annotations_uri)
+    annotations = _annotations(config)
     held_out = {query.query_id for split in ("dev", "test") for query in dataset.queries(split)}
     # Whoever is not held out trains, also where people judged other queries and not these.
     trained_on = {query_id: annotation for query_id, annotation in annotations.items() if query_id not in held_out}
-    pools = read_pools(config, trained_on, held_out) if any(stage.uses_teacher for stage in stages) else {}
+    uses_pools = any(stage.uses_teacher or stage.uses_human for stage in stages)
+    pools = read_pools(config, trained_on, held_out) if uses_pools else {}
     dev_share = known_share if config.dev_human_share < 0 else config.dev_human_share
     material = Material(
         config=config,
@@ -115,14 +117,14 @@ def human_labels_used(material: Material) -> dict[str, Any]:
     )
     calibrations = [
         (read_manifest(uri).metrics.get("calibration") or {}).get("num_queries", 0)
-        for uri in config.annotations_uri.split(",")
+        for uri in _uris(config.annotations_uri)
     ]
     return {
         "share": material.known_share,
         "positives": {stage.name: sum(group.num_human_positives for group in groups) for stage, groups in staged},
         "masks": {stage.name: sum(group.num_human_masks for group in groups) for stage, groups in staged},
         "dev": material.dev.num_human_labels,
-        "calibration_queries": max(calibrations),
+        "calibration_queries": max(calibrations, default=0),
         "pooled_beyond_share": pooled,
         "synthetic": synthetic_labels(material),
     }
@@ -164,8 +166,9 @@ def _train_and_write(material: Material, processes: Processes) -> None:
             )
             trainer.run(taught.staged)
         merge_adapters(model)
-        model.save(artifact.path)
         position = trainer.position
+        choice = _chosen(model, position, material)
+        model.save(artifact.path)
         artifact.metrics.update(
             num_steps=position.step,
             best_step=position.best_step,
@@ -175,11 +178,19 @@ def _train_and_write(material: Material, processes: Processes) -> None:
             num_groups={stage.name: len(groups) for stage, groups in taught.staged},
             **({"teacher": dict(taught.metrics)} if taught.metrics else {}),
             **({"best_dev_ndcg_10": position.best_ndcg} if math.isfinite(position.best_ndcg) else {}),
+            **choice.as_metrics(),
         )
-    if dev.queries and position.best_step == 0:
-        log.warning(
-            "training did not help on the dev queries: the untrained weights were kept", dev_ndcg_10=position.best_ndcg
-        )
+
+
+def _chosen(model: DualEncoder, position: Position, material: Material) -> Choice:
+    """What is kept; the model holds its weights afterwards."""
+    config, choice = material.config, choose_weights(position)
+    if config.mixtures and choice.kept == "trained" and material.dev.queries:
+        base = base_model(replace(config, lora_rank=0)).state_dict()
+        choice = mix_weights(model, base, material.dev, config.mixtures, choice)
+    tell = log.warning if choice.kept == "base" else log.event
+    tell("weights kept", kept=choice.kept, reason=choice.kept_reason)
+    return choice
 
 
 def _help(material: Material, processes: Processes) -> None:
@@ -200,6 +211,17 @@ def _help(material: Material, processes: Processes) -> None:
     trainer.run(taught.staged)
 
 
+def _annotations(config: TrainConfig) -> dict[str, Annotation]:
+    """What the LLM judged, whole and of one run; nothing where no LLM judged anything."""
+    if uris := _uris(config.annotations_uri):
+        check_shards(uris, max_quarantine_share=config.max_quarantine_share)
+    return read_annotations(config.annotations_uri)
+
+
+def _uris(joined: str) -> list[str]:
+    return [uri for uri in joined.split(",") if uri]
+
+
 def read_annotations(uris: str) -> dict[str, Annotation]:
     """Annotations of all shards by query id.
 
@@ -207,7 +229,7 @@ def read_annotations(uris: str) -> dict[str, Annotation]:
         ValueError: Where two shards annotate the same query.
     """
     by_query: dict[str, Annotation] = {}
-    for uri in uris.split(","):
+    for uri in _uris(uris):
         for annotation in read_records(open_artifact(uri) / "annotations.jsonl", Annotation):
             if annotation.query_id in by_query:
                 raise ValueError(
@@ -257,7 +279,7 @@ def _staged(
             log.warning("stage left out: no query has such labels", name=stage.name, labels=stage.labels)
     if not staged:
         raise ValueError(
-            f"{config.annotations_uri}: no stage of the curriculum has a query with a positive; "
-            "annotate more, or add human qrels"
+            f"{config.annotations_uri or 'without annotations'}: no stage of the curriculum has a query with a "
+            "positive; annotate more, or add human qrels"
         )
     return staged

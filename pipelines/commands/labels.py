@@ -118,7 +118,12 @@ def pools_folder(settings: Settings, workdir: Path, *, make: bool) -> Iterator[P
     """A folder with the pools and dataset that these settings would annotate; the work folder where it holds them.
 
     With `make` they are made where they are missing or of other settings, in a folder that goes away with the block.
+
+    Raises:
+        ValueError: Where the settings leave annotation out.
     """
+    if settings["annotate"]["judge"] == "nobody":
+        raise ValueError("annotate.judge nobody: no LLM judges anything, so nothing is to be estimated; set it to llm")
     if not make or all(step.is_unchanged for step in _before_annotate(settings, workdir)):
         yield workdir
         return

@@ -13,7 +13,7 @@ from components.shared.encoding.dual_encoder import DualEncoderConfig
 from components.shared.roles import Role, role_of
 from pipelines import flow
 from pipelines.local import plan
-from pipelines.settings import complete
+from pipelines.settings import complete, missing
 
 _GIVEN = {
     "prepare": {"collection_uri": "/c"},
@@ -141,6 +141,17 @@ def test_a_test_collection_is_judged_by_an_llm_of_its_own_which_does_not_see_peo
     assert collection.annotations_uri == configs["evaluate"].annotations_uri
     assert flow.outputs(settings)["test_collection"].name == "collect"
     assert not {"collect (pools)", "judge", "collect"} & {task.name for task in flow.taking_part(complete(_GIVEN))}
+
+
+def test_where_nobody_judges_no_llm_is_needed_and_train_learns_from_pools_and_people() -> None:
+    stages = [{"name": "human", "labels": "human"}]
+    values = {"encoder": {"checkpoint_uri": "b"}, "annotate": {"judge": "nobody"}, "train": {"curriculum": stages}}
+    settings = complete({**values, "prepare": {"collection_uri": "c"}})
+    assert missing(settings) == []
+    configs = {step.name: step.config for step in plan(settings, Path("w"))}
+    assert "annotate" not in configs
+    assert (configs["train"].annotations_uri, configs["train"].pools_uri) == ("", "w/pools")
+    assert configs["evaluate"].annotations_uri == ""
 
 
 def test_a_parameter_of_a_task_that_takes_no_part_is_left_out() -> None:

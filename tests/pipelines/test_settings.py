@@ -65,6 +65,12 @@ _MISTAKES: list[tuple[Any, str, str]] = [
         "train.curriculum=[{name: a, labels: llm, loss: kl_replug}]",
         "train.curriculum stage 1: the loss kl_replug learns from the LLM's scores",
     ),
+    ({}, "annotate.judge=nobody", "train.curriculum stage 1: labels 'llm' are the LLM's, and annotate.judge is nobody"),
+    (
+        {"annotate": {"judge": "nobody"}},
+        "train.curriculum=[{name: a, labels: teacher, loss: distillation, human_share: 0, llm_share: 0.2}]",
+        "train.curriculum stage 1: llm_share 0.2 is the LLM's word, and annotate.judge is nobody",
+    ),
     ({"encoder": {"normalise": True}}, "", "train.loss_temperature 1.0: scores of unit vectors"),
 ]
 

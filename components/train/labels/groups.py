@@ -72,7 +72,8 @@ def stage_groups(
         seed: Of the human share.
         known_share: Share of the human labels that the run knows, also in the denominators of the LLM's groups.
         own_labels_only: True: labels of the other source are unknown to the stage.
-        pools: Passages that were found for each train query; what a stage with a teacher takes its passages from.
+        pools: Passages that were found for each train query; what a stage with a teacher takes its passages from, and
+            the hard negatives of human-labelled queries that the LLM has not judged.
         asked: Queries that an LLM wrote, see share_of.
 
     Raises:
@@ -89,7 +90,9 @@ def stage_groups(
             stage, annotations, {} if is_alone else share_of(positives, known_share, seed=seed, asked=asked)
         )
     if stage.uses_human:
-        groups += human_groups(stage, positives, annotations, seed=seed, own_labels_only=is_alone, asked=asked)
+        groups += human_groups(
+            stage, positives, annotations, pools or {}, seed=seed, own_labels_only=is_alone, asked=asked
+        )
     if stage.loss_record.needs_utilities:
         groups = [group for group in groups if group.utilities]
         if not groups and annotations:
@@ -117,6 +120,7 @@ def human_groups(
     stage: Stage,
     positives: Positives,
     annotations: Mapping[str, Annotation],
+    pools: Mapping[str, Sequence[str]],
     *,
     seed: int,
     own_labels_only: bool = False,
@@ -124,15 +128,15 @@ def human_groups(
 ) -> list[TrainingGroup]:
     """A group for each query of the human share; its hard negatives are the annotated ones that nobody called positive.
 
-    With `own_labels_only` all of the pool that no person called positive is a hard negative, whatever the LLM said.
+    With `own_labels_only`, and where the LLM has not judged the query, all of the pool that no person called positive
+    is a hard negative.
     """
     groups = []
     for query_id, passage_ids in share_of(positives, stage.human_share, seed=seed, asked=asked).items():
         annotation, human = annotations.get(query_id), tuple(passage_ids)
-        if annotation is None:
-            groups.append(TrainingGroup(query_id, human, (), num_human_positives=len(human)))
-        elif own_labels_only:
-            rest = tuple(passage_id for passage_id in annotation.passage_ids if passage_id not in set(human))
+        if annotation is None or own_labels_only:
+            pool = pools.get(query_id, ()) if annotation is None else annotation.passage_ids
+            rest = tuple(passage_id for passage_id in pool if passage_id not in set(human))
             groups.append(TrainingGroup(query_id, human, rest, num_human_positives=len(human)))
         else:
             known = frozenset(annotation.with_label("positive"))

@@ -22,7 +22,7 @@ from components.shared.durable import storage
 
 @dataclass
 class Position:
-    """`batch` batches of this epoch of this stage are done."""
+    """`batch` batches of this epoch of this stage are done; `base_ndcg` is dev nDCG@10 before the first step."""
 
     stage: int = 0
     epoch: int = 0
@@ -30,6 +30,7 @@ class Position:
     step: int = 0
     best_ndcg: float = -math.inf
     best_step: int = 0
+    base_ndcg: float = -math.inf
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

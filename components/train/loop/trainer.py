@@ -173,6 +173,8 @@ class Trainer:
         ndcg = measure_dev(self._model, self._dev)
         self._watch.dev(step=self.position.step, stage=stage_name, dev_ndcg_10=ndcg)
         log.event("dev", stage=stage_name, step=self.position.step, dev_ndcg_10=ndcg, queries=len(self._dev.queries))
+        if self.position.step == 0:
+            self.position.base_ndcg = ndcg
         if ndcg > self.position.best_ndcg:
             self.position.best_ndcg, self.position.best_step = ndcg, self.position.step
             write_weights(self._best_path, self._model)

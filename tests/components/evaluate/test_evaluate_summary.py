@@ -225,3 +225,17 @@ def test_flat_names_are_those_of_a_metric_store() -> None:
     found = flat(metrics_of())
     assert found["trained_ndcg_10"] == 0.655
     assert (found["trained_minus_bm25_ndcg_10"], found["trained_minus_bm25_ndcg_10_p_holm"]) == (0.008, 0.4)
+
+
+def test_where_the_base_encoder_was_kept_the_first_sentence_says_so() -> None:
+    training = {"kept": "base", "kept_reason": "no measured step raised dev", "trained_share": 0.0}
+    metrics = metrics_of(base=(0.0, 0.0, 0.0, 1.0), training=training)
+    assert metrics["headline"].startswith(
+        "Training did not help on dev, so the base encoder was kept: nDCG@10 is 0.612"
+    )
+    assert "which train kept: no measured step raised dev." in metrics["notes"][0]
+
+
+def test_a_mixture_of_weights_is_said_to_be_one() -> None:
+    training = {"kept": "mixed", "kept_reason": "more on dev", "trained_share": 0.5}
+    assert "is 50 % trained and the rest the base encoder: more on dev." in metrics_of(training=training)["notes"][0]

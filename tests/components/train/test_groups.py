@@ -57,13 +57,22 @@ def test_with_own_labels_only_neither_source_knows_the_others() -> None:
     assert of_human == TrainingGroup("q0", ("p1",), ("p0", "p2"))
 
 
+def test_a_human_labelled_query_that_no_llm_judged_has_its_pool_for_hard_negatives() -> None:
+    judged = {"q0": annotation("q0", p0="positive", p1="ignore", p2="negative")}
+    pools = {"q0": ("p0", "p1", "p2"), "q1": ("p3", "p4", "p5")}
+    groups = stage_groups(HUMAN, {"q0": ["p0"], "q1": ["p4"]}, judged, seed=0, pools=pools)
+    by_query = {group.query_id: group for group in groups}
+    assert by_query["q0"].hard_negatives == ("p2",)
+    assert by_query["q1"] == TrainingGroup("q1", ("p4",), ("p3", "p5"))
+
+
 def test_human_shares_are_nested() -> None:
     positives = {f"q{number}": ["p0"] for number in range(100)}
     stages = [Stage("human", "human", human_share=share) for share in (0.05, 0.1, 0.2, 0.5, 1.0)]
-    chosen = [{group.query_id for group in human_groups(stage, positives, {}, seed=3)} for stage in stages]
+    chosen = [{group.query_id for group in human_groups(stage, positives, {}, {}, seed=3)} for stage in stages]
     assert [len(its) for its in chosen] == [5, 10, 20, 50, 100]
     assert all(smaller < larger for smaller, larger in itertools.pairwise(chosen))
-    assert {group.query_id for group in human_groups(stages[2], positives, {}, seed=4)} != chosen[2]
+    assert {group.query_id for group in human_groups(stages[2], positives, {}, {}, seed=4)} != chosen[2]
 
 
 def test_a_mixed_stage_has_the_groups_of_both() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from components.annotate.config import AnnotateConfig
+from components.mine.config import MineConfig
 from components.prepare.config import PrepareConfig
 from components.shared import checkpoint
 from components.shared.dataset import Dataset, DatasetWriter, write_queries
 from components.shared.manifest import artifact_writer, read_manifest
-from components.shared.records import Annotation, Passage, Qrel, Query, write_records
+from components.shared.records import Annotation, Passage, Pool, Qrel, Query, write_records
 from components.train.job import read_annotations, train
 from components.train.labels.dev import dev_set, ndcg
 from components.train.loop.model import base_model
@@ -141,6 +142,24 @@ def test_an_annotated_query_without_a_human_label_or_a_split_trains(inputs: Path
     _rewrite_dataset(inputs)
     train(config(inputs, annotations_uri=_annotated(inputs, "unlabelled"), curriculum="[{name: llm, labels: llm}]"))
     assert read_manifest(str(inputs / "checkpoint")).metrics["num_groups"] == {"llm": 1}
+
+
+def test_without_an_llm_people_s_labels_train_on_the_pools(inputs: Path) -> None:
+    pools_uri, judged = str(inputs / "pools"), read_annotations(config(inputs).annotations_uri)
+    places = dict.fromkeys(("dataset_uri", "encoder_uri", "index_uri"), "")
+    with artifact_writer("mine", MineConfig(**places, output_uri=pools_uri)) as artifact:
+        pools = [
+            Pool(query_id, annotation.passage_ids, ("bm25",) * len(annotation.passage_ids), 0)
+            for query_id, annotation in judged.items()
+        ]
+        write_records(artifact.path / "pools.jsonl", pools)
+    stages = "[{name: human, labels: human, human_share: 0.5, epochs: 2, learning_rate: 1.0e-3}]"
+    train(config(inputs, annotations_uri="", pools_uri=pools_uri, curriculum=stages))
+    metrics = read_manifest(str(inputs / "checkpoint")).metrics
+    assert metrics["human_labels"]["positives"] == {"human": 15}
+    assert metrics["human_labels"]["calibration_queries"] == 0
+    steps = [line for line in lines(inputs / "checkpoint") if "loss" in line]
+    assert steps[-1]["loss"] < steps[0]["loss"]
 
 
 def test_what_was_asked_is_never_counted_as_a_person_s_label_without_a_word(inputs: Path) -> None:
