@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-docker test-vllm test-cluster check format ci bench study compile lock images clean
+.PHONY: help install demo test test-docker test-vllm test-cluster check format ci bench study study-clicks study-budget compile lock images clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,12 @@ bench: $(VENV)/.dev ## ratios measured in one run on this machine
 
 study: $(VENV)/.demo ## does the method do what its paper says? Journalled, stop it any time (RETRIEVER_DATA names the collections)
 	$(BIN)/python -m pipelines.study
+
+study-clicks: $(VENV)/.demo ## do clicks and LLM labels together beat either? Journalled, on a real click log
+	$(BIN)/python -m pipelines.study.sources --which clicks
+
+study-budget: $(VENV)/.demo ## where does a budget of labels teach most: at random, by uncertainty, by deviation? Journalled
+	$(BIN)/python -m pipelines.study.sources --which budget
 
 compile: $(VENV)/.demo ## the Kubeflow pipeline as YAML
 	$(BIN)/retriever compile --params pipelines/params/msmarco.yaml --profile gke-a100 --state-uri gs://bucket/state --output retriever.yaml

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
@@ -19,6 +19,7 @@ from components.evaluate.config import EvaluateConfig
 from components.export.config import ExportConfig
 from components.index.config import IndexConfig
 from components.mine.config import MineConfig
+from components.mine.selection import SELECTORS
 from components.prepare.config import PrepareConfig
 from components.promote.config import PromoteConfig
 from components.shared.encoding.dual_encoder import DualEncoderConfig
@@ -26,6 +27,8 @@ from components.shared.roles import Role, role_of
 from components.train.config import TrainConfig
 
 Settings = dict[str, dict[str, Any]]
+When = Callable[[Settings], bool]
+Makers = tuple[str, ...]
 
 _SYSTEMS = ("trained", "base", "bm25", "hybrid_trained", "hybrid_base")
 
@@ -66,7 +69,7 @@ class Task:
     takes: tuple[str, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
     shards: str = ""
-    when: Callable[[Settings], bool] = _always
+    when: When = _always
     watched: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
     page: str = ""
@@ -104,7 +107,7 @@ _MEASURED = (
     "trained_minus_base_ndcg_10",
     "gate_passed",
 )
-# Where the queries are: in the dataset that ask wrote, where it takes part, else in that of prepare.
+# Where the queries are: in the dataset that ask wrote, else in that of prepare.
 _QUERIES = ("ask", "prepare")
 _RUNS: dict[str, tuple[str, ...]] = {"dataset_uri": _QUERIES, "evaluation_uri": ("evaluate",)}
 _ENCODING = ("variant", "shard_passages", "batch_tokens", "vector_dtype", "num_threads", "num_shards")
@@ -115,12 +118,7 @@ def _given(section: str, name: str = "num_queries") -> Callable[[Settings], bool
 
 
 def _exported_and_indexed(
-    label: str,
-    section: str,
-    prefix: str,
-    checkpoint: tuple[str, ...],
-    when: Callable[[Settings], bool] = _always,
-    dataset: tuple[str, ...] = ("prepare",),
+    label: str, section: str, prefix: str, checkpoint: Makers, when: When = _always, dataset: Makers = ("prepare",)
 ) -> tuple[Task, ...]:
     """The rows that make an encoder and its index; between them the corpus is encoded in shards where that is asked."""
     suffix = f" ({label})" if label else ""
@@ -160,6 +158,58 @@ def _exported_and_indexed(
     )
 
 
+def _warms_up(settings: Settings) -> bool:
+    """Whether a budget is spent by what an encoder says that was trained on a part of it."""
+    mine, selector = settings["mine"], SELECTORS.get(settings["mine"]["select"])
+    return bool(selector and selector.needs_finetuned and mine["warmup_queries"])
+
+
+_MINE = Task(
+    name="mine",
+    config=MineConfig,
+    sections=("mine",),
+    makes="pools",
+    inputs={
+        "dataset_uri": _QUERIES,
+        "encoder_uri": ("export (miner)", "export (base)"),
+        "index_uri": ("index (miner)", "index (base)"),
+        "finetuned_encoder_uri": ("export (warm-up)",),
+        "finetuned_index_uri": ("index (warm-up)",),
+    },
+)
+_ANNOTATE = Task(
+    name="annotate",
+    config=AnnotateConfig,
+    sections=("annotate",),
+    makes="annotations",
+    inputs={"dataset_uri": _QUERIES, "pools_uri": ("mine",)},
+    places={"journal_uri": "journal"},
+    shards="annotate.num_shards",
+    shown=("num_annotated", "num_quarantined", "dollars", "calls_made", "calls_from_journal"),
+    page="logs/quality.html",
+    when=lambda settings: settings["annotate"]["judge"] != "nobody",
+)
+_TRAIN = Task(
+    name="train",
+    config=TrainConfig,
+    sections=("encoder", "train"),
+    makes="checkpoint",
+    inputs={"dataset_uri": _QUERIES, "pools_uri": ("mine",), "annotations_uri": ("annotate",)},
+    shown=("best_dev_ndcg_10", "num_steps", "best_step"),
+)
+
+
+def _in_warm_up(task: Task, **fixed: str) -> Task:
+    """The row once more, in a first round on a few queries; the LLM's calls are in the journal for the second."""
+    inputs = {
+        name: tuple(f"{maker} (warm-up)" if maker in ("mine", "annotate") else maker for maker in makers)
+        for name, makers in task.inputs.items()
+        if name not in fixed
+    }
+    name, makes = f"{task.name} (warm-up)", f"warmup-{task.makes}"
+    return replace(task, name=name, makes=makes, inputs=inputs, fixed=fixed, when=_warms_up)
+
+
 FLOW: tuple[Task, ...] = (
     Task(
         name="prepare",
@@ -182,37 +232,13 @@ FLOW: tuple[Task, ...] = (
         when=_given("ask"),
         page="logs/asked.html",
     ),
-    Task(
-        name="mine",
-        config=MineConfig,
-        sections=("mine",),
-        makes="pools",
-        inputs={
-            "dataset_uri": _QUERIES,
-            "encoder_uri": ("export (miner)", "export (base)"),
-            "index_uri": ("index (miner)", "index (base)"),
-        },
-    ),
-    Task(
-        name="annotate",
-        config=AnnotateConfig,
-        sections=("annotate",),
-        makes="annotations",
-        inputs={"dataset_uri": _QUERIES, "pools_uri": ("mine",)},
-        places={"journal_uri": "journal"},
-        shards="annotate.num_shards",
-        shown=("num_annotated", "num_quarantined", "dollars", "calls_made", "calls_from_journal"),
-        page="logs/quality.html",
-        when=lambda settings: settings["annotate"]["judge"] != "nobody",
-    ),
-    Task(
-        name="train",
-        config=TrainConfig,
-        sections=("encoder", "train"),
-        makes="checkpoint",
-        inputs={"dataset_uri": _QUERIES, "pools_uri": ("mine",), "annotations_uri": ("annotate",)},
-        shown=("best_dev_ndcg_10", "num_steps", "best_step"),
-    ),
+    _in_warm_up(_MINE, round="warm-up", finetuned_encoder_uri="", finetuned_index_uri=""),
+    _in_warm_up(_ANNOTATE),
+    _in_warm_up(_TRAIN),
+    *_exported_and_indexed("warm-up", "encoder", "warmup-", ("train (warm-up)",), _warms_up, dataset=_QUERIES),
+    _MINE,
+    _ANNOTATE,
+    _TRAIN,
     *_exported_and_indexed("", "encoder", "", ("train",), dataset=_QUERIES),
     Task(
         name="evaluate",
@@ -295,27 +321,12 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "test_collection": ("collect",),
 }
 
-# What differs from run to run of one compiled pipeline, as `section.setting`; everything else is a constant of it.
-# Those of a section that no task of the run reads are left out.
+# What differs from run to run of one compiled pipeline, where a task of it reads the section; all else is constant.
 PARAMETERS = (
-    "prepare.collection_uri",
-    "encoder.checkpoint_uri",
-    "ask.llm_uri",
-    "ask.endpoint_uri",
-    "ask.journal_uri",
-    "mine.num_queries",
-    "annotate.llm_uri",
-    "annotate.endpoint_uri",
-    "annotate.journal_uri",
-    "train.state_uri",
-    "train.curriculum",
-    "evaluate.split",
-    "answer.llm_uri",
-    "answer.endpoint_uri",
-    "answer.journal_uri",
-    "judge.llm_uri",
-    "judge.endpoint_uri",
-    "judge.journal_uri",
+    *("prepare.collection_uri", "encoder.checkpoint_uri", "ask.llm_uri", "ask.endpoint_uri", "ask.journal_uri"),
+    *("mine.num_queries", "annotate.llm_uri", "annotate.endpoint_uri", "annotate.journal_uri"),
+    *("train.state_uri", "train.curriculum", "evaluate.split", "answer.llm_uri", "answer.endpoint_uri"),
+    *("answer.journal_uri", "judge.llm_uri", "judge.endpoint_uri", "judge.journal_uri"),
 )
 
 
@@ -371,22 +382,15 @@ def edges(settings: Settings) -> set[tuple[str, str, str]]:
 def owners(task: Task) -> dict[str, str]:
     """Config field -> section of the parameter file that fills it, for every field that a person may set."""
     open_fields: dict[str, str] = {}
-    for each_field in dataclasses.fields(task.config):
-        name, role = each_field.name, role_of(each_field)
-        by_flow = role in (Role.OUTPUT, Role.FLOW) or name in task.inputs or name in task.fixed
-        if not by_flow and (not task.takes or name in task.takes):
-            open_fields[name] = _owner(name, task.sections)
+    for declared in dataclasses.fields(task.config):
+        name, by_flow = declared.name, role_of(declared) in (Role.OUTPUT, Role.FLOW)
+        if not (by_flow or name in task.inputs or name in task.fixed) and (not task.takes or name in task.takes):
+            open_fields[name] = next(one for one in task.sections if name in SECTIONS[one].__dataclass_fields__)
     return open_fields
 
 
-def _owner(name: str, sections: tuple[str, ...]) -> str:
-    return next(
-        section for section in sections if name in {known.name for known in dataclasses.fields(SECTIONS[section])}
-    )
-
-
 def make_config(task: Task, settings: Settings, *, inputs: Mapping[str, str], output_uri: str, shard: int = 0) -> Any:  # noqa: ANN401 the config class of the row
-    """The config of one task; `inputs` are addresses by config field, several separated by commas.
+    """The config of one task; `inputs` are addresses of what others make, by field, several separated by commas.
 
     Raises:
         ValueError: One line for every value that cannot work; each begins with the field's name.

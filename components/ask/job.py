@@ -20,6 +20,7 @@ from components.shared.calls.driver import Driver
 from components.shared.calls.journalled import is_completed, journal_model
 from components.shared.calls.sampling import profile_of
 from components.shared.calls.tally import prices_of, tally_journal
+from components.shared.clicks import read_clicks, write_clicks
 from components.shared.corpus import check_corpus, corpus_files
 from components.shared.dataset import SPLITS, Dataset, write_queries
 from components.shared.durable.journal import Journal
@@ -208,5 +209,7 @@ def _write_queries(artifact: ArtifactWriter, dataset: Dataset, records: Iterable
         for passage_id, grade in grades.items()
     ]
     qrels += [(Qrel(one.query_id, passage_id, 1), one.split) for one in kept for passage_id in one.passage_ids]
+    if (clicks := read_clicks(dataset.folder)) is not None:
+        write_clicks(artifact.path, clicks)
     write_queries(artifact.path, queries, qrels, asked=dataset.asked_ids | {one.query_id for one in kept})
     write_asked(artifact.path, asked)

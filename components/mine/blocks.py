@@ -15,7 +15,7 @@ from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder
 from components.shared.index import PassageIndex
 from components.shared.own_passage import is_own_passage, same_text
-from components.shared.records import Hit, Query
+from components.shared.records import Hit, Pool, Query
 
 # Lexical candidates scored beyond the wanted ones, for the places of those that the margin drops.
 _SPARE_CANDIDATES = 10
@@ -57,6 +57,13 @@ class Miner:
                 is_own=partial(self._is_own, query, same_text(query.text)),
                 known_as=ASKED if query.query_id in self._dataset.asked_ids else HUMAN,
             )
+
+    def num_tokens(self, query: Query, pool: Pool) -> int:
+        """Tokens of a query and its pool, as the encoder splits them, with nothing cut."""
+        passages = [self._dataset.passage(passage_id).full_text for passage_id in pool.passage_ids]
+        token_ids = self._encoder.tokenize_queries([query.text], truncate=False)
+        token_ids += self._encoder.tokenize_passages(passages, truncate=False)
+        return sum(map(len, token_ids))
 
     def _is_own(self, query: Query, asked: str, passage_id: str) -> bool:
         # The cached text says of almost every passage that it is another one.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,9 @@ import orjson
 from components.mine.audit import Audit, audit_pools
 from components.mine.blocks import Miner
 from components.mine.config import MineConfig
+from components.mine.disagreement import Retriever, disagreements
 from components.mine.pools import HUMAN, OWN_PASSAGE
+from components.mine.selection import BEYOND, SELECTORS, TAKEN, Candidate, Disagreement, in_order
 from components.shared import log
 from components.shared.bm25 import BM25, warn_without_hit
 from components.shared.dataset import SPLITS, Dataset
@@ -23,10 +26,10 @@ from components.shared.durable import storage
 from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.encoding.encoder import Encoder
 from components.shared.index import PassageIndex
-from components.shared.manifest import artifact_writer, open_artifact
+from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Pool, Query, read_records
 
-POOLS_NAME, AUDIT_NAME = "pools.jsonl", "audit.json"
+POOLS_NAME, AUDIT_NAME, SELECTION_NAME = "pools.jsonl", "audit.json", "selection.jsonl"
 _BLOCK_QUERIES = 256
 # Reasons for which candidates were dropped stand among a block's other counts.
 _DROPPED = "dropped "
@@ -42,8 +45,7 @@ def mine(config: MineConfig) -> None:
         ValueError: Where the dataset has no query to mine for, or the audit finds more than its settings allow.
     """
     dataset = Dataset(open_artifact(config.dataset_uri))
-    encoder = Encoder(open_artifact(config.encoder_uri))
-    index = PassageIndex.open(open_artifact(config.index_uri), encoder_digest=encoder.digest)
+    encoder, index = _opened(config.encoder_uri, config.index_uri)
     queries = choose_queries(dataset, config)
     if not queries:
         raise ValueError(
@@ -65,13 +67,19 @@ def mine(config: MineConfig) -> None:
         warn_of_cuts(cuts)
         bm25 = BM25(dataset)
         miner = Miner(dataset, bm25, encoder, index, positives, config)
-        counts = _mine_blocks(miner, queries, artifact.path / POOLS_NAME, artifact.scratch)
-        warn_without_hit(counts["without_lexical_hit"], len(queries), language=bm25.language)
+        candidates = _candidates(queries, dataset, Retriever(dataset, encoder, index), config, artifact)
+        is_warmup = config.round == "warm-up"
+        counts = _mine_blocks(miner, queries, candidates, artifact, 0 if is_warmup else config.budget_tokens)
+        mined = [
+            query for query in queries if query.query_id not in candidates or _is_taken(candidates[query.query_id])
+        ]
+        warn_without_hit(counts["without_lexical_hit"], len(mined), language=bm25.language)
         audit = _audited(artifact.path, dataset, positives, counts, config)
         artifact.metrics.update(_pool_metrics(counts, audit))
+        artifact.metrics.update(_write_selection(artifact.path / SELECTION_NAME, candidates, config))
         artifact.metrics.update(
-            num_queries_left_out=_count_left_out(dataset, queries),
-            num_queries_cut=_count_cut(encoder, queries),
+            num_queries_left_out=_count_left_out(dataset, mined),
+            num_queries_cut=_count_cut(encoder, mined),
             language=bm25.language,
             **cut_metrics(cuts),
         )
@@ -83,6 +91,8 @@ def choose_queries(dataset: Dataset, config: MineConfig) -> list[Query]:
     A query that no person has judged trains like the others, because the LLM judges its pool.
     """
     chosen = _draw(_train_queries(dataset), config.num_queries, config.seed)
+    if config.round == "warm-up":
+        return chosen
     for split in SPLITS[1:]:
         if not dataset.positives(split):
             chosen += _draw(dataset.queries(split), config.num_evaluation_queries, config.seed)
@@ -134,35 +144,128 @@ def _draw(queries: list[Query], num_queries: int, seed: int) -> list[Query]:
     return [query for position, query in enumerate(queries) if position in chosen]
 
 
-def _mine_blocks(miner: Miner, queries: Sequence[Query], target: Path, scratch: Path) -> Counter[str]:
-    """Pools of all queries in order; each block of queries is a file before the next one begins."""
-    paths = []
-    with log.Progress("mining", total=len(queries), unit="queries") as bar:
-        for start in range(0, len(queries), _BLOCK_QUERIES):
-            block = queries[start : start + _BLOCK_QUERIES]
-            paths.append(scratch / f"{start:09d}.json")
-            if not paths[-1].is_file():
-                storage.write_bytes(str(paths[-1]), _block(miner, block))
-            bar.add(len(block))
+def _opened(encoder_uri: str, index_uri: str) -> tuple[Encoder, PassageIndex]:
+    encoder = Encoder(open_artifact(encoder_uri))
+    return encoder, PassageIndex.open(open_artifact(index_uri), encoder_digest=encoder.digest)
+
+
+def _candidates(
+    queries: Sequence[Query], dataset: Dataset, base: Retriever, config: MineConfig, artifact: ArtifactWriter
+) -> dict[str, Candidate]:
+    """What becomes of each train query, in the order of the selection; empty where all get a pool.
+
+    A number of tokens is no limit yet: what a pool costs is known when it is mined.
+    """
+    selector, is_warmup = SELECTORS[config.select], config.round == "warm-up"
+    if not (selector.has_budget or is_warmup):
+        return {}
+    held_out = {query.query_id for split in SPLITS[1:] for query in dataset.queries(split)}
+    train = [query for query in queries if query.query_id not in held_out]
+    if is_warmup:
+        selector = SELECTORS["random"]
+    said: Mapping[str, Disagreement] = {}
+    if selector.needs_finetuned:
+        finetuned = Retriever(dataset, *_opened(config.finetuned_encoder_uri, config.finetuned_index_uri))
+        said = disagreements(train, base, finetuned, depth=config.selection_depth, artifact=artifact)
+    budget = config.warmup_queries if is_warmup else config.budget_queries or len(train)
+    candidates: dict[str, Candidate] = {}
+    for candidate in in_order(
+        train,
+        selector,
+        said,
+        num_warmup=config.warmup_queries,
+        near_duplicate=config.near_duplicate,
+        seed=config.seed,
+    ):
+        if _is_taken(candidate):
+            candidate.outcome = candidate.outcome if budget > 0 else BEYOND
+            budget -= 1
+        candidates[candidate.query_id] = candidate
+    return candidates
+
+
+def _is_taken(candidate: Candidate) -> bool:
+    return candidate.outcome in TAKEN
+
+
+def _write_selection(path: Path, candidates: Mapping[str, Candidate], config: MineConfig) -> dict[str, Any]:
+    """Writes every candidate with its scores, so that a selection can be audited; the facts for the manifest."""
+    if not candidates:
+        return {}
+    with path.open("wb") as file:
+        file.writelines(orjson.dumps(candidate.as_dict()) + b"\n" for candidate in candidates.values())
+    outcomes = Counter(candidate.outcome for candidate in candidates.values())
+    selection: dict[str, Any] = {
+        "select": config.select,
+        "num_candidates": len(candidates),
+        "num_selected": sum(outcomes[outcome] for outcome in TAKEN),
+        "num_tokens": sum(candidate.tokens or 0 for candidate in candidates.values()),
+        "outcomes": dict(outcomes),
+    }
+    log.event("queries selected", **selection)
+    return {"selection": selection}
+
+
+def _mine_blocks(
+    miner: Miner,
+    queries: Sequence[Query],
+    candidates: Mapping[str, Candidate],
+    artifact: ArtifactWriter,
+    budget_tokens: int,
+) -> Counter[str]:
+    """Pools of the queries in order, or of the selected ones in theirs and then of all held-out ones.
+
+    Each block of queries is a file before the next one begins.
+    """
+    by_id = {query.query_id: query for query in queries}
+    limited = [by_id[query_id] for query_id, candidate in candidates.items() if _is_taken(candidate)]
+    others = [query for query in queries if query.query_id not in candidates]
     counts: Counter[str] = Counter()
-    with target.open("wb") as file:
-        for path in paths:
-            held = orjson.loads(path.read_bytes())
-            counts.update(held["counts"])
-            file.writelines(orjson.dumps(pool) + b"\n" for pool in held["pools"])
+    left = budget_tokens or math.inf
+    with (
+        (artifact.path / POOLS_NAME).open("wb") as file,
+        log.Progress("mining", total=len(limited) + len(others), unit="queries") as bar,
+    ):
+        for row in _rows(miner, limited, artifact.scratch, bar, first=0, with_tokens=True):
+            candidate = candidates[row["pool"]["query_id"]]
+            left -= row["tokens"]
+            # A pool that is too dear ends it, and no cheaper one behind it is taken: so budgets are nested.
+            if left < 0:
+                candidate.outcome = BEYOND
+                continue
+            candidate.tokens = row["tokens"]
+            counts.update(row["counts"])
+            file.write(orjson.dumps(row["pool"]) + b"\n")
+            if left == 0:
+                left = -1
+        for row in _rows(miner, others, artifact.scratch, bar, first=len(limited)):
+            counts.update(row["counts"])
+            file.write(orjson.dumps(row["pool"]) + b"\n")
     return counts
 
 
-def _block(miner: Miner, queries: Sequence[Query]) -> bytes:
-    counts: Counter[str] = Counter()
-    pools = []
-    for mined in miner.mine(queries):
-        pools.append(asdict(mined.pool))
-        counts.update(pools=1, passages=len(mined.pool.passage_ids), human=HUMAN in mined.pool.sources)
+def _rows(
+    miner: Miner, queries: Sequence[Query], scratch: Path, bar: log.Progress, *, first: int, with_tokens: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Pools with their counts and tokens; `first` keeps the files of two calls apart."""
+    for start in range(0, len(queries), _BLOCK_QUERIES):
+        block, path = queries[start : start + _BLOCK_QUERIES], scratch / f"{first + start:09d}.json"
+        if not path.is_file():
+            storage.write_bytes(str(path), _block(miner, block, with_tokens=with_tokens))
+        bar.add(len(block))
+        yield from orjson.loads(path.read_bytes())
+
+
+def _block(miner: Miner, queries: Sequence[Query], *, with_tokens: bool) -> bytes:
+    rows = []
+    for query, mined in zip(queries, miner.mine(queries), strict=True):
+        counts = Counter(pools=1, passages=len(mined.pool.passage_ids), human=HUMAN in mined.pool.sources)
         counts.update(without_lexical_hit=not mined.has_lexical_hit)
         counts.update(scored=mined.num_scored, suspected=mined.num_suspected)
         counts.update({f"{_DROPPED}{reason}": count for reason, count in mined.dropped.items()})
-    return orjson.dumps({"pools": pools, "counts": dict(counts)})
+        tokens = miner.num_tokens(query, mined.pool) if with_tokens else 0
+        rows.append({"pool": asdict(mined.pool), "counts": dict(counts), "tokens": tokens})
+    return orjson.dumps(rows)
 
 
 def _audited(

@@ -67,7 +67,7 @@ def parse_passage(line: bytes, notes: Counter[str]) -> Passage | EmptyPassage | 
 
 
 def parse_query(line: bytes, notes: Counter[str]) -> Query | Fault:
-    """A line of queries.jsonl; `answers` may be missing or null."""
+    """A line of queries.jsonl; `answers` and `topic` may be missing or null."""
     values = _parse_object(line, notes)
     if isinstance(values, Fault):
         return values
@@ -82,7 +82,10 @@ def parse_query(line: bytes, notes: Counter[str]) -> Query | Fault:
     answers = values.get("answers") or []
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         return Fault("wrong type", f'"answers" is {shown(answers)}', "make it a list of strings")
-    return Query(query_id, text, tuple(answers))
+    topic = values.get("topic")
+    if not isinstance(topic, str | int | None) or isinstance(topic, bool):
+        return Fault("wrong type", f'"topic" is {shown(topic)}', "make it a string")
+    return Query(query_id, text, tuple(answers), "" if topic is None else str(topic))
 
 
 def shown(value: object) -> str:

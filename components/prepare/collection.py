@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Ids
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,9 +23,10 @@ import numpy as np
 
 from components.prepare.beir import CORPUS_NAME, QUERIES_NAME, EmptyPassage, parse_passage, parse_query, shown
 from components.prepare.files import TextFile
+from components.prepare.labels.qrels import parse_qrel
 from components.prepare.layout import QRELS_FOLDER, Layout, QrelsFiles
 from components.prepare.problems import Fault, Problems
-from components.prepare.qrels import parse_qrel
+from components.shared.clicks import ClickLog
 from components.shared.dataset import Provenance
 from components.shared.language.detection import SAMPLE_CHARACTERS, SAMPLE_TEXTS
 from components.shared.records import Passage, Qrel, Query
@@ -48,6 +49,7 @@ class Collection:
         judgements: Of all qrels files.
         rows: Those judgements that can be used.
         metrics: Facts for the manifest.
+        clicks: What people clicked; None where the collection has no log.
         notes: Lines or files that were read in another form than they stand there, by what it is.
     """
 
@@ -58,6 +60,7 @@ class Collection:
     rows: list[JudgedRow]
     metrics: dict[str, Any]
     notes: Counter[str]
+    clicks: ClickLog | None = None
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,11 @@ def read_queries(files: Sequence[TextFile], notes: Counter[str], problems: Probl
     return queries
 
 
-def read_qrels(files: QrelsFiles, query_ids: Ids[str], problems: Problems) -> Judgements:
-    """Rows whose query is known; grades below 0 (spam, in TREC's files) become 0."""
+def read_qrels(files: QrelsFiles, queries: Mapping[str, Query], problems: Problems) -> Judgements:
+    """Rows whose query is known; grades below 0 (spam, in TREC's files) become 0.
+
+    Where the files are not split, a hash of the query's topic or id decides.
+    """
     judged: dict[tuple[str, str], JudgedRow] = {}
     homes: dict[str, JudgedRow] = {}
     judgements = Judgements([], {}, num_files=len(files))
@@ -149,19 +155,19 @@ def read_qrels(files: QrelsFiles, query_ids: Ids[str], problems: Problems) -> Ju
                 problems.add_line(file.name, line_number, qrel)
                 continue
             judgements.num_clamped += qrel.grade < 0
-            row = JudgedRow(
-                replace(qrel, grade=max(qrel.grade, 0)), split or hash_split(qrel.query_id), file.name, line_number
-            )
+            topic = queries[qrel.query_id].topic if qrel.query_id in queries else ""
+            own_split = split or hash_split(topic or qrel.query_id)
+            row = JudgedRow(replace(qrel, grade=max(qrel.grade, 0)), own_split, file.name, line_number)
             earlier = judged.get((qrel.query_id, qrel.passage_id))
             home = homes.setdefault(qrel.query_id, row)
-            if fault := _conflict(row, query_ids, home, earlier):
+            if fault := _conflict(row, queries, home, earlier):
                 problems.add_line(file.name, line_number, fault)
             elif earlier:
                 judgements.num_repeated += 1
             else:
                 judged[qrel.query_id, qrel.passage_id] = row
     judgements.rows = list(judged.values())
-    judgements.splits = {query_id: row.split for query_id, row in homes.items() if query_id in query_ids}
+    judgements.splits = {query_id: row.split for query_id, row in homes.items() if query_id in queries}
     return judgements
 
 

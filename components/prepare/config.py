@@ -19,7 +19,9 @@ class PrepareConfig:
     where there are human labels, qrels/{train,dev,test}.tsv, or one file that is not split. An integer as _id is read
     as its decimal text. A folder without corpus.jsonl is read as documents: text, Markdown, reStructuredText, HTML,
     PDF and JSON records; queries.jsonl and qrels may stand beside them, and qrels may name a file or a record for all
-    of its passages."""
+    of its passages. Beside corpus.jsonl may stand clicks.tsv, a log of what was shown and clicked: session, query-id,
+    corpus-id, rank, clicked (0 or 1), dwell-seconds. A query's topic, where it has one, keeps its queries in one
+    split."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that the dataset is written to."""
     language: str = field(default="auto", metadata=SETTING)

@@ -10,15 +10,18 @@ from collections import Counter
 from collections.abc import Collection as Ids
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import Any
 
 from components.prepare.collection import Collection, check_corpus, check_qrels, read_qrels, read_queries
 from components.prepare.config import PrepareConfig
 from components.prepare.documents.job import documents_folder, read_documents
+from components.prepare.labels.clicks import check_clicks, read_click_rows
+from components.prepare.labels.splits import assign_splits
 from components.prepare.layout import find_layout
 from components.prepare.problems import Problems
-from components.prepare.splits import assign_splits
 from components.shared import log
 from components.shared.bm25 import BM25_NAME, build_bm25
+from components.shared.clicks import ClickLog, write_clicks
 from components.shared.dataset import SPLITS, Dataset, DatasetWriter
 from components.shared.language.detection import SAMPLE_TEXTS, Detection, detect_language
 from components.shared.language.table import AUTO, OTHER, require_language
@@ -50,8 +53,13 @@ def _read_beir(config: PrepareConfig) -> Collection:
     layout = find_layout(config.collection_uri, problems)
     queries = read_queries(layout.queries, layout.notes, problems)
     judgements = read_qrels(layout.qrels, queries, problems)
-    corpus = check_corpus(layout, {row.qrel.passage_id for row in judgements.rows}, problems)
+    clicks = read_click_rows(layout.folder, problems)
+    wanted = {row.qrel.passage_id for row in judgements.rows}.union(clicks.log.passage_ids if clicks else ())
+    corpus = check_corpus(layout, wanted, problems)
     rows = check_qrels(judgements, problems, named=corpus.named, empty=corpus.empty)
+    log_of_clicks = None
+    if clicks is not None:
+        log_of_clicks = check_clicks(clicks, problems, query_ids=queries, named=corpus.named, empty=corpus.empty)
     problems.settle(config.on_problem)
     metrics = {
         "num_passages": corpus.num_passages,
@@ -59,7 +67,7 @@ def _read_beir(config: PrepareConfig) -> Collection:
         "num_skipped": problems.skipped.total(),
         "skipped": dict(problems.skipped),
     }
-    return Collection(corpus.passages, corpus.sample, queries, judgements, rows, metrics, layout.notes)
+    return Collection(corpus.passages, corpus.sample, queries, judgements, rows, metrics, layout.notes, log_of_clicks)
 
 
 def _write(config: PrepareConfig, collection: Collection, artifact: ArtifactWriter) -> None:
@@ -80,6 +88,9 @@ def _write(config: PrepareConfig, collection: Collection, artifact: ArtifactWrit
     writer.finish(
         ((query, splits[query_id]) for query_id, query in queries.items()), ((row.qrel, row.split) for row in rows)
     )
+    if collection.clicks is not None:
+        write_clicks(artifact.path, collection.clicks)
+        artifact.metrics |= _count_clicks(collection.clicks)
     build_bm25(Dataset(artifact.path), artifact.path / BM25_NAME, scratch=artifact.scratch / BM25_NAME)
     artifact.metrics |= {
         **collection.metrics,
@@ -93,6 +104,17 @@ def _write(config: PrepareConfig, collection: Collection, artifact: ArtifactWrit
         "language": language,
         "language_shares": detection.shares,
     }
+
+
+def _count_clicks(clicks: ClickLog) -> dict[str, Any]:
+    """Facts of the click log, also said."""
+    counts: dict[str, Any] = {
+        "num_sessions": len(clicks.session_ids),
+        "num_shown_results": clicks.num_rows,
+        "num_clicks": int(clicks.clicked.sum()),
+    }
+    log.event("clicks", **counts)
+    return counts
 
 
 def _count_queries(splits: Mapping[str, str], judged: Ids[str]) -> dict[str, int]:

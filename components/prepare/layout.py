@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from components.prepare.beir import CORPUS_NAME, QUERIES_NAME, UNLABELED_NAME
 from components.prepare.files import COMPRESSED_SUFFIXES, TextFile, check_encoding, check_json_lines, find_file
+from components.prepare.labels.qrels import QrelsLayout, read_layout
 from components.prepare.problems import Fault, Problems
-from components.prepare.qrels import QrelsLayout, read_layout
 from components.shared.dataset import SPLITS
 from components.shared.durable import storage
 from components.shared.manifest import is_artifact, open_artifact

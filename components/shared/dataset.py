@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from components.shared.clicks import CLICKS_NAME
 from components.shared.records import Passage, Qrel, Query
 
 SPLITS = ("train", "dev", "test")
@@ -35,6 +36,7 @@ _QUERIES = pa.schema(
         ("answers", pa.list_(pa.string())),
         ("split", pa.string()),
         ("is_asked", pa.bool_()),
+        ("topic", pa.string()),
     ]
 )
 _QRELS = pa.schema(
@@ -53,7 +55,7 @@ _PROVENANCE = pa.schema(
 # What ask keeps beside the queries: everything that it asked, kept or rejected.
 ASKED_NAME = "asked.jsonl"
 # Files that say what is looked for; all others of a dataset are its corpus.
-OF_QUERIES = (QUERIES_NAME, QRELS_NAME, ASKED_NAME)
+OF_QUERIES = (QUERIES_NAME, QRELS_NAME, ASKED_NAME, CLICKS_NAME)
 # Key of the corpus file's own metadata.
 _LANGUAGE = b"language"
 _ORDER = np.dtype([("hash", "<u8"), ("row", "<i8")])
@@ -177,6 +179,7 @@ def write_queries(
             "answers": list(query.answers),
             "split": split,
             "is_asked": query.query_id in asked,
+            "topic": query.topic,
         }
         for query, split in queries
     ]
@@ -302,7 +305,7 @@ class Dataset:
         if self._queries is None:
             self._queries, asked = {}, []
             for row in _read_table(self._folder / QUERIES_NAME):
-                query = Query(row["query_id"], row["text"], tuple(row["answers"]))
+                query = _query(row)
                 self._queries[query.query_id] = (query, row["split"])
                 # Datasets of earlier versions do not say: all their queries are people's.
                 asked += [query.query_id] if row.get("is_asked") else []
@@ -321,7 +324,7 @@ class Dataset:
         table = self._query_table
         for row in _rows(self._query_order, query_id):
             if table.column("query_id")[row].as_py() == query_id:
-                return Query(query_id, table.column("text")[row].as_py(), tuple(table.column("answers")[row].as_py()))
+                return _query(table.slice(row, 1).to_pylist()[0])
         raise KeyError(query_id)
 
     def qrels(self, split: str) -> dict[str, dict[str, int]]:
@@ -354,6 +357,11 @@ class Dataset:
         """The positives of a split that people named."""
         positives = self.positives(split)
         return {query_id: positives[query_id] for query_id in positives if query_id not in self.asked_ids}
+
+
+def _query(row: dict[str, Any]) -> Query:
+    # Datasets of earlier versions know no topics.
+    return Query(row["query_id"], row["text"], tuple(row["answers"]), row.get("topic") or "")
 
 
 def _order(ids: Iterable[str]) -> np.ndarray:

@@ -26,11 +26,16 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a person asks; `answers` are short reference answers where the collection has them."""
+    """What a person asks; `answers` are short reference answers where the collection has them.
+
+    `topic`: what several queries ask about, such as the task of a search session; empty where they stand alone. Queries
+    of one topic are never in two splits.
+    """
 
     query_id: str
     text: str
     answers: tuple[str, ...] = ()
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)

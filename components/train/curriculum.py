@@ -12,7 +12,10 @@ import yaml
 
 from components.train.loss_records import LOSSES, LossRecord
 
-Labels = Literal["llm", "human", "mixed", "teacher"]
+Labels = Literal["llm", "human", "mixed", "teacher", "clicks", "clicks_and_llm"]
+Propensities = Literal["estimated", "none"]
+Dwell = Literal["ignore", "weigh"]
+Blend = Literal["interleave", "frequency"]
 IgnoreBand = Literal["mask", "negative"]
 PositiveStrategy = Literal["one", "avg", "all"]
 
@@ -34,6 +37,13 @@ class Stage:
     only).
     `bm25_share` and `llm_share` (teacher labels): weight of BM25 against the untrained encoder, and of the LLM's scores
     against both; a negative one is tuned on labels that the run knows.
+    `labels: clicks` learns from what people clicked of what they were shown (loss click_listwise). `propensities`:
+    a click weighs one over the chance that its rank is looked at, as estimated on the train split, or none. `dwell`:
+    weigh counts a click of less than 30 seconds in part.
+    `labels: clicks_and_llm` learns from both; `loss` is that of the LLM's labels. `blend`: interleave has the groups of
+    both side by side; frequency gives each query lambda x (loss of its clicks) + (1 - lambda) x (loss of the LLM's
+    labels), with lambda = f / (f + kappa), where f sessions of the train split ask for the query's topic. A negative
+    `kappa` is chosen by dev nDCG@10. `click_share` sets lambda itself; a negative one leaves it to the frequency.
 
     Source: [ufa] section 4 for the strategies and the two-stage curriculum.
     """
@@ -49,6 +59,11 @@ class Stage:
     utility_temperature: float = 1.0
     bm25_share: float = -1.0
     llm_share: float = -1.0
+    propensities: Propensities = "estimated"
+    dwell: Dwell = "ignore"
+    blend: Blend = "interleave"
+    kappa: float = -1.0
+    click_share: float = -1.0
 
     @property
     def uses_teacher(self) -> bool:
@@ -58,7 +73,18 @@ class Stage:
     @property
     def uses_llm(self) -> bool:
         """Whether the stage learns from the LLM's labels."""
-        return self.labels in ("llm", "mixed")
+        return self.labels in ("llm", "mixed", "clicks_and_llm")
+
+    @property
+    def uses_clicks(self) -> bool:
+        """Whether the stage learns from clicks."""
+        return self.labels in ("clicks", "clicks_and_llm")
+
+    @property
+    def tunes_kappa(self) -> bool:
+        """Whether dev has to say from which frequency on clicks weigh more than the LLM."""
+        by_frequency = self.labels == "clicks_and_llm" and self.blend == "frequency"
+        return by_frequency and self.kappa < 0 and self.click_share < 0
 
     @property
     def uses_human(self) -> bool:
@@ -97,6 +123,9 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "loss": tuple(LOSSES),
     "positives": get_args(PositiveStrategy),
     "ignore": get_args(IgnoreBand),
+    "propensities": get_args(Propensities),
+    "dwell": get_args(Dwell),
+    "blend": get_args(Blend),
 }
 _RANGES: Mapping[str, _Range] = {
     "epochs": _Range(1.0, math.inf, True, True, "whole and at least 1"),
@@ -105,6 +134,8 @@ _RANGES: Mapping[str, _Range] = {
     "utility_temperature": _Range(0.0, math.inf, False, False, "above 0"),
     "bm25_share": _Range(-1.0, 1.0, True, False, "from 0 to 1, or -1 to tune it"),
     "llm_share": _Range(-1.0, 1.0, True, False, "from 0 to 1, or -1 to tune it"),
+    "kappa": _Range(-1.0, math.inf, True, False, "at least 0, or -1 to choose it on dev"),
+    "click_share": _Range(-1.0, 1.0, True, False, "from 0 to 1, or -1 to leave it to the frequency"),
 }
 _DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(Stage)}
 
@@ -173,21 +204,18 @@ def _number_problems(field: str, value: Any, allowed: _Range) -> list[str]:  # n
 def _misfits(stage: Stage, row: Mapping[str, Any]) -> list[str]:
     """Values that are right alone and cannot work together."""
     record = stage.loss_record
-    problems = _teacher_misfits(stage, row)
+    problems = _teacher_misfits(stage, row) + _click_misfits(stage, row)
     if record.needs_utilities and stage.uses_human:
         losses = ", ".join(name for name, other in LOSSES.items() if not other.needs_utilities)
         problems.append(
             f"the loss {stage.loss} learns from the LLM's scores, which labels {stage.labels!r} do not have; "
             f"use labels: llm, or one of the losses {losses}"
         )
-    if (
-        not (record.needs_utilities or record.needs_teacher)
-        and stage.utility_temperature != _DEFAULTS["utility_temperature"]
-    ):
+    if (record.is_of_sets or record.needs_clicks) and stage.utility_temperature != _DEFAULTS["utility_temperature"]:
         problems.append(f"utility_temperature has no effect on the loss {stage.loss}; leave it out")
     if record.one_positive and stage.positives == "avg":
         problems.append(f"the loss {stage.loss} takes one positive a query, not positives: avg; use positives: one")
-    if stage.labels == "llm" and stage.human_share != _DEFAULTS["human_share"]:
+    if stage.labels in ("llm", "clicks", "clicks_and_llm") and stage.human_share != _DEFAULTS["human_share"]:
         problems.append(
             f"human_share has no effect on labels {stage.labels!r}; leave it out, or use labels: human or mixed"
         )
@@ -213,6 +241,29 @@ def _teacher_misfits(stage: Stage, row: Mapping[str, Any]) -> list[str]:
             if name in row
         ]
     return problems
+
+
+def _click_misfits(stage: Stage, row: Mapping[str, Any]) -> list[str]:
+    problems, of_sets = [], ", ".join(name for name, other in LOSSES.items() if other.is_of_sets)
+    if stage.loss_record.needs_clicks != (stage.labels == "clicks"):
+        problems.append(
+            f"the loss {stage.loss} and labels {stage.labels!r} do not go together: labels: clicks learn by the loss "
+            "click_listwise, and only they do"
+        )
+    if stage.labels == "clicks_and_llm" and not stage.loss_record.is_of_sets:
+        problems.append(f"the loss {stage.loss} is none of labels {stage.labels!r}; use one of {of_sets}")
+    effects = {
+        "propensities": stage.uses_clicks,
+        "dwell": stage.uses_clicks,
+        "blend": stage.labels == "clicks_and_llm",
+        "kappa": stage.blend == "frequency" and stage.click_share < 0,
+        "click_share": stage.blend == "frequency",
+    }
+    return problems + [
+        f"{name} has no effect on this stage (labels {stage.labels!r}, blend {stage.blend!r}); leave it out"
+        for name, has_effect in effects.items()
+        if name in row and not has_effect
+    ]
 
 
 def _repeated_names(rows: Sequence[Any]) -> list[str]:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from components.shared import log
 from components.shared.checkpoint import DualEncoder
+from components.shared.clicks import read_clicks
 from components.shared.dataset import Dataset
 from components.shared.durable import storage
 from components.shared.manifest import LOGS, artifact_writer, open_artifact, read_manifest
 from components.shared.records import Annotation, Pool, read_records
 from components.train.config import TrainConfig
 from components.train.curriculum import Stage, known_human_share, parse_curriculum
-from components.train.labels.dev import DevSet, dev_set
+from components.train.kappa import choose_kappa, kappas_to_try, with_kappa
+from components.train.labels.clicks import Clicks, train_clicks
+from components.train.labels.dev import dev_set
 from components.train.labels.fan_in import check_shards
 from components.train.labels.groups import share_of, stage_groups
 from components.train.loop.choice import Choice, choose_weights, mix_weights
 from components.train.loop.model import base_model, merge_adapters
 from components.train.loop.processes import Processes, joined_processes
 from components.train.loop.state import Position
-from components.train.loop.teaching import Staged, Taught, teach
-from components.train.loop.trainer import Trainer
+from components.train.loop.teaching import Staged
 from components.train.loop.watch import Watch
+from components.train.material import Material, fit
 
 LINES_NAME = f"{LOGS}training.jsonl"
 
@@ -47,13 +49,22 @@ def train(config: TrainConfig) -> None:
     uses_pools = any(stage.uses_teacher or stage.uses_human for stage in stages)
     pools = read_pools(config, trained_on, held_out) if uses_pools else {}
     dev_share = known_share if config.dev_human_share < 0 else config.dev_human_share
+    clicks = read_train_clicks(config, dataset) if any(stage.uses_clicks for stage in stages) else None
+    kappas = kappas_to_try(stages, clicks)
+
+    def restaged(kappa: float) -> Staged:
+        return _staged(with_kappa(stages, kappa), dataset, trained_on, pools, config, known_share, clicks)
+
     material = Material(
         config=config,
         dataset=dataset,
         annotations=trained_on,
         dev=dev_set(dataset, annotations, config, human_share=dev_share),
-        staged=_staged(stages, dataset, trained_on, pools, config, known_share),
+        staged=restaged(kappas[0] if kappas else 0.0),
         known_share=known_share,
+        clicks=clicks,
+        kappas=kappas,
+        restaged=restaged,
     )
     with joined_processes() as processes:
         if processes.is_first:
@@ -66,35 +77,11 @@ def train(config: TrainConfig) -> None:
                 log.warning("no label may choose the best weights: the last ones are kept", human_share=dev_share)
             _train_and_write(material, processes)
         else:
-            _help(material, processes)
+            # What the other processes do: encode their part of each step, measure and write nothing.
+            chosen, _ = choose_kappa(material, processes, scratch=None, place="")
+            fit(chosen, processes, watch=Watch(None))
         # Nobody asks for the artifact before it is there.
         processes.wait_for_all()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """What is learnt from, the same in every process; `known_share` is all that the run knows of the human labels."""
-
-    config: TrainConfig
-    dataset: Dataset
-    annotations: dict[str, Annotation]
-    dev: DevSet
-    staged: Staged
-    known_share: float
-
-    def taught(self, model: DualEncoder, processes: Processes, cache_path: Path | None) -> Taught:
-        """The stages and their teachers, which the untrained model takes part in."""
-        return teach(
-            self.staged,
-            model,
-            self.dataset,
-            self.dev,
-            self.annotations,
-            config=self.config,
-            known_share=self.known_share,
-            processes=processes,
-            cache_path=cache_path,
-        )
 
 
 def human_labels_used(material: Material) -> dict[str, Any]:
@@ -141,32 +128,28 @@ def synthetic_labels(material: Material) -> dict[str, int]:
 
 
 def _train_and_write(material: Material, processes: Processes) -> None:
-    config, dev = material.config, material.dev
+    config = material.config
     with artifact_writer("train", config) as artifact:
-        used = human_labels_used(material)
-        log.event("human labels", **used)
         lines_path = artifact.path / LINES_NAME
         lines_path.parent.mkdir(exist_ok=True)
-        state_uri = f"{config.state_uri.rstrip('/') or artifact.scratch}/{artifact.identity}.pt"
+        place = f"{config.state_uri.rstrip('/') or artifact.scratch}/{artifact.identity}"
+        material, kappas = choose_kappa(material, processes, scratch=artifact.scratch, place=place)
+        used = human_labels_used(material)
+        log.event("human labels", **used)
+        state_uri = f"{place}.pt"
         if not storage.exists(state_uri):
             lines_path.unlink(missing_ok=True)
-        model, watch = base_model(config), Watch(lines_path, tensorboard=config.tensorboard == "yes")
-        with contextlib.closing(watch):
-            taught = material.taught(model, processes, artifact.scratch / "teacher.npy")
-            trainer = Trainer(
-                model,
-                material.dataset,
-                dev,
-                config,
+        with contextlib.closing(Watch(lines_path, tensorboard=config.tensorboard == "yes")) as watch:
+            fitted = fit(
+                material,
+                processes,
+                watch=watch,
                 state_uri=state_uri,
                 best_path=artifact.scratch / "best.pt",
-                watch=watch,
-                processes=processes,
-                teachers=taught.teachers,
+                cache_path=artifact.scratch / "teacher.npy",
             )
-            trainer.run(taught.staged)
+        model, taught, position = fitted.model, fitted.taught, fitted.position
         merge_adapters(model)
-        position = trainer.position
         choice = _chosen(model, position, material)
         model.save(artifact.path)
         artifact.metrics.update(
@@ -177,6 +160,7 @@ def _train_and_write(material: Material, processes: Processes) -> None:
             human_labels=used,
             num_groups={stage.name: len(groups) for stage, groups in taught.staged},
             **({"teacher": dict(taught.metrics)} if taught.metrics else {}),
+            **click_metrics(material, kappas),
             **({"best_dev_ndcg_10": position.best_ndcg} if math.isfinite(position.best_ndcg) else {}),
             **choice.as_metrics(),
         )
@@ -193,22 +177,46 @@ def _chosen(model: DualEncoder, position: Position, material: Material) -> Choic
     return choice
 
 
-def _help(material: Material, processes: Processes) -> None:
-    """What the other processes do: encode their part of each step, measure and write nothing."""
-    model = base_model(material.config)
-    taught = material.taught(model, processes, None)
-    trainer = Trainer(
-        model,
-        material.dataset,
-        DevSet({}, {}, {}),
-        material.config,
-        state_uri="",
-        best_path=None,
-        watch=Watch(None),
-        processes=processes,
-        teachers=taught.teachers,
+def click_metrics(material: Material, kappas: Mapping[str, float]) -> dict[str, Any]:
+    """What was estimated from clicks, for the manifest; nothing where no stage learns from them."""
+    if material.clicks is None:
+        return {}
+    theta, shares = material.clicks.propensities, {}
+    for stage, groups in material.staged:
+        if weighed := [group.clicks.share for group in groups if group.clicks is not None]:
+            shares[stage.name] = {"queries": len(weighed), "mean_share": sum(weighed) / len(weighed)}
+    return {
+        "clicks": {
+            "propensities": [round(float(value), 6) for value in theta],
+            "num_shown_results": material.clicks.log.num_rows,
+            "num_clicks": int(material.clicks.log.clicked.sum()),
+            "by_stage": shares,
+            "kappa": {stage.name: stage.kappa for stage, _ in material.staged if stage.kappa >= 0},
+            "dev_ndcg_10_by_kappa": dict(kappas),
+        }
+    }
+
+
+def read_train_clicks(config: TrainConfig, dataset: Dataset) -> Clicks:
+    """The clicks that may be learnt from.
+
+    Raises:
+        ValueError: Where the dataset has no click log, or none of a train query.
+    """
+    log_of_all = read_clicks(dataset.folder)
+    clicks = None if log_of_all is None else train_clicks(log_of_all, dataset)
+    if clicks is None or not clicks.log.clicked.any():
+        raise ValueError(
+            f"{config.dataset_uri}: a stage of the curriculum learns from clicks, and there are none of train queries; "
+            "put clicks.tsv into the collection and prepare it again, or leave the stage out"
+        )
+    log.event(
+        "clicks to learn from",
+        shown=clicks.log.num_rows,
+        clicked=int(clicks.log.clicked.sum()),
+        propensities=[round(float(value), 3) for value in clicks.propensities[:10]],
     )
-    trainer.run(taught.staged)
+    return clicks
 
 
 def _annotations(config: TrainConfig) -> dict[str, Annotation]:
@@ -256,6 +264,7 @@ def _staged(
     pools: dict[str, tuple[str, ...]],
     config: TrainConfig,
     known_share: float,
+    clicks: Clicks | None,
 ) -> Staged:
     """Each stage with its groups; a stage without any is left out, loudly."""
     positives = dataset.positives("train")
@@ -271,6 +280,7 @@ def _staged(
             own_labels_only=own,
             pools=pools,
             asked=dataset.asked_ids,
+            clicks=clicks,
         )
         if groups:
             staged.append((stage, groups))

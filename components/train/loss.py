@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from components.train.click_loss import ClickTargets, click_losses
+
 Scores = Float[Tensor, "query passage"]
 Mask = Bool[Tensor, "query passage"]
 Loss = Callable[[Scores, Mask, Mask, float], Float[Tensor, ""]]
@@ -24,17 +26,21 @@ class Targets:
     """What a batch's scores are judged by.
 
     `utilities`: the LLM's scores, -inf outside a query's own scored pool; or a teacher's, of every passage.
+    `clicks`: where some of the batch's queries learn from clicks.
     """
 
     is_positive: Bool[Tensor, "query passage"]
     is_candidate: Bool[Tensor, "query passage"]
     utilities: Float[Tensor, "query passage"]
+    clicks: ClickTargets | None = None
 
     def to(self, device: torch.device) -> Targets:
         """The same on a device."""
-        return Targets(self.is_positive.to(device), self.is_candidate.to(device), self.utilities.to(device))
+        clicks = None if self.clicks is None else self.clicks.to(device)
+        return Targets(self.is_positive.to(device), self.is_candidate.to(device), self.utilities.to(device), clicks)
 
 
+RowLoss = Callable[[Tensor, Tensor], Tensor]
 BatchLoss = Callable[[Scores, Targets, float, float], Float[Tensor, ""]]
 
 
@@ -49,10 +55,7 @@ def disj_infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_tem
 
     Source: [ufa] equation 6.
     """
-    logits, positives, rows = _logits(scores, is_positive, is_candidate, loss_temperature)
-    # Two log-sum-exps, not log(sum(softmax)): the latter underflows to log(0) when every positive ranks low.
-    losses = logits.logsumexp(-1) - logits.masked_fill(~positives, -torch.inf).logsumexp(-1)
-    return losses.sum() / rows
+    return _mean(_disj, scores, is_positive, is_candidate, loss_temperature)
 
 
 def conj_infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float) -> Float[Tensor, ""]:
@@ -62,9 +65,7 @@ def conj_infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_tem
 
     Source: [ufa] equation 4.
     """
-    logits, positives, rows = _logits(scores, is_positive, is_candidate, loss_temperature)
-    losses = (logits.logsumexp(-1, keepdim=True) - logits).masked_fill(~positives, 0.0).sum(-1)
-    return losses.sum() / rows
+    return _mean(_conj, scores, is_positive, is_candidate, loss_temperature)
 
 
 def infonce(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float) -> Float[Tensor, ""]:
@@ -86,14 +87,7 @@ def lsepair(scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperat
 
     Source: arXiv 2602.12727.
     """
-    logits, positives, rows = _logits(scores, is_positive, is_candidate, loss_temperature)
-    # The sum over pairs is a product of two sums, so no tensor of query x positive x negative is made. A low number
-    # instead of -inf: where a row has no negative, the gradient of a log-sum-exp over nothing but -inf is nan.
-    low = torch.finfo(logits.dtype).min / 4
-    best_negative = logits.masked_fill(positives, low).clamp(min=low).logsumexp(-1)
-    worst_positive = (-logits).masked_fill(~positives, low).logsumexp(-1)
-    pairs = best_negative + worst_positive
-    return torch.logaddexp(pairs, torch.zeros_like(pairs)).sum() / rows
+    return _mean(_lsepair, scores, is_positive, is_candidate, loss_temperature)
 
 
 def kl_replug(
@@ -138,6 +132,29 @@ def distillation(
     return divergence + infonce(scores, targets.is_positive, targets.is_candidate, loss_temperature)
 
 
+def _disj(logits: Tensor, positives: Tensor) -> Tensor:
+    # Two log-sum-exps, not log(sum(softmax)): the latter underflows to log(0) when every positive ranks low.
+    return logits.logsumexp(-1) - logits.masked_fill(~positives, -torch.inf).logsumexp(-1)
+
+
+def _conj(logits: Tensor, positives: Tensor) -> Tensor:
+    return (logits.logsumexp(-1, keepdim=True) - logits).masked_fill(~positives, 0.0).sum(-1)
+
+
+def _lsepair(logits: Tensor, positives: Tensor) -> Tensor:
+    # The sum over pairs is a product of two sums, so no tensor of query x positive x negative is made. A low number
+    # instead of -inf: where a row has no negative, the gradient of a log-sum-exp over nothing but -inf is nan.
+    low = torch.finfo(logits.dtype).min / 4
+    best_negative = logits.masked_fill(positives, low).clamp(min=low).logsumexp(-1)
+    worst_positive = (-logits).masked_fill(~positives, low).logsumexp(-1)
+    pairs = best_negative + worst_positive
+    return torch.logaddexp(pairs, torch.zeros_like(pairs))
+
+
+# Losses of the rows that have a positive, by the names of loss_records.py.
+ROWS: dict[str, RowLoss] = {"disj_infonce": _disj, "conj_infonce": _conj, "infonce": _disj, "lsepair": _lsepair}
+
+
 def _of_sets(loss: Loss) -> BatchLoss:
     return lambda scores, targets, loss_temperature, _: loss(
         scores, targets.is_positive, targets.is_candidate, loss_temperature
@@ -164,8 +181,34 @@ FUNCTIONS: dict[str, BatchLoss] = {
 def batch_loss(
     name: str, scores: Scores, targets: Targets, *, loss_temperature: float, utility_temperature: float
 ) -> Float[Tensor, ""]:
-    """The loss of a stage on a batch's scores."""
+    """The loss of a stage on a batch's scores; `name` is that of the rows which do not learn from clicks alone."""
+    if targets.clicks is not None:
+        return _beside_clicks(name, scores, targets, targets.clicks, loss_temperature)
     return FUNCTIONS[name](scores, targets, loss_temperature, utility_temperature)
+
+
+def _beside_clicks(
+    name: str, scores: Scores, targets: Targets, clicks: ClickTargets, loss_temperature: float
+) -> Float[Tensor, ""]:
+    """Mean over queries of share x (loss of the clicks) + (1 - share) x (loss of the other labels).
+
+    Where a share is 0 or 1 the other part adds nothing, not even a rounding.
+    """
+    losses = clicks.share * click_losses(scores, clicks, loss_temperature)
+    learns = clicks.weights.sum(-1) > 0
+    if bool((clicks.share < 1).any()):
+        kept = targets.is_positive.any(-1)
+        logits, positives, _ = _logits(scores, targets.is_positive, targets.is_candidate, loss_temperature)
+        of_sets = torch.zeros_like(losses).index_put((kept,), ROWS[name](logits, positives))
+        losses, learns = losses + (1 - clicks.share) * of_sets, learns | kept
+    return losses.sum() / learns.sum().clamp(min=1).float()
+
+
+def _mean(
+    loss: RowLoss, scores: Scores, is_positive: Mask, is_candidate: Mask, loss_temperature: float
+) -> Float[Tensor, ""]:
+    logits, positives, rows = _logits(scores, is_positive, is_candidate, loss_temperature)
+    return loss(logits, positives).sum() / rows
 
 
 def _logits(

@@ -15,12 +15,19 @@ class LossRecord:
 
     `needs_utilities`: it learns from the LLM's score of each passage of the pool, which human labels do not give.
     `needs_teacher`: it learns from a teacher's score of each passage of the batch, which only labels `teacher` give.
+    `needs_clicks`: it learns from clicks on a shown list, which only labels `clicks` give.
     `one_positive`: the batch has to draw one positive a query.
     """
 
     needs_utilities: bool = False
     needs_teacher: bool = False
+    needs_clicks: bool = False
     one_positive: bool = False
+
+    @property
+    def is_of_sets(self) -> bool:
+        """Whether it learns from positives and negatives alone."""
+        return not (self.needs_utilities or self.needs_teacher or self.needs_clicks)
 
 
 LOSSES: Mapping[str, LossRecord] = {
@@ -30,4 +37,5 @@ LOSSES: Mapping[str, LossRecord] = {
     "lsepair": LossRecord(),
     "kl_replug": LossRecord(needs_utilities=True),
     "distillation": LossRecord(needs_teacher=True, one_positive=True),
+    "click_listwise": LossRecord(needs_clicks=True),
 }

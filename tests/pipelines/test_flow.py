@@ -25,10 +25,11 @@ _ROOT = Path(__file__).parents[2]
 _WITH_ASK = {**_GIVEN, "ask": {"llm_uri": "llm", "num_queries": 100}}
 _WITH_ANSWER = {**_WITH_ASK, "answer": {"llm_uri": "llm", "num_queries": 50}}
 _WITH_COLLECTION = {**_WITH_ANSWER, "collect": {"num_queries": 30}, "judge": {"llm_uri": "judge", "num_shards": 2}}
+_WITH_WARM_UP = {**_GIVEN, "mine": {"select": "deviation", "budget_queries": 300, "warmup_queries": 100}}
 every_flow = pytest.mark.parametrize(
     "values",
-    [_GIVEN, _WITH_MINER, _WITH_ASK, _WITH_ANSWER, _WITH_COLLECTION],
-    ids=["plain", "miner and shards", "asked", "answered", "collected"],
+    [_GIVEN, _WITH_MINER, _WITH_ASK, _WITH_ANSWER, _WITH_COLLECTION, _WITH_WARM_UP],
+    ids=["plain", "miner and shards", "asked", "answered", "collected", "warm-up"],
 )
 
 
@@ -152,6 +153,21 @@ def test_where_nobody_judges_no_llm_is_needed_and_train_learns_from_pools_and_pe
     assert "annotate" not in configs
     assert (configs["train"].annotations_uri, configs["train"].pools_uri) == ("", "w/pools")
     assert configs["evaluate"].annotations_uri == ""
+
+
+def test_a_budget_is_spent_by_what_the_encoder_of_a_warm_up_round_says() -> None:
+    settings = complete(_WITH_WARM_UP)
+    configs = {step.name: step.config for step in plan(settings, Path("w"))}
+    first, main = configs["mine (warm-up)"], configs["mine"]
+    assert (first.round, first.finetuned_encoder_uri, main.round) == ("warm-up", "", "main")
+    assert (main.finetuned_encoder_uri, main.finetuned_index_uri) == ("w/warmup-encoder", "w/warmup-index")
+    assert main.encoder_uri == first.encoder_uri == "w/base-encoder"
+    # The second round pays for no call of the first.
+    assert configs["annotate (warm-up) 1/3"].journal_uri == configs["annotate 1/3"].journal_uri == "w/journal"
+    assert configs["train (warm-up)"].annotations_uri.startswith("w/warmup-annotations")
+    assert configs["export"].checkpoint_uri == "w/checkpoint"
+    chosen_by_chance = complete({**_GIVEN, "mine": {"select": "random", "budget_queries": 300}})
+    assert not [task.name for task in flow.taking_part(chosen_by_chance) if "warm-up" in task.name]
 
 
 def test_a_parameter_of_a_task_that_takes_no_part_is_left_out() -> None:
@@ -290,7 +306,7 @@ def test_a_new_component_is_its_room_a_row_its_resources_and_its_section(project
     row = (
         'Task(name="echo", config=EchoConfig, sections=("echo",), makes="echo", inputs={"dataset_uri": ("prepare",)}),'
     )
-    _edit(table, '    Task(\n        name="mine"', f'    {row}\n    Task(\n        name="mine"')
+    _edit(table, '    Task(\n        name="ask"', f'    {row}\n    Task(\n        name="ask"')
     _edit(
         project / "pipelines" / "resources.py",
         '        "prepare": _CPU,',

@@ -16,13 +16,17 @@ from components.shared.calls.tally import MILLION, Prices, Tally
 
 @dataclass(frozen=True)
 class Ledger:
-    """Tallies of the paid calls by template, and of all calls behind the labels of so many queries and judged pairs."""
+    """Tallies of the paid calls by template, and of all calls behind the labels of so many queries and judged pairs.
+
+    `left_out_per_query`: queries that a selection under a budget left out, for each one that was selected.
+    """
 
     templates: Mapping[str, Tally]
     num_queries: int
     num_pairs: int
     prices: Prices
     used: Tally | None = None
+    left_out_per_query: float = 0.0
 
     @property
     def total(self) -> Tally:
@@ -43,6 +47,18 @@ class Ledger:
             "used": self._row(used),
             "human": human_comparison(used.dollars(self.prices), self.num_queries, self.num_pairs, self.prices),
             "prices": asdict(self.prices),
+            "saved": self._saved(used),
+        }
+
+    def _saved(self, used: Tally) -> dict[str, float]:
+        """What the queries that were left out would have cost, at the mean of those that were annotated."""
+        number = self.left_out_per_query
+        return {
+            "queries": number * self.num_queries,
+            "prompt_tokens": number * used.prompt_tokens,
+            "completion_tokens": number * used.completion_tokens,
+            "engine_seconds": number * used.engine_seconds,
+            "dollars": number * used.dollars(self.prices),
         }
 
     def _row(self, tally: Tally) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def write_reports(
         golds.append(read_utility_labels(config.utility_labels_uri))
     tallies = tally_journal(records, artifact)
     num_queries, num_pairs, used = _count(folder)
-    ledger = Ledger(tallies, num_queries, num_pairs, prices(config), used).as_dict()
+    ledger = Ledger(tallies, num_queries, num_pairs, prices(config), used, _left_out_per_query(config)).as_dict()
     annotator = _annotator(config.method, [folder], previous=_previous(config), ledger=ledger)
     measured = quality([annotator], golds, gold_queries=config.gold_queries)
     # How many of the queries are synthetic: a page without this would pass them for people's.
@@ -176,7 +176,18 @@ def _merged(ledgers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for template, row in ledger["templates"].items():
             tallies[template] = tallies.get(template, Tally()).plus(_tally(row))
     num_queries, num_pairs = (sum(int(ledger[name]) for ledger in ledgers) for name in ("num_queries", "num_pairs"))
-    return Ledger(tallies, num_queries, num_pairs, Prices(**ledgers[0]["prices"]), used).as_dict()
+    # A ledger that was written before selections were knew of no saving.
+    saved = sum(ledger.get("saved", {}).get("queries", 0.0) for ledger in ledgers)
+    per_query = saved / num_queries if num_queries else 0.0
+    return Ledger(tallies, num_queries, num_pairs, Prices(**ledgers[0]["prices"]), used, per_query).as_dict()
+
+
+def _left_out_per_query(config: AnnotateConfig) -> float:
+    """Train queries without a pool, because mine selected others, for each that has one."""
+    selection = read_manifest(config.pools_uri).metrics.get("selection")
+    if not selection or not selection["num_selected"]:
+        return 0.0
+    return float((selection["num_candidates"] - selection["num_selected"]) / selection["num_selected"])
 
 
 def _tally(row: Mapping[str, Any]) -> Tally:

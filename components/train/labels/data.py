@@ -14,6 +14,7 @@ import torch
 
 from components.shared.dataset import Dataset
 from components.shared.hashing import content_key
+from components.train.click_loss import ClickTargets
 from components.train.curriculum import Stage
 from components.train.labels.groups import TrainingGroup
 from components.train.labels.teacher import Teacher
@@ -72,7 +73,8 @@ def _num_positives(groups: Sequence[TrainingGroup], stage: Stage, group_size: in
     if stage.positives == "one" or stage.loss_record.one_positive:
         return 1
     if stage.positives == "avg":
-        average = sum(len(group.positives) for group in groups) / len(groups)
+        counts = [len(group.positives) for group in groups if group.positives or group.clicks is None]
+        average = sum(counts) / max(1, len(counts))
         return max(1, min(round(average), group_size - 1))
     return max(1, group_size - 1)
 
@@ -82,11 +84,12 @@ class _Drawn:
     group: TrainingGroup
     positives: tuple[str, ...]
     others: tuple[str, ...]
+    shown: tuple[str, ...] = ()
 
     @property
     def passage_ids(self) -> tuple[str, ...]:
         """The passages that it brings into the batch, positives first."""
-        return self.positives + self.others
+        return tuple(dict.fromkeys(self.positives + self.others + self.shown))
 
 
 def _drawn(
@@ -112,9 +115,24 @@ def _drawn(
     best = pool[: (room + 1) // 2] if stage.uses_teacher else ()
     rest = pool[len(best) :]
     others = [*best, *draw.sample(rest, min(room - len(best), len(rest)))]
-    if stage.positives == "one" and not learns_utilities:
+    # A group of clicks alone is its list, with no passage of its own choice.
+    if stage.positives == "one" and not learns_utilities and (group.positives or group.clicks is None):
         others += _of_corpus(dataset, group, room - len(others), draw)
-    return _Drawn(group, positives, tuple(others))
+    return _Drawn(group, positives, tuple(others), _shown(group, group_size, epoch, seed))
+
+
+def _shown(group: TrainingGroup, group_size: int, epoch: int, seed: int) -> tuple[str, ...]:
+    """The list of a group of clicks; of one that is too long as many, half of the places for clicked passages."""
+    if group.clicks is None:
+        return ()
+    weights = group.clicks.weights
+    if len(weights) <= group_size:
+        return tuple(weights)
+    draw = random.Random(content_key(seed, "clicks", epoch, group.query_id))
+    clicked = [passage_id for passage_id, weight in weights.items() if weight > 0]
+    chosen = draw.sample(clicked, min(len(clicked), max(1, group_size // 2)))
+    rest = [passage_id for passage_id, weight in weights.items() if not weight]
+    return (*chosen, *draw.sample(rest, min(len(rest), group_size - len(chosen))))
 
 
 def _of_corpus(dataset: Dataset, group: TrainingGroup, count: int, draw: random.Random) -> list[str]:
@@ -147,7 +165,24 @@ def _batch(drawn: Sequence[_Drawn], dataset: Dataset, teacher: Teacher | None) -
         passage_of = {same: passage_id for passage_id, same in reversed(text_of.items())}
         scores = teacher.scores([one.group.query_id for one in drawn], [passage_of[same] for same in columns])
         utilities = torch.from_numpy(scores)
-    return Batch(queries, list(passages.values()), Targets(is_positive, is_candidate | is_positive, utilities))
+    clicks = _click_targets(drawn, [[columns[text_of[p]] for p in one.shown] for one in drawn], len(columns))
+    return Batch(queries, list(passages.values()), Targets(is_positive, is_candidate | is_positive, utilities, clicks))
+
+
+def _click_targets(drawn: Sequence[_Drawn], columns: Sequence[Sequence[int]], num_columns: int) -> ClickTargets | None:
+    """What was shown and clicked, where any of the groups has clicks; `columns` are those of each list."""
+    if all(one.group.clicks is None for one in drawn):
+        return None
+    share, weights = torch.zeros(len(drawn)), torch.zeros(len(drawn), num_columns)
+    is_shown = torch.zeros_like(weights, dtype=torch.bool)
+    for row, (one, places) in enumerate(zip(drawn, columns, strict=True)):
+        if one.group.clicks is not None:
+            share[row] = one.group.clicks.share
+            for passage_id, column in zip(one.shown, places, strict=True):
+                is_shown[row, column] = True
+                # The same text under two ids is one passage.
+                weights[row, column] += one.group.clicks.weights[passage_id]
+    return ClickTargets(weights, is_shown, share)
 
 
 def _known_texts(queries: Sequence[str], drawn: Sequence[_Drawn], dataset: Dataset) -> dict[str, set[str]]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from components.shared.hashing import content_key
 from components.shared.records import Annotation
 from components.train.curriculum import Stage
+from components.train.labels.clicks import ClickList, Clicks
 from components.train.loss_records import LOSSES
 
 Positives = Mapping[str, Sequence[str]]
@@ -23,6 +24,7 @@ class TrainingGroup:
     """One query, its positives, its hard negatives; `ignored` are passages that are neither.
 
     `utilities`: the LLM's log-likelihood for each passage of the pool, where its method gives one; what KL learns from.
+    `clicks`: the list that was shown for it and what was clicked, where the stage learns from clicks.
     `num_human_positives` and `num_human_masks` count the human labels among `positives` and among `ignored`.
     """
 
@@ -31,6 +33,7 @@ class TrainingGroup:
     hard_negatives: tuple[str, ...]
     ignored: frozenset[str] = frozenset()
     utilities: Mapping[str, float] = field(default_factory=dict)
+    clicks: ClickList | None = None
     num_human_positives: int = field(default=0, compare=False)
     num_human_masks: int = field(default=0, compare=False)
 
@@ -62,6 +65,7 @@ def stage_groups(
     own_labels_only: bool = False,
     pools: Mapping[str, Sequence[str]] | None = None,
     asked: Collection[str] = frozenset(),
+    clicks: Clicks | None = None,
 ) -> list[TrainingGroup]:
     """The groups that a stage learns from; a mixed stage has the LLM's and the human share's side by side.
 
@@ -75,6 +79,7 @@ def stage_groups(
         pools: Passages that were found for each train query; what a stage with a teacher takes its passages from, and
             the hard negatives of human-labelled queries that the LLM has not judged.
         asked: Queries that an LLM wrote, see share_of.
+        clicks: Of the train split, for stages that learn from them.
 
     Raises:
         ValueError: Where the stage learns from utilities that the annotations do not have.
@@ -89,6 +94,9 @@ def stage_groups(
         groups += llm_groups(
             stage, annotations, {} if is_alone else share_of(positives, known_share, seed=seed, asked=asked)
         )
+    if stage.uses_clicks:
+        assert clicks is not None, "a stage that learns from clicks is given them"
+        groups = beside_clicks(stage, clicks, groups, annotations)
     if stage.uses_human:
         groups += human_groups(
             stage, positives, annotations, pools or {}, seed=seed, own_labels_only=is_alone, asked=asked
@@ -103,6 +111,52 @@ def stage_groups(
                 f"or use one of the losses {losses}"
             )
     return groups
+
+
+def beside_clicks(
+    stage: Stage, clicks: Clicks, groups: Sequence[TrainingGroup], annotations: Collection[str]
+) -> list[TrainingGroup]:
+    """The groups of clicks and the given ones of the LLM: side by side, or a query's two as one by its frequency.
+
+    Annotated queries come first and in the order of their annotations, whoever's labels they have: so a share of 0 or
+    1 gives exactly the groups of one source.
+    """
+    by_query = clicks.lists(stage)
+    order = [*annotations, *(query_id for query_id in by_query if query_id not in annotations)]
+    ordered = {query_id: by_query[query_id] for query_id in order if query_id in by_query}
+    if stage.blend == "interleave":
+        return [_clicked(query_id, shown, 1.0) for query_id, shown in ordered.items()] + list(groups)
+    by_llm, blended = {group.query_id: group for group in groups}, []
+    for query_id in order:
+        group, shown = by_llm.get(query_id), by_query.get(query_id)
+        share = _click_share(stage, clicks.frequencies.get(query_id, 0) if shown else 0)
+        if share > 0:
+            group = _blended(group if share < 1 else None, _clicked(query_id, shown, share) if shown else None, share)
+        if group is not None:
+            blended.append(group)
+    return blended
+
+
+def _click_share(stage: Stage, frequency: int) -> float:
+    """Lambda = f / (f + kappa), ours after arXiv 2511.06635; or the share that the stage sets."""
+    if stage.click_share >= 0:
+        return stage.click_share
+    assert stage.kappa >= 0, "kappa is chosen before the groups are made"
+    return frequency / (frequency + stage.kappa) if frequency else 0.0
+
+
+def _clicked(query_id: str, shown: ClickList, share: float) -> TrainingGroup:
+    # Known to whoever asks the same: what was clicked is nobody's negative there.
+    clicked = frozenset(passage_id for passage_id, weight in shown.weights.items() if weight > 0)
+    return TrainingGroup(query_id, (), (), clicked, clicks=replace(shown, share=share))
+
+
+def _blended(group: TrainingGroup | None, clicked: TrainingGroup | None, share: float) -> TrainingGroup | None:
+    if group is None or clicked is None or clicked.clicks is None:
+        return clicked if group is None else replace(group, clicks=ClickList({}, share))
+    # The list is no source of negatives for the LLM's part.
+    others = set(clicked.clicks.weights) - {*group.positives, *group.hard_negatives}
+    return replace(group, ignored=group.ignored | others, clicks=clicked.clicks)
 
 
 def llm_groups(stage: Stage, annotations: Mapping[str, Annotation], human_positives: Positives) -> list[TrainingGroup]:

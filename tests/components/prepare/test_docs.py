@@ -11,8 +11,8 @@ import pytest
 from components.prepare.config import DocsConfig, PrepareConfig
 from components.prepare.docs import collect_docs
 from components.prepare.job import prepare
+from components.prepare.labels.splits import hash_split
 from components.prepare.sources import find_modules, read_objects
-from components.prepare.splits import hash_split
 from components.shared.dataset import Dataset
 from components.shared.manifest import read_manifest
 

@@ -19,9 +19,9 @@ from components.prepare.collection import check_corpus, find_repeated
 from components.prepare.config import PrepareConfig
 from components.prepare.files import TextFile
 from components.prepare.job import prepare
+from components.prepare.labels.splits import hash_split
 from components.prepare.layout import find_layout
 from components.prepare.problems import Problems
-from components.prepare.splits import hash_split
 from components.shared import bm25
 from components.shared.dataset import SPLITS, Dataset
 from components.shared.manifest import open_artifact, read_manifest

@@ -12,7 +12,7 @@ import pytest
 
 from components.prepare.config import PrepareConfig
 from components.prepare.job import prepare
-from components.prepare.qrels import read_grade
+from components.prepare.labels.qrels import read_grade
 from components.shared.dataset import SPLITS, Dataset
 from components.shared.manifest import read_manifest
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from components.annotate.config import AnnotateConfig
 from components.prepare.config import PrepareConfig
 from components.shared.bm25 import BM25_NAME, build_bm25
+from components.shared.clicks import ClickLog, write_clicks
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.manifest import artifact_writer
 from components.shared.records import Annotation, Passage, Qrel, Query, write_records
@@ -19,7 +20,7 @@ STAGES = """
 """
 
 
-def write_inputs(folder: Path, *, with_bm25: bool = False) -> Path:
+def write_inputs(folder: Path, *, with_bm25: bool = False, clicks: ClickLog | None = None) -> Path:
     """40 passages `animal place`; a query asks for one in other words, which an untrained model cannot know."""
     with artifact_writer("prepare", PrepareConfig(collection_uri="", output_uri=str(folder / "dataset"))) as artifact:
         writer = DatasetWriter(artifact.path)
@@ -36,6 +37,8 @@ def write_inputs(folder: Path, *, with_bm25: bool = False) -> Path:
                     Annotation(f"q{number}", (passage_id, *others), ("positive", *["negative"] * 3), "m", "llm", "ok")
                 )  # type: ignore[arg-type]
         writer.finish(queries, qrels)
+        if clicks is not None:
+            write_clicks(artifact.path, clicks)
         if with_bm25:
             build_bm25(Dataset(artifact.path), artifact.path / BM25_NAME, scratch=artifact.scratch / BM25_NAME)
     for shard in (0, 1):

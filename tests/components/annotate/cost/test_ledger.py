@@ -49,6 +49,16 @@ def test_the_papers_run_by_the_thousand_queries_and_million_pairs() -> None:
     assert its["human"]["break_even_labels"] == pytest.approx(3769, abs=1)
 
 
+def test_what_a_selection_left_out_is_priced_at_the_mean_of_what_was_annotated() -> None:
+    used = Tally(prompt_tokens=5_000, engine_seconds=7_200.0)
+    ledger = Ledger({}, 100, 3_100, Prices(engine_hour=2.0), used, left_out_per_query=4.0).as_dict()
+    # Two hours at 2 dollars for 100 queries; four times as many were left out.
+    assert ledger["saved"]["queries"] == 400
+    assert ledger["saved"]["dollars"] == pytest.approx(16.0)
+    assert ledger["saved"]["prompt_tokens"] == 20_000
+    assert Ledger({}, 100, 3_100, Prices(), used).as_dict()["saved"]["queries"] == 0
+
+
 def test_tokens_of_an_api_are_priced_by_their_kind() -> None:
     tally = Tally(prompt_tokens=3_000_000, cached_tokens=1_000_000, completion_tokens=500_000)
     # 2 fresh millions at 0.15, 1 cached at 0.075, half a million written at 0.60.

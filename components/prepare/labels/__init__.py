@@ -1,0 +1,1 @@
+"""labels: what people judged, what they clicked, and which split that puts a query into."""
