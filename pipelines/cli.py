@@ -1,15 +1,16 @@
-"""The commands of a person: `retriever demo | run | estimate | compile | copy | serve | search`, and the others below.
+"""The commands of a person: `retriever demo | run | compare | compile | copy | serve | search`, and the others below.
 
 Commands alone print: results go to standard output, everything that happens on the way to standard error.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 import tyro
@@ -27,6 +28,7 @@ from pipelines.commands.doctor import checks
 from pipelines.commands.queries import with_queries
 from pipelines.commands.search import as_json, readable
 from pipelines.commands.search import search as ask
+from pipelines.compare.command import compare as compare_arms
 from pipelines.flow import Settings
 from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
 from pipelines.settings import SettingsError, missing, read_settings
@@ -67,6 +69,13 @@ def run(
     """
     settings = read_settings(params, [*set, f"prepare.collection_uri={data}"])
     return _run(with_queries(settings, data), workdir, [])
+
+
+@functools.wraps(compare_arms)
+def compare(**given: Any) -> int:  # noqa: ANN401, D103 signature and words are those of what it wraps
+    text, tally = compare_arms(**given)
+    print(f"{text}\n{_summary(tally)}")
+    return EXIT_OK
 
 
 def compile_pipeline(
@@ -312,6 +321,7 @@ def doctor() -> int:
 COMMANDS: dict[str, Callable[..., int]] = {
     "demo": demo,
     "run": run,
+    "compare": compare,
     "evaluate": evaluate,
     "gate": gate,
     "estimate": estimate,

@@ -11,10 +11,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from components.shared import log
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TRANSIENT
@@ -52,6 +52,10 @@ class LocalStep:
         return is_finished(self.config.output_uri, identity)
 
 
+# Folder of the artifact of a task.
+FolderOf: TypeAlias = Callable[[flow.Task], Path]
+
+
 class StepError(Exception):
     """A step ended with this exit code; it has said why itself."""
 
@@ -70,24 +74,32 @@ class Tally:
     peak_mebibytes: float = 0.0
 
 
-def plan(settings: Settings, workdir: Path) -> list[LocalStep]:
+def plan(settings: Settings, workdir: Path, *, folder_of: FolderOf | None = None) -> list[LocalStep]:
     """The steps of a run in order, as flow.py has them; artifacts are folders of the work folder.
+
+    Args:
+        settings: Complete settings.
+        workdir: Where artifacts and durable places lie.
+        folder_of: Folder of the artifact of a task, where it is not named after what the task makes.
 
     Raises:
         SettingsError: Where a packaged model is not installed.
     """
-    settings = resolved(settings)
+    settings, folder_of = resolved(settings), folder_of or (lambda task: workdir / task.makes)
     return [
-        _step(task, settings, workdir, shard)
+        _step(task, settings, workdir, folder_of, shard)
         for task in flow.taking_part(settings)
         for shard in range(flow.num_shards(task, settings))
     ]
 
 
-def _step(task: flow.Task, settings: Settings, workdir: Path, shard: int) -> LocalStep:
-    made = {name: ",".join(_folders(maker, settings, workdir)) for name, maker in flow.sources(task, settings).items()}
+def _step(task: flow.Task, settings: Settings, workdir: Path, folder_of: FolderOf, shard: int) -> LocalStep:
+    made = {
+        name: ",".join(folders(maker, settings, folder_of(maker)))
+        for name, maker in flow.sources(task, settings).items()
+    }
     config = flow.make_config(
-        task, settings, inputs=made, output_uri=_folders(task, settings, workdir)[shard], shard=shard
+        task, settings, inputs=made, output_uri=folders(task, settings, folder_of(task))[shard], shard=shard
     )
     durable = {name: str(workdir / folder) for name, folder in task.places.items() if not getattr(config, name)}
     count = flow.num_shards(task, settings)
@@ -100,11 +112,10 @@ def _step(task: flow.Task, settings: Settings, workdir: Path, shard: int) -> Loc
     )
 
 
-def _folders(task: flow.Task, settings: Settings, workdir: Path) -> list[str]:
-    """Where the artifacts of a row lie: one folder, or one a shard."""
+def folders(task: flow.Task, settings: Settings, folder: Path) -> list[str]:
+    """Where the artifacts of a row lie: that folder, or one a shard beside it."""
     count = flow.num_shards(task, settings)
-    names = [task.makes] if count == 1 else [f"{task.makes}-{shard}" for shard in range(count)]
-    return [str(workdir / name) for name in names]
+    return [str(folder)] if count == 1 else [f"{folder}-{shard}" for shard in range(count)]
 
 
 def run_steps(steps: Sequence[LocalStep]) -> Tally:

@@ -6,6 +6,7 @@ refused.
 
 from __future__ import annotations
 
+import functools
 from importlib import metadata
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def find_llm() -> Path:
     return _find(*_LLM)
 
 
+@functools.cache
 def _find(package: str, name: str, sha256: str) -> Path:
     try:
         path = Path(str(metadata.distribution(package).locate_file(name)))
