@@ -120,7 +120,18 @@ def results_of(collection: Collection, values: dict[str, list[float]], dataset: 
     names = tuple(f"q{number}" for number in range(num_queries))
     measures = tuple(parse_measures("nDCG@10", min_grade=1))
     systems = {name: Measured(np.array([column]).T, {}, 0, 0, {}) for name, column in values.items()}
-    return Results(collection, dataset, judgements, names, None, measures, (), 0, systems)
+    return Results(
+        collection,
+        dataset,
+        judgements,
+        query_ids=names,
+        topics=None,
+        frequencies=None,
+        measures=measures,
+        curve=(),
+        num_unjudged=0,
+        systems=systems,
+    )
 
 
 def test_cqadupstack_is_the_mean_of_its_forums_and_counts_once(make_dataset: MakeDataset) -> None:

@@ -73,7 +73,7 @@ def test_what_is_written_is_read_back(
 
 
 def test_equal_records_give_equal_bytes() -> None:
-    assert to_line(Query("q", "t", ("a",))) == b'{"query_id":"q","text":"t","answers":["a"]}\n'
+    assert to_line(Query("q", "t", ("a",))) == b'{"query_id":"q","text":"t","answers":["a"],"topic":""}\n'
 
 
 _POOL = '{"query_id": "q", "passage_ids": ["a", "b"], "sources": ["bm25", "human"], "seed": 1}'
