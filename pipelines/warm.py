@@ -1,7 +1,7 @@
 """One process that has imported what the steps of a local run need; every step is forked from it and starts at once.
 
-Importing torch and transformers takes eight seconds of a processor (`python -X importtime -m components.train`), and a
-run has five steps that need them. A forked step is a process like any other: its own memory, signals and exit code.
+Importing torch and transformers takes eight seconds of a processor, and every step that trains, exports or asks an LLM
+on a CPU needs them. A forked step is a process like any other: its own memory, signals and exit code.
 """
 
 from __future__ import annotations
@@ -61,10 +61,19 @@ class WarmProcess:
         self._channel = ours.makefile("rw", encoding="utf-8")
         ours.close()
 
+    @property
+    def pid(self) -> int:
+        """Of the process that steps are forked from."""
+        return self._process.pid
+
     def run(self, module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Ended:
-        """Runs `python -m <module> <arguments>` to its end; interrupted, it ends the process first."""
-        self._say({"module": module, "arguments": list(arguments), "environment": dict(environment)})
+        """Runs `python -m <module> <arguments>` to its end; interrupted, it ends the process first.
+
+        Raises:
+            ChildProcessError: Where the process that steps are forked from was killed.
+        """
         try:
+            self._say({"module": module, "arguments": list(arguments), "environment": dict(environment)})
             pid = self._hear()["pid"]
         except BaseException:
             self.close()
@@ -72,8 +81,10 @@ class WarmProcess:
         try:
             ended = self._hear()
         except BaseException:
-            os.kill(pid, signal.SIGTERM)
-            self._hear()
+            # It may have ended while the interruption came.
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGTERM)
+                self._hear()
             raise
         return Ended(ended["code"], ended["peak_kibibytes"] / 1024)
 
@@ -81,7 +92,9 @@ class WarmProcess:
         """Ends it."""
         self._process.terminate()
         self._process.wait()
-        self._channel.close()
+        # What could not be said any more is lost with the process.
+        with contextlib.suppress(ConnectionError):
+            self._channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -90,14 +103,22 @@ class WarmProcess:
         self.close()
 
     def _say(self, message: Mapping[str, Any]) -> None:
-        self._channel.write(json.dumps(message) + "\n")
-        self._channel.flush()
+        try:
+            self._channel.write(json.dumps(message) + "\n")
+            self._channel.flush()
+        except ConnectionError as error:
+            raise self._gone() from error
+
+    def _gone(self) -> ChildProcessError:
+        return ChildProcessError(f"the process that steps are started from ended with exit code {self._process.wait()}")
 
     def _hear(self) -> dict[str, Any]:
-        line = self._channel.readline()
+        try:
+            line = self._channel.readline()
+        except ConnectionError as error:
+            raise self._gone() from error
         if not line:
-            code = self._process.wait()
-            raise ChildProcessError(f"the process that steps are started from ended with exit code {code}")
+            raise self._gone()
         message: dict[str, Any] = json.loads(line)
         return message
 
