@@ -3,19 +3,25 @@
 import gc
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# Before anything of ours is imported: shapes in signatures are checked in every test, in the modules that have any. The
-# check binds the arguments of every call anew; for all other types mypy is there.
+# Before anything of ours is imported: shapes in signatures are checked in every test, in the modules that have any,
+# spelt out or by a name that another module gives them. The check binds the arguments of every call anew, so that all
+# other types are left to mypy.
 _ROOMS = Path(__file__).parents[1] / "components"
+_TEXTS = {path: path.read_text("utf-8") for path in _ROOMS.glob("*/**/*.py")}
+_NAMED = re.compile(r"^(\w+)(?:: TypeAlias)? = (?:Bool|Float|Int|Num|Shaped|UInt)\w*\[", re.MULTILINE)
+_NAMES = {name for text in _TEXTS.values() if "jaxtyping" in text for name in _NAMED.findall(text)}
+_SHAPED = re.compile(rf"jaxtyping|\bimport (?:\([^)]*|.*)\b(?:{'|'.join(sorted(_NAMES))})\b")
 _CHECKED = [
     ".".join(path.relative_to(_ROOMS.parent).with_suffix("").parts)
-    for path in _ROOMS.glob("*/**/*.py")
-    if "jaxtyping" in path.read_text("utf-8")
+    for path, text in _TEXTS.items()
+    if _SHAPED.search(text)
 ]
 install_import_hook(_CHECKED, "beartype.beartype")
 # A shared machine's speed is not a property of the code.
