@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def promote(config: PromoteConfig) -> None:
     """Makes the release that servers follow of a run whose gate is open; of a closed one it says why not.
 
     Raises:
-        ValueError: Where an artifact is damaged, the index is not of the dataset, or there is no verdict.
+        ValueError: Where an artifact is damaged, the index is not of the dataset, there is no verdict, or it is one on
+            something else.
     """
     verdict = read_verdict(config.evaluation_uri)
     with artifact_writer("promote", config) as artifact:
@@ -45,6 +47,7 @@ def _release(config: PromoteConfig, why: dict[str, Any]) -> dict[str, Any]:
     check_corpus(config.index_uri, config.dataset_uri)
     sources = {"encoder": config.encoder_uri, "index": config.index_uri, "dataset": config.dataset_uri}
     contents = {name: read_manifest(uri).digest for name, uri in sources.items()}
+    _check_measured(config, contents)
     digest = lines_digest(f"{name} {content}" for name, content in contents.items())[:_DIGEST_CHARACTERS]
     store = config.store.rstrip("/")
     pointer = {f"{name}_uri": f"{store}/retrievers/{digest}/{name}" for name in sources}
@@ -57,6 +60,16 @@ def _release(config: PromoteConfig, why: dict[str, Any]) -> dict[str, Any]:
     storage.write_bytes(f"{store}/{POINTER_NAME}", orjson.dumps(pointer, option=orjson.OPT_INDENT_2))
     log.event("promoted", release=digest, pointer=f"{store}/{POINTER_NAME}")
     return record
+
+
+def _check_measured(config: PromoteConfig, contents: Mapping[str, str]) -> None:
+    """Refuses what the evaluation has not measured: its verdict is on nothing else."""
+    measured = read_manifest(config.evaluation_uri).inputs
+    if others := [name for name, content in contents.items() if measured.get(name) != content]:
+        raise ValueError(
+            f"{config.evaluation_uri}: evaluate measured another {' and another '.join(others)} than what is to be "
+            "promoted; name the evaluation of these, or evaluate them"
+        )
 
 
 def _copy(uri: str, target: str, content: str) -> None:

@@ -1,6 +1,7 @@
 """What the gate lets through becomes a whole release under an address of its content, and nothing else does."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _evaluation(folder: Path, word: str) -> Path:
-    """A copy of a finished artifact with a verdict in it: promote reads no other file of an evaluation."""
+def _evaluation(folder: Path, word: str, uris: dict[str, str]) -> Path:
+    """What promote reads of an evaluation: its verdict, and what it measured."""
     evaluation = folder / f"evaluation-{word}"
     evaluation.mkdir()
     manifest = {"schema_version": 2, "component": "evaluate", "identity": word, "config": {}, "settings": {}}
-    manifest |= {"inputs": {}, "versions": {}, "seconds": 1.0, "created": "", "files": {}}
+    inputs = {name.removesuffix("_uri"): read_manifest(uri).digest for name, uri in uris.items()}
+    manifest |= {"inputs": inputs, "versions": {}, "seconds": 1.0, "created": "", "files": {}}
     manifest["metrics"] = {"trained_ndcg_10": 0.7, "verdict": word}
     (evaluation / "manifest.json").write_text(json.dumps(manifest))
     write_decision(evaluation, {"verdict": word, "reasons": ["loses at most 1 %"]})
@@ -36,7 +38,7 @@ def _evaluation(folder: Path, word: str) -> Path:
 
 def _config(sources: Path, tmp_path: Path, word: str, store: str) -> PromoteConfig:
     uris = {f"{name}_uri": str(sources / name) for name in ("dataset", "encoder", "index")}
-    evaluation = _evaluation(tmp_path, word)
+    evaluation = _evaluation(tmp_path, word, uris)
     return PromoteConfig(**uris, evaluation_uri=str(evaluation), output_uri=str(tmp_path / word), store=store)
 
 
@@ -71,6 +73,15 @@ def test_what_is_no_evaluation_promotes_nothing(sources: Path, tmp_path: Path) -
     config = _config(sources, tmp_path, "pass", str(tmp_path / "store"))
     (tmp_path / "evaluation-pass" / "gate.json").unlink()
     with pytest.raises(ValueError, match=r"gate.json: no verdict of a gate"):
+        promote(config)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_verdict_on_another_encoder_promotes_nothing(sources: Path, tmp_path: Path) -> None:
+    write_sources(tmp_path / "other", seed=1)
+    uris = {f"{name}_uri": str(tmp_path / "other" / name) for name in ("dataset", "encoder", "index")}
+    config = replace(_config(sources, tmp_path, "pass", str(tmp_path / "store")), **uris)
+    with pytest.raises(ValueError, match="evaluate measured another encoder and another index than what is to be"):
         promote(config)
     assert not (tmp_path / "store").exists()
 
