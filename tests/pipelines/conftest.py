@@ -1,9 +1,10 @@
-"""A thin image: the system's Python and nothing else, the packages of this environment mounted."""
+"""A thin image (the system's Python and nothing else, packages mounted), and what compiling for Kubeflow needs."""
 
 import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from docker.client import DockerClient
@@ -44,3 +45,26 @@ def thin_mounts() -> dict[str, Path]:
         "/site-packages": Path(str(metadata.distribution("kfp").locate_file(""))),
         "/code/components": _REPOSITORY / "components",
     }
+
+
+@pytest.fixture(scope="module")
+def pushed_images() -> Iterator[None]:
+    """Images that a cluster could pull."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGISTRY", "registry.example.com/retriever")
+        patch.setenv("TAG", "0.1.0")
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_stacks() -> Iterator[None]:
+    """KFP reads the sources of all callers to learn the name of one, and for each `inspect` looks through all modules.
+
+    Half a second in a process of its own, fifty in one that has the other tests' ten thousand modules.
+    """
+    from kfp.dsl import pipeline_task
+
+    quick = SimpleNamespace(stack=lambda: [(), ("", "", 0, sys._getframe(2).f_code.co_name)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_task, "inspect", quick)
+        yield

@@ -1,70 +1,31 @@
 """The compiled pipeline is one that a cluster accepts, and parameter files mean what they say."""
 
-import dataclasses
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 import yaml
 from google.protobuf import json_format
-from kfp.dsl import pipeline_task
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
-from components.shared.launch import parse_flags
 from pipelines import flow, kubeflow
-from pipelines.cluster.deployment import Deployment
-from pipelines.cluster.names import component_name, field_sentences
-from pipelines.kubeflow import arguments, make_component
-from pipelines.resources import HOUR, LOCAL_PROFILES, PROFILES
-from pipelines.settings import SettingsError, complete, defaults
+from pipelines.cluster.names import component_name
+from pipelines.kubeflow import arguments
+from pipelines.resources import PROFILES
+from pipelines.settings import SettingsError, complete
+from tests.pipelines.compiling import FLOWS, GIVEN, compile_to
 
-_GIVEN: dict[str, dict[str, Any]] = {
-    "prepare": {"collection_uri": "s3://bucket/collection"},
-    "encoder": {"checkpoint_uri": "base"},
-    "annotate": {"llm_uri": "llm", "num_shards": 3, "engine": "endpoint", "endpoint_uri": "http://vllm.llm:8000/v1"},
-}
-_DEPLOYMENT = Deployment(
-    name="squad",
-    state_uri="s3://bucket/squad/state",
-    env=("AWS_ENDPOINT_URL=http://s3.storage:9000",),
-    secrets=("s3:AWS_ACCESS_KEY_ID=accesskey,AWS_SECRET_ACCESS_KEY=secretkey",),
-    volumes=("corpus:/corpus",),
-    queue="retriever",
-)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _pushed_images() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REGISTRY", "registry.example.com/retriever")
-        patch.setenv("TAG", "0.1.0")
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_stacks() -> Iterator[None]:
-    # KFP reads the sources of all callers to learn the name of one, and for each of them `inspect` looks through all
-    # modules: half a second in a process of its own, fifty in one that has the other tests' ten thousand modules.
-    quick = SimpleNamespace(stack=lambda: [(), ("", "", 0, sys._getframe(2).f_code.co_name)])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline_task, "inspect", quick)
-        yield
-
-
-def compile_to(path: Path, values: dict[str, dict[str, Any]], profile: str) -> None:
-    kubeflow.compile_to(path, complete(values), profile, Deployment() if profile in LOCAL_PROFILES else _DEPLOYMENT)
+pytestmark = pytest.mark.usefixtures("pushed_images", "quick_stacks")
 
 
 @pytest.fixture(scope="module", params=sorted(PROFILES))
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PipelineSpec:
     """The pipeline as a protobuf: parsing is a check of the schema."""
     path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
-    compile_to(path, _GIVEN, request.param)
+    compile_to(path, GIVEN, request.param)
     specification, *_ = yaml.safe_load_all(path.read_text())
     return json_format.ParseDict(specification, PipelineSpec())
 
@@ -229,93 +190,9 @@ def test_the_page_of_a_run_shows_what_was_measured_and_the_report(compiled: Pipe
     assert "dollars" in annotate["RETRIEVER_SHOWN"].split(",")
 
 
-def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path) -> None:
-    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-l4")
-    specification, kubernetes = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
-    executors = specification["deploymentSpec"]["executors"]
-    with_gpu = {name for name, each in executors.items() if "accelerator" in each["container"]["resources"]}
-    assert with_gpu == {"exec-annotate", "exec-train", "exec-index", "exec-index-base"}
-    its = kubernetes["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    for name in with_gpu:
-        assert its[name]["nodeSelector"]["labels"] == {"cloud.google.com/gke-accelerator": "nvidia-l4"}
-        assert its[name]["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-        assert its[name]["emptyDirMounts"][0] | {"sizeLimit": ""} == {
-            "medium": "Memory",
-            "mountPath": "/dev/shm",
-            "sizeLimit": "",
-            "volumeName": "shared-memory",
-        }
-        assert its[name]["podMetadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
-
-
-_CLUSTER_PROFILES = sorted(set(PROFILES) - LOCAL_PROFILES)
-
-
-@pytest.mark.parametrize("profile", _CLUSTER_PROFILES)
-def test_every_pod_has_a_deadline_rights_secrets_variables_and_a_queue(profile: str, tmp_path: Path) -> None:
-    compile_to(tmp_path / "pipeline.yaml", _GIVEN, profile)
-    specification, kubernetes = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
-    placed = kubernetes["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    executors = specification["deploymentSpec"]["executors"]
-    assert set(placed) == set(executors)
-    for name, its in placed.items():
-        # It also ends a pod whose image cannot be pulled.
-        assert int(its["activeDeadlineSeconds"]) >= HOUR
-        # Argo retries nothing after it, counted from the start of the first attempt.
-        if name == "exec-outcome":
-            # KFP compiles no retries into an exit task.
-            continue
-        window = int(_retry_policy(specification, name)["backoffMaxDuration"].removesuffix("s"))
-        assert window == 604800 >= int(its["activeDeadlineSeconds"])
-        assert its["securityContext"] == {"runAsNonRoot": True}
-        assert its["secretAsEnv"][0]["keyToEnv"] == [{"secretKey": "accesskey", "envVar": "AWS_ACCESS_KEY_ID"}]
-        assert its["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "retriever"
-        assert its["pvcMount"][0]["mountPath"] == "/corpus"
-        env = {entry["name"]: entry["value"] for entry in executors[name]["container"]["env"]}
-        assert env["AWS_ENDPOINT_URL"] == "http://s3.storage:9000"
-
-
-def _retry_policy(specification: dict[str, Any], executor: str) -> dict[str, Any]:
-    """Of the task whose component has this executor, wherever in the graph it stands."""
-    (component,) = (name for name, its in specification["components"].items() if its.get("executorLabel") == executor)
-    graphs = [specification["root"], *(its for its in specification["components"].values() if "dag" in its)]
-    (task,) = (
-        task for graph in graphs for task in graph["dag"]["tasks"].values() if task["componentRef"]["name"] == component
-    )
-    policy: dict[str, Any] = task["retryPolicy"]
-    return policy
-
-
-def test_journal_and_training_state_lie_under_the_state_of_the_run(tmp_path: Path) -> None:
-    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "kind")
-    specification, _ = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
-    root = specification["root"]
-    assert root["inputDefinitions"]["parameters"]["state_uri"]["defaultValue"] == "s3://bucket/squad/state"
-    assert "train_state_uri" not in root["inputDefinitions"]["parameters"]
-    train = specification["components"]["comp-exit-handler-1"]["dag"]["tasks"]["train"]["inputs"]["parameters"]
-    (channel,) = re.findall(
-        r"\{\{\$\.inputs\.parameters\['(.+?)'\]\}\}/train", train["state_uri"]["runtimeValue"]["constant"]
-    )
-    assert (
-        train[channel]
-        == {"componentInputParameter": channel}
-        == {"componentInputParameter": "pipelinechannel--state_uri"}
-    )
-
-
-def test_training_and_the_llms_engines_take_several_gpus_of_one_pod(tmp_path: Path) -> None:
-    compile_to(tmp_path / "pipeline.yaml", _GIVEN, "gke-l4x4")
-    specification, _ = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
-    resources = {
-        name: each["container"]["resources"] for name, each in specification["deploymentSpec"]["executors"].items()
-    }
-    counts = {name: int(its["accelerator"]["resourceCount"]) for name, its in resources.items() if "accelerator" in its}
-    assert counts == {"exec-annotate": 4, "exec-train": 4, "exec-index": 1, "exec-index-base": 1}
-
-
 def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no profile 'cray'; known are laptop, kind, gke-l4, gke-l4x4, gke-a100, spot"):
-        compile_to(tmp_path / "pipeline.yaml", _GIVEN, "cray")
+        compile_to(tmp_path / "pipeline.yaml", GIVEN, "cray")
 
 
 def test_shards_are_dealt_to_as_many_tasks(compiled: PipelineSpec) -> None:
@@ -328,7 +205,7 @@ def test_shards_are_dealt_to_as_many_tasks(compiled: PipelineSpec) -> None:
 def test_settings_that_are_no_parameter_become_constants(tmp_path: Path) -> None:
     compile_to(
         tmp_path / "pipeline.yaml",
-        {**_GIVEN, "encoder": {"checkpoint_uri": "base", "query_prefix": "query: "}, "train": {"seed": 7}},
+        {**GIVEN, "encoder": {"checkpoint_uri": "base", "query_prefix": "query: "}, "train": {"seed": 7}},
         "laptop",
     )
     specification = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())
@@ -340,7 +217,7 @@ def test_settings_that_are_no_parameter_become_constants(tmp_path: Path) -> None
 
 def test_arguments_are_the_parameters_of_the_compiled_pipeline(tmp_path: Path, tiny_collection: Path) -> None:
     stages = [{"name": "llm", "labels": "llm"}]
-    values = {**_GIVEN, "prepare": {"collection_uri": str(tiny_collection)}, "train": {"curriculum": stages}}
+    values = {**GIVEN, "prepare": {"collection_uri": str(tiny_collection)}, "train": {"curriculum": stages}}
     compile_to(tmp_path / "pipeline.yaml", values, "laptop")
     declared = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())["root"]["inputDefinitions"]["parameters"]
     given = arguments(complete(values))
@@ -352,7 +229,7 @@ def test_arguments_are_the_parameters_of_the_compiled_pipeline(tmp_path: Path, t
 
 
 def test_a_changed_collection_is_another_cache_key(tiny_collection: Path) -> None:
-    values = {**_GIVEN, "prepare": {"collection_uri": str(tiny_collection)}}
+    values = {**GIVEN, "prepare": {"collection_uri": str(tiny_collection)}}
     before = arguments(complete(values))["prepare_collection_digest"]
     assert arguments(complete(values))["prepare_collection_digest"] == before
     with (tiny_collection / "queries.jsonl").open("a") as file:
@@ -362,25 +239,14 @@ def test_a_changed_collection_is_another_cache_key(tiny_collection: Path) -> Non
 
 def test_a_run_that_lacks_an_address_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match=r"annotate\.llm_uri is not set; a run needs it"):
-        arguments(complete({**_GIVEN, "annotate": {}}))
+        arguments(complete({**GIVEN, "annotate": {}}))
 
 
 def test_what_only_this_machine_can_resolve_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    values = {**_GIVEN, "encoder": {"checkpoint_uri": "packaged:all-MiniLM-L6-v2"}, "train": {"loss_temperature": 0.05}}
+    values = {**GIVEN, "encoder": {"checkpoint_uri": "packaged:all-MiniLM-L6-v2"}, "train": {"loss_temperature": 0.05}}
     with pytest.raises(SettingsError, match=r"encoder\.checkpoint_uri packaged:.*name a model on the hub"):
         compile_to(tmp_path / "pipeline.yaml", values, "laptop")
     assert not (tmp_path / "pipeline.yaml").exists()
-
-
-_FLOWS = {
-    "plain": {},
-    "sharded": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "index": {"num_shards": 2}},
-    "miner": {"miner": {"checkpoint_uri": "retriever"}},
-    "asked": {"ask": {"llm_uri": "llm", "num_queries": 50}},
-    "answered": {"annotate": {"llm_uri": "llm", "num_shards": 3}, "answer": {"llm_uri": "llm", "num_queries": 50}},
-    "collected": {"collect": {"num_queries": 30}, "judge": {"llm_uri": "judge", "num_shards": 2}},
-    "promoted": {"promote": {"store": "s3://bucket/releases"}},
-}
 
 
 def _compiled_edges(pipeline: PipelineSpec, settings: flow.Settings) -> set[tuple[str, str, str]]:
@@ -414,78 +280,13 @@ def _maker(source: Any, dag: Any, outer: dict[str, str], pipeline: PipelineSpec)
     return str(producer.component_ref.name.removeprefix("comp-"))
 
 
-@pytest.mark.parametrize("name", _FLOWS)
+@pytest.mark.parametrize("name", FLOWS)
 def test_the_compiled_graph_is_that_of_the_table(name: str, tmp_path: Path) -> None:
-    settings = complete({**_GIVEN, "annotate": {"llm_uri": "llm"}, **_FLOWS[name]})
+    settings = complete({**GIVEN, "annotate": {"llm_uri": "llm"}, **FLOWS[name]})
     kubeflow.compile_to(tmp_path / "pipeline.yaml", settings, "laptop")
     specification = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
     pipeline = json_format.ParseDict(specification, PipelineSpec())
     assert _compiled_edges(pipeline, settings) == flow.edges(settings)
-
-
-_EVERYTHING = complete({**_GIVEN, **_FLOWS["sharded"], **_FLOWS["miner"], **_FLOWS["asked"]})
-every_task = pytest.mark.parametrize("task", flow.taking_part(_EVERYTHING), ids=lambda task: task.name)
-_FLAG = re.compile(r"--([a-z0-9-]+)=(.*)", re.DOTALL)
-_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}")
-_ARTIFACT = re.compile(r"\{\{\$\.(inputs|outputs)\.artifacts\['(\w+)'\]\.path\}\}")
-
-
-def _flags(component: Any) -> dict[str, str]:
-    """Config field -> value as the compiled command has it."""
-    given = component.component_spec.implementation.container.args
-    assert given[-2:] == ["--executor-input", "{{$}}"]
-    matches = [_FLAG.fullmatch(argument) for argument in given[:-2]]
-    return {match.group(1).replace("-", "_"): match.group(2) for match in matches if match}
-
-
-@every_task
-def test_a_generated_component_has_the_names_types_defaults_and_sentences_of_its_config(task: flow.Task) -> None:
-    component = make_component(task, _EVERYTHING)
-    declared = {field.name: field for field in dataclasses.fields(task.config)}
-    types, sentences = get_type_hints(task.config), field_sentences(task.config)
-    parameters = {
-        name: given for name, given in component.component_spec.inputs.items() if not given.type.startswith("system.")
-    }
-    cache_keys = {f"{name.removesuffix('_uri')}_digest" for name in task.watched}
-    wanted = {*flow.owners(task), *(["shard"] if task.shards else [])}
-    assert set(parameters) - cache_keys == wanted
-    for name in wanted:
-        kfp_type = {int: "Integer", float: "Float"}.get(types[name], "String")
-        default = "" if declared[name].default is dataclasses.MISSING else declared[name].default
-        assert (parameters[name].type, parameters[name].default) == (kfp_type, default)
-        assert parameters[name].description == sentences[name]
-
-
-@every_task
-def test_the_rendered_command_makes_the_config_that_a_local_run_makes(task: flow.Task) -> None:
-    component = make_component(task, _EVERYTHING)
-    inputs = component.component_spec.inputs
-    paths = {name: {"artifacts": [{"uri": f"/in/{name}-{shard}"} for shard in range(2)]} for name in inputs}
-
-    def render(value: str) -> str:
-        if match := _PARAMETER.fullmatch(value):
-            default = inputs[match.group(1)].default
-            # The cluster writes whole doubles without a point, a loop's item may have one: both must do.
-            return f"{default:.1f}" if isinstance(default, int) else str(default)
-        return _ARTIFACT.sub(r"/\1/\2", value)
-
-    given = [f"--{name.replace('_', '-')}={render(value)}" for name, value in _flags(component).items()]
-    parsed = parse_flags(task.component, task.config, given, {"inputs": {"artifacts": paths}})
-    made = {name: getattr(parsed, name) for name in flow.sources(task, _EVERYTHING)}
-    assert all(uri.startswith("/in") for uri in made.values())
-    expected = flow.make_config(task, defaults(), inputs=made, output_uri=parsed.output_uri)
-    assert parsed == expected
-
-
-@every_task
-def test_every_task_names_its_image_its_command_and_an_output_that_is_what_it_makes(task: flow.Task) -> None:
-    component = make_component(task, _EVERYTHING)
-    container = component.component_spec.implementation.container
-    assert container.image.split("/")[-1].startswith(f"{task.component}:")
-    assert container.command == ["python", "-m", f"components.{task.component}"]
-    kinds = {"metrics": task.shown, "page": task.page, "note": task.note}
-    shown = {name for name, given in kinds.items() if given}
-    assert set(component.component_spec.outputs) == {task.makes.rpartition("-")[2], *shown}
 
 
 def test_a_job_in_a_container_knows_what_its_reader_can_type(compiled: PipelineSpec) -> None:
