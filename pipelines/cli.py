@@ -21,6 +21,7 @@ from components.prepare.config import DocsConfig
 from components.shared import log
 from components.shared.calls.tally import Prices
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
+from components.shared.stopping import heed_lost_stops
 from pipelines import argo
 from pipelines.cluster import copying, sizing
 from pipelines.cluster.deployment import Deployment
@@ -338,6 +339,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
 
 def main() -> None:
     """Runs the command and exits with its code."""
+    heed_lost_stops()
     try:
         code: int = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="retriever", description=__doc__)
     except StepError as error:

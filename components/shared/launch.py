@@ -7,15 +7,12 @@ Exit codes: 0 done, 2 usage, 65 bad data, 75 transient (retry), 143 ended by SIG
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import io
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import tyro
@@ -37,14 +34,10 @@ from components.shared.contract.executor import (
 from components.shared.contract.needs import check_needs, promised
 from components.shared.contract.outcome import leave_failure
 from components.shared.manifest import BusyError, Config, compute_identity, input_digests, is_finished, read_manifest
+from components.shared.stopping import die_with_parent, heed_sigterm
 from components.shared.telemetry import JobTelemetry
 
 _TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN)
-
-# Set by a local run to its process id: a job whose parent is gone has nobody to work for, and its locks stand in the
-# way.
-PARENT_VARIABLE = "RETRIEVER_PARENT_PID"
-_PR_SET_PDEATHSIG = 1
 
 FROM_EXECUTOR_INPUT = "executor-input"
 _WHOLE = re.compile(r"-?\d+\.0+")
@@ -63,7 +56,7 @@ def launch(
     arguments, executor_input = _split_executor_input(list(sys.argv[1:] if argv is None else argv))
     config = parse_flags(component, config_class, arguments, executor_input)
     log.silence_libraries()
-    signal.signal(signal.SIGTERM, stop_on_sigterm)
+    heed_sigterm()
     die_with_parent()
     if os.environ.get("RANK", "0") != "0":
         # One of several processes of a job: the first one speaks for all.
@@ -180,22 +173,3 @@ def _split_executor_input(arguments: list[str]) -> tuple[list[str], dict[str, An
     except ValueError as error:
         _refuse_usage(str(error))
     return arguments[:position] + arguments[position + 2 :], executor_input
-
-
-def die_with_parent() -> None:
-    """SIGTERM for this process when the one that PARENT_VARIABLE names dies; nothing where it names none."""
-    parent = os.environ.get(PARENT_VARIABLE)
-    if not parent or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):
-        # It died before the line above.
-        raise SystemExit(EXIT_TERMINATED)
-
-
-def stop_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
-    """Signal handler: ends the process with SIGTERM's exit code."""
-    # Unwinds through the context managers, which flush journals and release locks, then exits with SIGTERM's code.
-    log.warning("SIGTERM: stopping; finished work is kept", pid=os.getpid())
-    tell_platform("ended by SIGTERM; finished work is kept, run it again")
-    raise SystemExit(EXIT_TERMINATED)

@@ -1,6 +1,5 @@
 """The compiled WorkflowTemplate as a cluster runs it, without the cluster: nothing but a bucket between its tasks."""
 
-import json
 import os
 from pathlib import Path
 
@@ -13,11 +12,8 @@ from components.shared.manifest import read_manifest
 from pipelines import argo
 from pipelines.cluster.deployment import Deployment
 from pipelines.settings import complete
-from tests.conftest import write_collection
 from tests.pipelines.argo_local import run_workflow
-from tests.tiny_checkpoint import write_tiny_checkpoint
-from tests.tiny_encoder import words_of
-from tests.tiny_llm import write_tiny_llm
+from tests.tiny_world import write_tiny_world
 
 pytestmark = pytest.mark.slow
 
@@ -34,15 +30,8 @@ def _upload(folder: Path, uri: str) -> str:
 
 def _values(folder: Path, bucket: str) -> dict[str, dict[str, object]]:
     """Settings whose every input lies in the bucket."""
-    collection = write_collection(folder / "collection")
-    lines = [
-        json.loads(line)
-        for name in ("corpus.jsonl", "queries.jsonl")
-        for line in (collection / name).read_text().splitlines()
-    ]
-    words = words_of([f"{line.get('title', '')} {line['text']}" for line in lines] + ["query: Question:"])
-    base = _upload(write_tiny_checkpoint(folder / "base", words), f"{bucket}/models/base")
-    llm = _upload(write_tiny_llm(folder / "llm", words), f"{bucket}/models/llm")
+    collection = write_tiny_world(folder)
+    base, llm = (_upload(folder / name, f"{bucket}/models/{name}") for name in ("base", "llm"))
     labels = folder / "labels.tsv"
     labels.write_text("query\tpassage\tlabel\nq-volcano-history\tvolcano-history\t1\n")
     storage.write_bytes(f"{bucket}/labels.tsv", labels.read_bytes())

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import os
 import re
 import signal
@@ -18,10 +17,7 @@ from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, read_records
 from pipelines.local import flags, plan
 from pipelines.settings import complete
-from tests.conftest import write_collection
-from tests.tiny_checkpoint import write_tiny_checkpoint
-from tests.tiny_encoder import words_of
-from tests.tiny_llm import write_tiny_llm
+from tests.tiny_world import write_tiny_world
 
 pytestmark = pytest.mark.slow
 
@@ -35,15 +31,7 @@ STAGES = [
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Collection, base model, LLM, parameter file, and a finished run in `done`."""
     folder = tmp_path_factory.mktemp("world")
-    collection = write_collection(folder / "collection")
-    rows = [
-        json.loads(line)
-        for name in ("corpus.jsonl", "queries.jsonl")
-        for line in (collection / name).read_text().splitlines()
-    ]
-    words = words_of([f"{row.get('title', '')} {row['text']}" for row in rows] + ["query: Question:"])
-    write_tiny_checkpoint(folder / "base", words)
-    write_tiny_llm(folder / "llm", words)
+    write_tiny_world(folder)
     values = {
         "encoder": {"checkpoint_uri": str(folder / "base")},
         # An encoder with random weights scores everything alike, which the audit would refuse.

@@ -231,10 +231,10 @@ def test_a_setting_that_cannot_work_is_named(variable: str, value: str, monkeypa
 
 
 _WRITE_FOR_EVER = """
-import signal, sys
+import sys
 from components.shared.durable import storage
-from components.shared.launch import stop_on_sigterm
-signal.signal(signal.SIGTERM, stop_on_sigterm)
+from components.shared.stopping import heed_sigterm
+heed_sigterm()
 number = 0
 while True:
     number = (number + 1) % 10

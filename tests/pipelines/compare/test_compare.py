@@ -14,10 +14,7 @@ import yaml
 from components.shared.manifest import read_manifest
 from pipelines.cli import main
 from tests.components.evaluate.test_evaluate_report import Page
-from tests.conftest import write_collection
-from tests.tiny_checkpoint import write_tiny_checkpoint
-from tests.tiny_encoder import words_of
-from tests.tiny_llm import write_tiny_llm
+from tests.tiny_world import write_tiny_world
 
 pytestmark = pytest.mark.slow
 
@@ -28,15 +25,7 @@ _ARMS = "base,hybrid,human,both"
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Collection, base model, LLM, parameter file, and a comparison that was killed twice before it ended."""
     folder = tmp_path_factory.mktemp("world")
-    collection = write_collection(folder / "collection")
-    rows = [
-        json.loads(line)
-        for name in ("corpus.jsonl", "queries.jsonl")
-        for line in (collection / name).read_text().splitlines()
-    ]
-    words = words_of([f"{row.get('title', '')} {row['text']}" for row in rows] + ["query: Question:"])
-    write_tiny_checkpoint(folder / "base", words)
-    write_tiny_llm(folder / "llm", words)
+    write_tiny_world(folder)
     values = {
         "encoder": {"checkpoint_uri": str(folder / "base")},
         # An encoder with random weights scores everything alike, which the audit would refuse.
