@@ -21,8 +21,8 @@ FOLDER = Path(__file__).parent
 PROJECT = "retriever-pipeline"
 # A room with a __main__ is a component.
 COMPONENTS = tuple(sorted(path.parent.name for path in (FOLDER.parent / "components").glob("*/__main__.py")))
-# train's settings offer LoRA and TensorBoard; a folder of documents may hold PDF. No image needs an extra for gs:// and
-# s3://: pyarrow speaks to both.
+# train's settings offer LoRA and TensorBoard; a folder of documents may hold PDF. Only promote needs more for gs:// and
+# s3:// than pyarrow, which all have: it writes under a condition.
 _MORE_EXTRAS = {"prepare": ("pdf",), "train": ("lora", "tensorboard")}
 _WITH_VLLM = ("ask", "annotate", "answer")
 # The default engine of these is vLLM, which no extra installs on a person's machine.

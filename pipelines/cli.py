@@ -20,13 +20,14 @@ from components.evaluate.summary import summary_table
 from components.prepare.config import DocsConfig
 from components.shared import log
 from components.shared.calls.tally import Prices
+from components.shared.contract.stopping import heed_lost_stops
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
-from components.shared.stopping import heed_lost_stops
 from pipelines import argo
 from pipelines.cluster import copying, sizing
 from pipelines.cluster.deployment import Deployment
 from pipelines.commands.doctor import checks
 from pipelines.commands.queries import with_queries
+from pipelines.commands.releases import continued, is_served, promote, releases, rollback
 from pipelines.commands.search import as_json, readable
 from pipelines.commands.search import search as ask
 from pipelines.compare.command import compare as compare_arms
@@ -56,6 +57,7 @@ def run(
     workdir: Path = Path(".retriever/run"),
     params: Path = PARAMS / "laptop.yaml",
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),  # noqa: A002
+    continue_from: str = "",
 ) -> int:
     """Trains and measures a retriever on your own corpus, with or without human qrels.
 
@@ -67,8 +69,15 @@ def run(
         workdir: Where everything goes; a second run continues there, or does only what changed.
         params: Parameter file.
         set: One setting over the file's, such as --set mine.num_queries=200; may be repeated.
+        continue_from: Store of releases: training starts from the encoder that is served there, which the gate then
+            compares with, and what passes is promoted. Nothing is done where what is served was made of this data.
     """
     settings = read_settings(params, [*set, f"prepare.collection_uri={data}"])
+    if continue_from:
+        if served := is_served(continue_from, str(data)):
+            print(f"{data}: release {served.release}, which is served, was made of it; nothing to do")
+            return EXIT_OK
+        settings = continued(settings, continue_from)
     return _run(with_queries(settings, data), workdir, [])
 
 
@@ -329,6 +338,9 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "trace": trace,
     "quality": quality,
     "compile": compile_pipeline,
+    "promote": promote,
+    "releases": releases,
+    "rollback": rollback,
     "serve": serve,
     "search": search,
     "copy": copy,

@@ -262,9 +262,9 @@ FLOW: tuple[Task, ...] = (
         config=PromoteConfig,
         sections=("promote",),
         makes="release",
-        inputs=_RUNS | {"encoder_uri": ("export",), "index_uri": ("index",)},
+        inputs=_RUNS | {"encoder_uri": ("export",), "index_uri": ("index",), "checkpoint_uri": ("train",)},
         when=_given("promote", "store"),
-        shown=("promoted",),
+        shown=("promoted", "release"),
         gate="evaluation_uri",
     ),
     Task(

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from components.shared.stopping import PARENT_VARIABLE, die_with_parent
+from components.shared.contract.stopping import PARENT_VARIABLE, die_with_parent
 
 
 @dataclass(frozen=True)

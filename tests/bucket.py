@@ -29,7 +29,7 @@ def bucket() -> Iterator[str]:
     (port,) = free_ports(1)
     # A process of its own: pyarrow holds Python's lock while it asks for the metadata of an object.
     flags = ["--host=127.0.0.1", f"--port={port}", "--in-memory", "--default-bucket=tests"]
-    command = [sys.executable, "-W", "ignore", "-m", "gcp_storage_emulator", "start", *flags]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.conditional_gcs", "start", *flags]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")

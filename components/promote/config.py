@@ -20,10 +20,13 @@ class PromoteConfig:
     """Index that this encoder made."""
     evaluation_uri: str = field(metadata=INPUT)
     """Evaluation whose gate says whether they may be served."""
+    checkpoint_uri: str = field(default="", metadata=INPUT)
+    """Checkpoint that the encoder was exported from: with it in the release the next training can go on from what is
+    served. Empty: it cannot."""
     output_uri: str = field(metadata=OUTPUT)
     """Folder that release.json is written to."""
     store: str = field(default="", metadata=SETTING | ADDRESS)
-    """Folder of all releases, local or in a bucket: retrievers/<digest>/, releases/<digest>.json, and pointer.json,
+    """Folder of all releases, local or in a bucket: retrievers/<digest>/, releases/<number>.json, and pointer.json,
     which is what `--pointer-uri` of serve names. In a flow an empty one promotes nothing."""
 
     def __post_init__(self) -> None:

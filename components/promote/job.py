@@ -4,67 +4,80 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from components.promote.config import PromoteConfig
+from components.promote.releases import ARTIFACTS, ReleaseRecord, contents_digest, read_served, serve_next
 from components.shared import log
-from components.shared.contract.verdict import read_verdict
+from components.shared.contract.verdict import Verdict, read_verdict
 from components.shared.corpus import check_corpus
 from components.shared.durable import storage
-from components.shared.hashing import lines_digest
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
-
-POINTER_NAME = "pointer.json"
-# Of sha256: an address that people copy by hand.
-_DIGEST_CHARACTERS = 16
 
 
 def promote(config: PromoteConfig) -> None:
     """Makes the release that servers follow of a run whose gate is open; of a closed one it says why not.
 
     Raises:
-        ValueError: Where an artifact is damaged, the index is not of the dataset, there is no verdict, or it is one on
-            something else.
+        ValueError: Where an artifact is damaged, the index is not of the dataset, there is no verdict, it is one on
+            something else, or another release was promoted meanwhile.
     """
     verdict = read_verdict(config.evaluation_uri)
     with artifact_writer("promote", config) as artifact:
         release: dict[str, Any] = {"verdict": verdict.word, "reasons": verdict.reasons}
         if verdict.passed:
-            release |= _release(config, release)
+            release = _release(config, verdict)
         else:
             log.warning("the gate is closed: nothing was promoted", reasons=verdict.reasons)
         (artifact.path / "release.json").write_bytes(orjson.dumps(release, option=orjson.OPT_INDENT_2))
-        artifact.metrics.update({"promoted": int(verdict.passed), "release": release.get("digest", "")})
+        artifact.metrics.update({"promoted": int(verdict.passed), "release": release.get("release", 0)})
 
 
-def _release(config: PromoteConfig, why: dict[str, Any]) -> dict[str, Any]:
-    """Publishes the three artifacts, then the record of the release, then the pointer."""
+def _release(config: PromoteConfig, verdict: Verdict) -> dict[str, Any]:
+    """Publishes the artifacts, then the pointer, then the record of the release."""
+    # First: what takes its place after this line is another's release, and this one must not undo it.
+    served = read_served(config.store)
     check_corpus(config.index_uri, config.dataset_uri)
-    sources = {"encoder": config.encoder_uri, "index": config.index_uri, "dataset": config.dataset_uri}
+    sources = {name: uri for name in ARTIFACTS if (uri := getattr(config, f"{name}_uri"))}
     contents = {name: read_manifest(uri).digest for name, uri in sources.items()}
     _check_measured(config, contents)
-    digest = lines_digest(f"{name} {content}" for name, content in contents.items())[:_DIGEST_CHARACTERS]
-    store = config.store.rstrip("/")
-    pointer = {f"{name}_uri": f"{store}/retrievers/{digest}/{name}" for name in sources}
+    digest = contents_digest(contents)
+    if served.record and served.record.digest == digest:
+        log.event("already served", release=served.record.release, digest=digest)
+        return asdict(served.record)
+    targets = {name: f"{config.store.rstrip('/')}/retrievers/{digest}/{name}" for name in sources}
     for name, uri in sources.items():
-        _copy(uri, pointer[f"{name}_uri"], contents[name])
-    record = {"digest": digest, **pointer, "metrics": _numbers(config.evaluation_uri)}
-    written = orjson.dumps({**why, **record, "time": time.time()}, option=orjson.OPT_INDENT_2)
-    storage.write_bytes(f"{store}/releases/{digest}.json", written)
-    # Last: whoever follows it finds everything that it names.
-    storage.write_bytes(f"{store}/{POINTER_NAME}", orjson.dumps(pointer, option=orjson.OPT_INDENT_2))
-    log.event("promoted", release=digest, pointer=f"{store}/{POINTER_NAME}")
-    return record
+        _copy(uri, targets[name], contents[name])
+    record = serve_next(
+        config.store,
+        served,
+        ReleaseRecord(
+            digest=digest,
+            encoder_uri=targets["encoder"],
+            index_uri=targets["index"],
+            dataset_uri=targets["dataset"],
+            checkpoint_uri=targets.get("checkpoint", ""),
+            collection=_collection(config.dataset_uri),
+            evaluation=config.evaluation_uri,
+            verdict=verdict.word,
+            reasons=verdict.reasons,
+            metrics=_numbers(config.evaluation_uri),
+        ),
+    )
+    log.event("promoted", release=record.release, digest=digest, store=config.store, before=record.before)
+    return asdict(record)
 
 
 def _check_measured(config: PromoteConfig, contents: Mapping[str, str]) -> None:
     """Refuses what the evaluation has not measured: its verdict is on nothing else."""
     measured = read_manifest(config.evaluation_uri).inputs
+    # Nobody measures a checkpoint: what was made of it is measured.
+    measured = {**measured, "checkpoint": read_manifest(config.encoder_uri).inputs.get("checkpoint", "")}
     if others := [name for name, content in contents.items() if measured.get(name) != content]:
         raise ValueError(
             f"{config.evaluation_uri}: evaluate measured another {' and another '.join(others)} than what is to be "
@@ -88,6 +101,17 @@ def _copy(uri: str, target: str, content: str) -> None:
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _collection(dataset_uri: str) -> str:
+    """Digest of what prepare read; a dataset with asked queries was made of one without."""
+    manifest = read_manifest(dataset_uri)
+    while "collection" not in manifest.inputs:
+        before = str(manifest.config.get("dataset_uri", ""))
+        if not before or not storage.exists(f"{before}/{storage.MANIFEST_NAME}"):
+            return ""
+        manifest = read_manifest(before)
+    return manifest.inputs["collection"]
 
 
 def _numbers(evaluation_uri: str) -> dict[str, float]:

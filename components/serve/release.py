@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import orjson
 from jaxtyping import Float32
 
 from components.serve.batching import Batcher
@@ -25,6 +24,7 @@ from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import InputType, SearchFields
 from components.serve.ranking import Ranker
 from components.shared import log
+from components.shared.contract.pointer import ArtifactUris, parse_pointer
 from components.shared.corpus import check_corpus
 from components.shared.dataset import Dataset, Provenance
 from components.shared.durable import storage
@@ -45,44 +45,17 @@ _WARM_UP_WORDS = (1, 8, 64)
 _CACHED_PASSAGES = 16384
 
 
-@dataclass(frozen=True)
-class ArtifactUris:
-    """Where the three artifacts lie; no dataset is an empty URI."""
-
-    encoder_uri: str
-    index_uri: str
-    dataset_uri: str = ""
-
-    @classmethod
-    def of(cls, config: ServeConfig) -> ArtifactUris:
-        """What the pointer names, else what the flags name.
-
-        Raises:
-            ValueError: Where neither names an encoder and an index.
-        """
-        if config.pointer_uri:
-            return parse_pointer(config.pointer_uri, storage.read_bytes(config.pointer_uri))
-        if not config.encoder_uri or not config.index_uri:
-            raise ValueError("nothing to serve: give --encoder-uri and --index-uri, or --pointer-uri")
-        return cls(config.encoder_uri, config.index_uri, config.dataset_uri)
-
-
-def parse_pointer(uri: str, content: bytes) -> ArtifactUris:
-    """The uris that a pointer names.
+def named_by(config: ServeConfig) -> ArtifactUris:
+    """What the pointer names, else what the flags name.
 
     Raises:
-        ValueError: Naming the pointer and what is wrong with it.
+        ValueError: Where neither names an encoder and an index.
     """
-    remedy = 'write {"encoder_uri": "...", "index_uri": "...", "dataset_uri": "..."}'
-    try:
-        values = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"{uri}: not JSON ({error}); {remedy}") from error
-    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-        raise ValueError(f"{uri}: not an object of texts; {remedy}")
-    if not {"encoder_uri", "index_uri"} <= set(values) <= {"encoder_uri", "index_uri", "dataset_uri"}:
-        raise ValueError(f"{uri}: fields {sorted(values)}; {remedy}")
-    return ArtifactUris(**values)
+    if config.pointer_uri:
+        return parse_pointer(config.pointer_uri, storage.read_bytes(config.pointer_uri))
+    if not config.encoder_uri or not config.index_uri:
+        raise ValueError("nothing to serve: give --encoder-uri and --index-uri, or --pointer-uri")
+    return ArtifactUris(config.encoder_uri, config.index_uri, config.dataset_uri)
 
 
 class NotFiniteScoreError(Exception):

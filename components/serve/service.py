@@ -16,8 +16,9 @@ from components.serve.config import ServeConfig
 from components.serve.keys import KeyRing
 from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import Limits
-from components.serve.release import ArtifactUris, Release, version_at
+from components.serve.release import Release, named_by, version_at
 from components.shared import log
+from components.shared.contract.pointer import ArtifactUris
 from components.shared.durable import storage
 from components.shared.encoding.encoder import num_cores
 from components.shared.index import set_threads
@@ -44,10 +45,11 @@ class Service:
         )
         # Before the release: what is written while that is opened is seen as a change.
         self._pointer = storage.read_bytes(config.pointer_uri) if config.pointer_uri else b""
-        self.release = self._open(ArtifactUris.of(config))
+        self.release = self._open(named_by(config))
         self._retiring: set[Release] = set()
         self._warm = self._draining = False
         self._reloading = asyncio.Lock()
+        self._may_pass = False
         self._watcher: asyncio.Task[None] | None = None
         self.metrics.watch_ready(lambda: not self.not_ready())
         self.metrics.watch_queue(
@@ -100,11 +102,16 @@ class Service:
         """Serves what the pointer or the flags name now; False where that cannot be done and the release stays."""
         async with self._reloading:
             try:
-                return await self._replace(await asyncio.to_thread(ArtifactUris.of, self.config))
+                return await self._replace(await asyncio.to_thread(named_by, self.config))
             except (ValueError, OSError) as error:
+                # What is missing is said once; what passes by itself (a store that is away) is tried again.
+                self._may_pass = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
                 self.metrics.reloads("refused")
                 log.error(
-                    "reload refused; the release before is served on", version=self.release.version, problem=str(error)
+                    "reload refused; the release before is served on",
+                    version=self.release.version,
+                    problem=str(error),
+                    tried_again=self._may_pass,
                 )
                 return False
 
@@ -140,6 +147,6 @@ class Service:
             log.warning("the pointer cannot be read", pointer=self.config.pointer_uri, problem=repr(error))
             return
         # Tried once: a pointer to something broken is refused once, not every few seconds.
-        if content != self._pointer:
-            self._pointer = content
+        if content != self._pointer or self._may_pass:
+            self._pointer, self._may_pass = content, False
             await self.reload()

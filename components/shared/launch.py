@@ -33,8 +33,8 @@ from components.shared.contract.executor import (
 )
 from components.shared.contract.needs import check_needs, promised
 from components.shared.contract.outcome import leave_failure
+from components.shared.contract.stopping import die_with_parent, heed_sigterm
 from components.shared.manifest import BusyError, Config, compute_identity, input_digests, is_finished, read_manifest
-from components.shared.stopping import die_with_parent, heed_sigterm
 from components.shared.telemetry import JobTelemetry
 
 _TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN)

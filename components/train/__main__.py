@@ -2,8 +2,8 @@
 
 import sys
 
+from components.shared.contract.stopping import die_with_parent, heed_sigterm
 from components.shared.launch import launch
-from components.shared.stopping import die_with_parent, heed_sigterm
 from components.train.config import TrainConfig
 from components.train.job import train
 from components.train.loop.processes import processes_to_start, run_processes

@@ -91,7 +91,7 @@ def test_steps_end_when_the_run_is_killed(tmp_path: Path) -> None:
     )
     (tmp_path / "code_of_step.py").write_text(
         "import os, pathlib, sys, time\n"
-        "from components.shared.stopping import die_with_parent\n"
+        "from components.shared.contract.stopping import die_with_parent\n"
         "die_with_parent()\n"
         "pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid()))\n"
         "time.sleep(60)\n"

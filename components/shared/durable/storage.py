@@ -21,6 +21,7 @@ from components.shared.hashing import file_digest, lines_digest, text_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow.fs import FileInfo
 
 MANIFEST_NAME = "manifest.json"
 
@@ -143,6 +144,21 @@ def delete(uri: str) -> None:
         Path(uri).unlink(missing_ok=True)
 
 
+def remove_folder(uri: str) -> None:
+    """Removes a folder with everything in it, its manifest first: what a kill leaves reads as "not made yet"."""
+    for name in sorted(list_files(uri), key=lambda file: file != MANIFEST_NAME):
+        delete(f"{uri.rstrip('/')}/{name}")
+    if not is_remote(uri):
+        shutil.rmtree(uri, ignore_errors=True)
+
+
+def newest_seconds(uri: str) -> float:
+    """When the newest file of a folder was written, in seconds since 1970; 0 where there is none."""
+    if not is_remote(uri):
+        return max((Path(uri, name).stat().st_mtime for name in list_files(uri)), default=0.0)
+    return max((info.mtime_ns or 0 for info in _infos(locate(uri))), default=0) / 1e9
+
+
 def publish(folder: Path, uri: str) -> None:
     """Makes a finished local folder visible under the URI at once, replacing what stood there."""
     if not is_remote(uri):
@@ -221,6 +237,13 @@ def _size(location: Location) -> int | None:
 
 def _list(location: Location) -> dict[str, int]:
     """Name, relative to the folder, and bytes of all objects below it."""
+    # fsspec begins the paths of memory:// with a slash.
+    start = len(location.path) + 1
+    return {info.path.lstrip("/")[start:]: info.size for info in _infos(location)}
+
+
+def _infos(location: Location) -> list[FileInfo]:
+    """What the store says of all objects below it."""
     from pyarrow.fs import FileSelector, FileType
 
     selector = FileSelector(location.path, allow_not_found=True, recursive=True)
@@ -228,11 +251,9 @@ def _list(location: Location) -> dict[str, int]:
         infos = patiently(location, lambda: location.filesystem.get_file_info(selector))
     except NotADirectoryError:
         # The library says so of an object under memory://.
-        return {}
+        return []
     # What bucket browsers leave as the mark of a folder is no file.
-    # fsspec begins the paths of memory:// with a slash.
-    start = len(location.path) + 1
-    return {info.path.lstrip("/")[start:]: info.size for info in infos if info.type == FileType.File}
+    return [info for info in infos if info.type == FileType.File]
 
 
 def _checksum(location: Location, size: int) -> str:

@@ -146,9 +146,9 @@ def patiently(location: Location, call: Callable[[], Result]) -> Result:
             problem = _first_words(error)
             # The library's names for an invalid argument and for what a server does not know.
             is_refused = isinstance(error, ValueError | NotImplementedError)
-            refusal = _refused(location.uri, problem) if is_refused else _refusal(location.uri, str(error))
-            if refusal is not None:
-                raise ValueError(refusal) from error
+            told = _refused(location.uri, problem) if is_refused else refusal(location.uri, str(error))
+            if told is not None:
+                raise ValueError(told) from error
             patience = _patience(str(error))
         waited = time.monotonic() - start
         if waited + pause > patience:
@@ -198,7 +198,7 @@ def _known() -> str:
     return ", ".join(REMOTE_SCHEMES)
 
 
-def _refusal(uri: str, problem: str) -> str | None:
+def refusal(uri: str, problem: str) -> str | None:
     """What to tell the user about a failure that no waiting mends; None where it may pass."""
     scheme = uri.partition("://")[0]
     code = _code(problem)

@@ -21,8 +21,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from components.shared.contract.stopping import PARENT_VARIABLE
 from components.shared.launch import EXIT_OK, TransientError
-from components.shared.stopping import PARENT_VARIABLE
 
 # Longer than the first process needs for a dev measure or a state in a bucket while the others wait.
 _PATIENCE = timedelta(hours=1)

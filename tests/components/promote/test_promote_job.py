@@ -9,7 +9,7 @@ import pytest
 
 from components.promote.config import PromoteConfig
 from components.promote.job import promote
-from components.serve.release import parse_pointer
+from components.shared.contract.pointer import parse_pointer
 from components.shared.contract.verdict import write_decision
 from components.shared.durable import storage
 from components.shared.manifest import open_artifact, read_manifest
@@ -49,7 +49,8 @@ def test_servers_are_pointed_at_whole_copies_under_an_address_of_their_content(
     store = str(tmp_path / "store") if store == "folder" else store
     config = _config(sources, tmp_path, "pass", store)
     promote(config)
-    digest = read_manifest(config.output_uri).metrics["release"]
+    record = json.loads((Path(config.output_uri) / "release.json").read_text())
+    digest = record["digest"]
     pointer = f"{store}/pointer.json"
     uris = parse_pointer(pointer, storage.read_bytes(pointer))
     for name, uri in (("encoder", uris.encoder_uri), ("index", uris.index_uri), ("dataset", uris.dataset_uri)):
@@ -57,15 +58,18 @@ def test_servers_are_pointed_at_whole_copies_under_an_address_of_their_content(
         assert open_artifact(uri).is_dir()
         # The run's own stays where it was.
         assert read_manifest(uri) == read_manifest(str(sources / name))
-    record: dict[str, Any] = json.loads(storage.read_bytes(f"{store}/releases/{digest}.json"))
+    assert read_manifest(config.output_uri).metrics == {"promoted": 1, "release": 1}
     assert (record["verdict"], record["metrics"]) == ("pass", {"trained_ndcg_10": 0.7})
+    assert record["collection"] == read_manifest(config.dataset_uri).inputs.get("collection", "")
+    kept: dict[str, Any] = json.loads(storage.read_bytes(f"{store}/releases/1.json"))
+    assert kept == record == json.loads(storage.read_bytes(pointer))
 
 
 def test_a_closed_gate_changes_nothing_and_is_no_error(sources: Path, tmp_path: Path) -> None:
     config = _config(sources, tmp_path, "fail", str(tmp_path / "store"))
     promote(config)
     assert not (tmp_path / "store").exists()
-    assert read_manifest(config.output_uri).metrics == {"promoted": 0, "release": ""}
+    assert read_manifest(config.output_uri).metrics == {"promoted": 0, "release": 0}
     assert json.loads((tmp_path / "fail" / "release.json").read_text())["reasons"] == ["loses at most 1 %"]
 
 

@@ -233,7 +233,7 @@ def test_a_setting_that_cannot_work_is_named(variable: str, value: str, monkeypa
 _WRITE_FOR_EVER = """
 import sys
 from components.shared.durable import storage
-from components.shared.stopping import heed_sigterm
+from components.shared.contract.stopping import heed_sigterm
 heed_sigterm()
 number = 0
 while True:

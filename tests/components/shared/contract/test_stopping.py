@@ -11,7 +11,7 @@ import pytest
 _LOST = """
 import ctypes, sys, time, weakref
 from pathlib import Path
-from components.shared.stopping import heed_lost_stops, heed_sigterm
+from components.shared.contract.stopping import heed_lost_stops, heed_sigterm
 
 {heed}()
 started, survived = Path(sys.argv[1]), Path(sys.argv[2])
@@ -71,7 +71,7 @@ def test_a_stop_that_comes_where_nobody_can_catch_it_is_heard(
 def test_what_else_goes_wrong_in_a_finaliser_is_still_said() -> None:
     program = textwrap.dedent(
         """
-        from components.shared.stopping import heed_sigterm
+        from components.shared.contract.stopping import heed_sigterm
         heed_sigterm()
         class Resource:
             def __del__(self):

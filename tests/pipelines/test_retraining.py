@@ -1,0 +1,194 @@
+"""The story of two corpora: promoted, retrained from what is served, switched under load, refused, rolled back."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from components.shared.manifest import read_manifest
+from components.shared.records import Annotation, read_records
+from tests.components.serve.served import Process
+from tests.components.serve.test_reload import until
+from tests.tiny_world import write_tiny_world
+
+pytestmark = pytest.mark.slow
+
+# Six test queries prove nothing, and these runs are to be promoted.
+_POLICY = 'candidate = "trained"\nproduction = "base"\n[quality]\nmax_loss = 0.9\nwhen_unclear = "pass"\n'
+# No search is as fast as that.
+_CLOSED = _POLICY + "[latency]\nmax_p95_ms = 0.000001\n"
+_QUERY = "the danger of a volcano"
+
+
+@dataclass
+class Story:
+    """A corpus, its runs, and the store that they promote to."""
+
+    folder: Path
+    outcomes: dict[str, subprocess.CompletedProcess[str]] = field(default_factory=dict)
+
+    @property
+    def store(self) -> str:
+        return str(self.folder / "store")
+
+    def run(self, name: str, *more: str) -> str:
+        places = ["--data", f"{self.folder}/collection", "--workdir", f"{self.folder}/work"]
+        arguments = ["run", *places, "--params", f"{self.folder}/params.yaml", "--continue-from", self.store, *more]
+        return self.call(name, *arguments)
+
+    def call(self, name: str, *arguments: str) -> str:
+        """What the command prints."""
+        command = [sys.executable, "-m", "pipelines.cli", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+        self.outcomes[name] = done
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.stdout
+
+    def pointer(self) -> dict[str, object]:
+        values: dict[str, object] = json.loads((self.folder / "store" / "pointer.json").read_bytes())
+        return values
+
+    def labelled_pairs(self) -> set[tuple[str, str]]:
+        rows = read_records(self.folder / "work" / "annotations" / "annotations.jsonl", Annotation)
+        return {(row.query_id, passage_id) for row in rows for passage_id in row.passage_ids}
+
+    def calls(self) -> tuple[int, int]:
+        """The LLM's calls of the last run: made, and taken from the journal."""
+        metrics = read_manifest(str(self.folder / "work" / "annotations")).metrics
+        return int(metrics["calls_made"]), int(metrics["calls_from_journal"])
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """The first run, which promotes."""
+    folder = tmp_path_factory.mktemp("story")
+    write_tiny_world(folder)
+    values = {
+        "encoder": {"checkpoint_uri": str(folder / "base")},
+        # An encoder with random weights scores everything alike, which the audit would refuse.
+        "mine": {"num_bm25": 4, "num_dense": 0, "max_suspected_share": 1.0},
+        "annotate": {"llm_uri": str(folder / "llm"), "engine": "transformers", "method": "query_likelihood"},
+        "train": {
+            "curriculum": [{"name": "llm", "labels": "llm", "epochs": 2, "learning_rate": 1e-3}],
+            "batch_queries": 4,
+            "group_size": 3,
+            "loss_temperature": 0.1,
+        },
+        "evaluate": {"depth": 10, "num_resamples": 200, "policy_uri": str(folder / "policy.toml")},
+    }
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    (folder / "policy.toml").write_text(_POLICY)
+    made = Story(folder)
+    made.run("first")
+    assert made.outcomes["first"].returncode == 0, made.outcomes["first"].stderr
+    return made
+
+
+@contextmanager
+def _asked(server: Process) -> Iterator[tuple[list[str], list[object]]]:
+    """Sends searches without a pause; the releases that answered, and what went wrong."""
+    ended, seen, wrong = threading.Event(), list[str](), list[object]()
+
+    def send() -> None:
+        with httpx.Client(base_url=server.url, timeout=20) as client:
+            while not ended.is_set():
+                try:
+                    answer = client.post("/search", json={"query": _QUERY, "depth": 3})
+                except httpx.HTTPError as error:
+                    wrong.append(repr(error))
+                    continue
+                seen.append(answer.headers.get("retriever-version", ""))
+                if answer.status_code != 200 or len(answer.json()["hits"]) != 3:
+                    wrong.append((answer.status_code, answer.text))
+
+    threads = [threading.Thread(target=send) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen, wrong
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def _grow(collection: Path) -> None:
+    """One passage is new, one has another text, one is gone, and one train query is new."""
+    corpus = [json.loads(line) for line in (collection / "corpus.jsonl").read_text().splitlines()]
+    qrels = "".join(path.read_text() for path in (collection / "qrels").glob("*.tsv"))
+    judged = {line.split("\t")[1] for line in qrels.splitlines()}
+    loose = [row for row in corpus if row["_id"] not in judged]
+    corpus.remove(loose[0])
+    loose[1]["text"] += " It was written once more."
+    corpus.append({"_id": "new", "title": "volcano season", "text": "This page is about the season of a volcano."})
+    (collection / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
+    with (collection / "queries.jsonl").open("a") as queries, (collection / "qrels" / "train.tsv").open("a") as qrels:
+        queries.write(json.dumps({"_id": "q-new", "text": "what is known about the season of a volcano"}) + "\n")
+        qrels.write("q-new\tnew\t1\n")
+
+
+def test_the_story_of_two_corpora(story: Story) -> None:
+    first = story.pointer()
+    assert (first["release"], first["action"], first["before"]) == (1, "promote", 0)
+    made, _ = story.calls()
+    assert made > 0
+    before = story.labelled_pairs()
+    server = Process(f"--pointer-uri={story.store}/pointer.json", "--pointer-seconds=0.2")
+    with _asked(server) as (seen, wrong):
+        assert "release 1, which is served, was made of it; nothing to do" in story.run("unchanged")
+        assert "running" not in story.outcomes["unchanged"].stderr
+
+        _grow(story.folder / "collection")
+        story.run("second")
+        errors = story.outcomes["second"].stderr
+        assert story.outcomes["second"].returncode == 0, errors
+        assert f'"checkpoint":"{first["checkpoint_uri"]}"' in errors
+        second = story.pointer()
+        assert (second["release"], second["before"], second["action"]) == (2, 1, "promote")
+        # The base encoder of this run is the one that was served, weight for weight, on the new corpus.
+        base = read_manifest(f"{story.folder}/work/base-encoder")
+        assert base.inputs["checkpoint"] == read_manifest(str(first["checkpoint_uri"])).digest
+        # The LLM was asked about what is new alone: one call for each pair that nobody had judged.
+        made, kept = story.calls()
+        new = len(story.labelled_pairs() - before)
+        assert 0 < made <= 2 * new + 2, (made, new)
+        assert kept > made
+        until(lambda: len(set(seen)) == 2)
+
+        (story.folder / "policy.toml").write_text(_CLOSED)
+        _grow_once_more(story.folder / "collection")
+        story.run("planted")
+        assert story.pointer() == second
+        closed = json.loads((story.folder / "work" / "release" / "release.json").read_bytes())
+        assert closed["verdict"] == "fail"
+
+        said = story.call("rollback", "rollback", "--store", story.store)
+        assert "release 3 serves what release 1 was, in the place of 2" in said
+        until(lambda: seen[-1] == seen[0])
+    server.terminate()
+    assert server.exit_code() == 0
+    assert wrong == []
+    assert len(seen) > 100
+    table = story.call("releases", "releases", "--store", story.store, "--keep", "1", "--grace-hours", "0")
+    assert re.findall(r"(promote|rollback to 1)", table) == ["rollback to 1", "promote", "promote"]
+    assert f"{second['digest']}" in table
+    assert "nobody points to it; --remove" in table
+    assert "removed" in story.call(
+        "clean", "releases", "--store", story.store, "--keep", "1", "--grace-hours", "0", "--remove"
+    )
+    assert not (story.folder / "store" / "retrievers" / str(second["digest"])).exists()
+    assert (story.folder / "store" / "retrievers" / str(first["digest"])).exists()
+
+
+def _grow_once_more(collection: Path) -> None:
+    with (collection / "corpus.jsonl").open("a") as corpus:
+        corpus.write(json.dumps({"_id": "newer", "title": "late", "text": "What came later."}) + "\n")
