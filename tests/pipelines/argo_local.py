@@ -1,18 +1,19 @@
 """A compiled WorkflowTemplate on this machine: what Argo does with it, without a cluster.
 
 Parameters are put in place, tasks run in the order of their dependencies, once a shard where a sequence says so, each
-as a process of its own that knows the variables of its container and nothing of the others.
+as a process of its own that knows the variables of its container and nothing of the others. The processes are forked
+from one that has torch imported: else importing it would be most of what a run costs.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from pipelines.warm import WarmProcess
 
 _TEMPLATE = re.compile(r"\{\{([\w.]+)\}\}")
 
@@ -27,20 +28,21 @@ def run_workflow(workflow: Mapping[str, Any], values: Mapping[str, str], home: P
         environment: Variables of this machine that containers need.
 
     Raises:
-        RuntimeError: Naming the pod that failed, with the end of its log.
+        RuntimeError: Naming the pod that failed; its log is in this process's error output.
     """
     spec = workflow["spec"]
     given = {parameter["name"]: parameter.get("value") for parameter in spec["arguments"]["parameters"]} | dict(values)
     assert None not in given.values(), f"Argo asks for {[name for name, value in given.items() if value is None]}"
     templates = {template["name"]: template for template in spec["templates"]}
     pods: list[str] = []
-    for task in in_order(templates[spec["entrypoint"]]["dag"]["tasks"]):
-        for shard in range(int(task.get("withSequence", {}).get("count", 1))):
-            scope = {f"workflow.parameters.{name}": value for name, value in given.items()}
-            scope |= {"inputs.parameters.shard": str(shard)} if "withSequence" in task else {}
-            name = f"{task['name']}-{shard}"
-            _run(templates[task["template"]]["container"], scope, home / name, environment)
-            pods.append(name)
+    with WarmProcess(["components.shared.checkpoint.loading"]) as warm:
+        for task in in_order(templates[spec["entrypoint"]]["dag"]["tasks"]):
+            for shard in range(int(task.get("withSequence", {}).get("count", 1))):
+                scope = {f"workflow.parameters.{name}": value for name, value in given.items()}
+                scope |= {"inputs.parameters.shard": str(shard)} if "withSequence" in task else {}
+                name = f"{task['name']}-{shard}"
+                _run(warm, templates[task["template"]]["container"], scope, home / name, environment)
+                pods.append(name)
     return pods
 
 
@@ -55,12 +57,18 @@ def in_order(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             done.add(task["name"])
 
 
-def _run(container: Mapping[str, Any], scope: Mapping[str, str], folder: Path, environment: Mapping[str, str]) -> None:
+def _run(
+    warm: WarmProcess,
+    container: Mapping[str, Any],
+    scope: Mapping[str, str],
+    folder: Path,
+    environment: Mapping[str, str],
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, *container["command"][1:]]
-    command += [_TEMPLATE.sub(lambda match: scope[match[1]], argument) for argument in container["args"]]
+    python, flag, module = container["command"]
+    assert (python, flag) == ("python", "-m")
+    arguments = [_TEMPLATE.sub(lambda match: scope[match[1]], argument) for argument in container["args"]]
     plain = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
     variables = {**plain, "HOME": str(folder), "TMPDIR": str(folder), "PATH": os.environ["PATH"], **environment}
-    done = subprocess.run(command, env=variables, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{folder.name} ended with {done.returncode}: {done.stderr[-2000:]}")
+    if code := warm.run(module, arguments, variables).code:
+        raise RuntimeError(f"{folder.name} ended with {code}")
