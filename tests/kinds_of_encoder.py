@@ -24,7 +24,8 @@ _SENTENCES = [
     "Sourdough bread rises because wild yeast makes gas. query: passage: Represent this text:",
     "A violin has four strings and is played with a bow! Caf\u00e9 na\u00efve \u691c\u7d22 42 ()",
 ]
-_SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "hidden_size": DIMENSION}
+# One layer: writing ONNX costs seconds for each. Kinds whose layers differ have two.
+_SMALL = {"num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64, "hidden_size": DIMENSION}
 
 
 def texts() -> list[str]:
@@ -174,18 +175,19 @@ def _modern(f: Path) -> Path:
         sep_token_id=3,
         local_attention=8,
         global_attn_every_n_layers=2,
+        num_hidden_layers=2,
         max_position_embeddings=128,
     )
     return save_folder(f, source, pooling_module("cls"), Normalize())
 
 
 def _distil(f: Path) -> Path:
-    names = {"dim": DIMENSION, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 64}
+    names = {"dim": DIMENSION, "n_layers": 1, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 64}
     return save_folder(f, backbone(f / "s", "DistilBert", word_pieces(), **names), pooling_module("mean"))
 
 
 def _t5(f: Path) -> Path:
-    names = {"d_model": DIMENSION, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    names = {"d_model": DIMENSION, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4}
     source = backbone(f / "s", "T5", unigrams("$A </s>"), **names)
     torch.manual_seed(1)
     dense = Dense(DIMENSION, 24, bias=False, activation_function=torch.nn.Identity())

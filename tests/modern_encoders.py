@@ -81,6 +81,7 @@ def _embedding_gemma(folder: Path) -> Path:
         "use_bidirectional_attention": True,
         "sliding_window": 16,
         "layer_types": ["sliding_attention", "full_attention"],
+        "num_hidden_layers": 2,
         "query_pre_attn_scalar": 8,
         "max_position_embeddings": 512,
     }
@@ -108,7 +109,13 @@ def _embedding_gemma(folder: Path) -> Path:
 
 _YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 10_000.0}
 _LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0}
-_LOCAL = {"cls_token_id": 2, "sep_token_id": 3, "local_attention": 8, "global_attn_every_n_layers": 2}
+_LOCAL = {
+    "cls_token_id": 2,
+    "sep_token_id": 3,
+    "local_attention": 8,
+    "global_attn_every_n_layers": 2,
+    "num_hidden_layers": 2,
+}
 _NOMIC = {"query": "search_query: ", "document": "search_document: "}
 
 FAMILIES: dict[str, Family] = {
