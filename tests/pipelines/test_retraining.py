@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,8 +124,8 @@ def _asked(server: Process) -> Iterator[tuple[list[str], list[object]]]:
 def _grow(collection: Path) -> None:
     """One passage is new, one has another text, one is gone, and one train query is new."""
     corpus = [json.loads(line) for line in (collection / "corpus.jsonl").read_text().splitlines()]
-    qrels = "".join(path.read_text() for path in (collection / "qrels").glob("*.tsv"))
-    judged = {line.split("\t")[1] for line in qrels.splitlines()}
+    rows = "".join(path.read_text() for path in (collection / "qrels").glob("*.tsv"))
+    judged = {line.split("\t")[1] for line in rows.splitlines()}
     loose = [row for row in corpus if row["_id"] not in judged]
     corpus.remove(loose[0])
     loose[1]["text"] += " It was written once more."
@@ -136,11 +136,12 @@ def _grow(collection: Path) -> None:
         qrels.write("q-new\tnew\t1\n")
 
 
-def test_the_story_of_two_corpora(story: Story) -> None:
+def test_the_story_of_two_corpora(story: Story, record_property: Callable[[str, object], None]) -> None:
     first = story.pointer()
     assert (first["release"], first["action"], first["before"]) == (1, "promote", 0)
     made, _ = story.calls()
     assert made > 0
+    record_property("calls of the first run", made)
     before = story.labelled_pairs()
     server = Process(f"--pointer-uri={story.store}/pointer.json", "--pointer-seconds=0.2")
     with _asked(server) as (seen, wrong):
@@ -160,6 +161,7 @@ def test_the_story_of_two_corpora(story: Story) -> None:
         # The LLM was asked about what is new alone: one call for each pair that nobody had judged.
         made, kept = story.calls()
         new = len(story.labelled_pairs() - before)
+        record_property("calls of the second run, made, taken from the journal, and new pairs", (made, kept, new))
         assert 0 < made <= 2 * new + 2, (made, new)
         assert kept > made
         until(lambda: len(set(seen)) == 2)
@@ -178,6 +180,7 @@ def test_the_story_of_two_corpora(story: Story) -> None:
     assert server.exit_code() == 0
     assert wrong == []
     assert len(seen) > 100
+    record_property("requests answered", len(seen))
     table = story.call("releases", "releases", "--store", story.store, "--keep", "1", "--grace-hours", "0")
     assert re.findall(r"(promote|rollback to 1)", table) == ["rollback to 1", "promote", "promote"]
     assert f"{second['digest']}" in table
