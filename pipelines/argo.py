@@ -117,6 +117,7 @@ def cron_workflow(deployment: Deployment) -> Object:
             "startingDeadlineSeconds": 3600,
             "successfulJobsHistoryLimit": 3,
             "failedJobsHistoryLimit": 3,
+            "workflowMetadata": {"labels": {"app.kubernetes.io/part-of": "retriever"}},
             "workflowSpec": {"workflowTemplateRef": {"name": deployment.name}},
         },
     }

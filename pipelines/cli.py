@@ -1,4 +1,4 @@
-"""The commands of a person: `retriever demo | run | compare | compile | copy | serve | search`, and the others below.
+"""The commands of a person: `retriever demo | run | compare | submit | watch | serve | search`, and the others below.
 
 Commands alone print: results go to standard output, everything that happens on the way to standard error.
 """
@@ -21,10 +21,16 @@ from components.prepare.config import DocsConfig
 from components.shared import log
 from components.shared.calls.tally import Prices
 from components.shared.contract.stopping import heed_lost_stops
-from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
-from pipelines import argo
+from components.shared.durable.stores import StoreError
+from components.shared.launch import (
+    EXIT_BAD_DATA,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    EXIT_TRANSIENT,
+    EXIT_USAGE,
+    TransientError,
+)
 from pipelines.cluster import copying, sizing
-from pipelines.cluster.deployment import Deployment
 from pipelines.commands.doctor import checks
 from pipelines.commands.queries import with_queries
 from pipelines.commands.releases import continued, is_served, promote, releases, rollback
@@ -33,6 +39,7 @@ from pipelines.commands.search import search as ask
 from pipelines.compare.command import compare as compare_arms
 from pipelines.flow import Settings
 from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
+from pipelines.operate.command import compile_pipeline, schedule, status, submit, watch
 from pipelines.settings import SettingsError, missing, read_settings
 from pipelines.suites.command import evaluate, gate
 
@@ -85,68 +92,6 @@ def run(
 def compare(**given: Any) -> int:  # noqa: ANN401, D103 signature and words are those of what it wraps
     text, tally = compare_arms(**given)
     print(f"{text}\n{_summary(tally)}")
-    return EXIT_OK
-
-
-def compile_pipeline(
-    params: Path = PARAMS / "msmarco.yaml",
-    output: Path = Path("retriever.yaml"),
-    target: Literal["kfp", "argo"] = "kfp",
-    profile: Literal["laptop", "kind", "gke-l4", "gke-l4x4", "gke-a100", "spot"] = "gke-a100",
-    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),  # noqa: A002
-    name: str = "retriever",
-    artifact_root: str = "",
-    state_uri: str = "",
-    service_account: str = "",
-    env: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    secret: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    volume: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    queue: str = "",
-    schedule: str = "",
-    timezone: str = "Etc/UTC",
-) -> int:
-    """Compiles the flow of a parameter file for Kubeflow Pipelines or for Argo Workflows.
-
-    Args:
-        params: Parameter file.
-        output: Where the YAML goes.
-        target: kfp writes a pipeline to upload; argo a WorkflowTemplate, and a CronWorkflow with --schedule, to apply.
-        profile: Machines the tasks ask for, see pipelines/resources.py.
-        set: One setting over the file's, such as --set annotate.num_shards=4; may be repeated.
-        name: Name of the pipeline or WorkflowTemplate; one a corpus.
-        artifact_root: Folder in a bucket that tasks hand each other their artifacts in (argo).
-        state_uri: Folder in a bucket for journals and training state, which a lost pod goes on from; argo puts it below
-            artifact-root where it is not given.
-        service_account: Service account of the tasks' pods (argo; Kubeflow takes its own).
-        env: A variable of every task, as NAME=VALUE, such as AWS_ENDPOINT_URL=http://minio:9000; may be repeated.
-        secret: Variables of every task from a Secret, such as s3:AWS_ACCESS_KEY_ID,AWS_SECRET_ACCESS_KEY, or NAME=KEY
-            where the key has another name; may be repeated.
-        volume: A claim that every task may read, as CLAIM:/folder; may be repeated.
-        queue: LocalQueue of Kueue that the pods wait in.
-        schedule: When it runs by itself (argo), in cron's five fields, such as '0 3 * * 1'.
-        timezone: Time zone of the schedule.
-    """
-    settings = read_settings(params, set)
-    deployment = Deployment(
-        name=name,
-        artifact_root=artifact_root,
-        state_uri=state_uri,
-        service_account=service_account,
-        env=env,
-        secrets=secret,
-        volumes=volume,
-        queue=queue,
-        schedule=schedule,
-        timezone=timezone,
-    )
-    if target == "argo":
-        argo.compile_to(output, settings, profile, deployment)
-    else:
-        # Imported here: kfp takes two seconds that no other command should pay.
-        from pipelines.kubeflow import compile_to
-
-        compile_to(output, settings, profile, deployment)
-    print(f"compiled {params} for {target}, {profile}: {output}")
     return EXIT_OK
 
 
@@ -338,6 +283,10 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "trace": trace,
     "quality": quality,
     "compile": compile_pipeline,
+    "submit": submit,
+    "schedule": schedule,
+    "status": status,
+    "watch": watch,
     "promote": promote,
     "releases": releases,
     "rollback": rollback,
@@ -368,6 +317,9 @@ def main() -> None:
     except (ValueError, FileNotFoundError) as error:
         log.error("stopped", problem=str(error))
         code = EXIT_BAD_DATA
+    except (TransientError, StoreError) as error:
+        log.error("stopped", problem=str(error), remedy="run the same command again later")
+        code = EXIT_TRANSIENT
     except KeyboardInterrupt:
         log.error("interrupted", remedy="run the same command again; it continues")
         code = EXIT_TERMINATED
