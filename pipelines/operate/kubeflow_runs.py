@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -117,7 +118,7 @@ class Kubeflow:
             if one.recurring_run_id != made.recurring_run_id:
                 self._ask(
                     f"delete recurring run {one.recurring_run_id}",
-                    lambda gone=one.recurring_run_id: self._client.delete_recurring_run(gone),
+                    functools.partial(self._client.delete_recurring_run, one.recurring_run_id),
                 )
         return f"it replaces {_schedules(listed)}" if listed else "it is new"
 

@@ -43,7 +43,7 @@ class Namespace:
         self._api = Api(
             where=f"{configuration.host}, namespace {self.name}",
             unreachable="see whether the cluster runs and KUBECONFIG (or --kube-context) names the right one",
-            credentials="log in again, or see whether KUBECONFIG (or --kube-context) names the right user and authority",
+            credentials="log in again, or see whether KUBECONFIG (or --kube-context) names the right user",
             rights=f"ask for a Role in namespace {self.name} that may get, list, create and update workflows, "
             "workflowtemplates and cronworkflows of argoproj.io, or name another by --namespace",
         )
@@ -185,8 +185,7 @@ def _configured(namespace: str, context: str) -> tuple[client.Configuration, str
         contexts, active = config.list_kube_config_contexts()
     except (ConfigException, OSError) as error:
         raise ValueError(
-            f"no cluster: {error}; set KUBECONFIG to the cluster's file, or see whether --kube-context names one of its "
-            "contexts"
+            f"no cluster: {error}; set KUBECONFIG to the cluster's file, or --kube-context to one of its contexts"
         ) from error
     chosen: Mapping[str, Any] = next((one for one in contexts if one["name"] == context), active)
     return configuration, namespace or chosen["context"].get("namespace") or "default"

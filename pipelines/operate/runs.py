@@ -112,7 +112,7 @@ class Platform(Protocol):
 def table(runs: Sequence[Run], now: datetime | None = None) -> str:
     """Runs as lines under a header, columns as wide as what stands in them."""
     header = ("NAME", "STATE", "STARTED", "DURATION", "TASK", "REASON")
-    return columns([header, *(_row(run, now or datetime.now(UTC)) for run in runs)])
+    return columns([header, *(tuple(_row(run, now or datetime.now(UTC))) for run in runs)])
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
