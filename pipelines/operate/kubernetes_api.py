@@ -181,8 +181,10 @@ def _configured(namespace: str, context: str) -> tuple[client.Configuration, str
         if _IN_POD.exists() and not os.environ.get("KUBECONFIG") and not context:
             config.load_incluster_config(client_configuration=configuration)
             return configuration, namespace or _IN_POD.read_text().strip()
-        config.load_kube_config(context=context or None, client_configuration=configuration)
-        contexts, active = config.list_kube_config_contexts()
+        # Named here: the library reads the variable when it is imported, and never again.
+        file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+        config.load_kube_config(file, context=context or None, client_configuration=configuration)
+        contexts, active = config.list_kube_config_contexts(file)
     except (ConfigException, OSError) as error:
         raise ValueError(
             f"no cluster: {error}; set KUBECONFIG to the cluster's file, or --kube-context to one of its contexts"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple, TypeVar
@@ -14,6 +15,8 @@ Result = TypeVar("Result")
 
 # Of one request; a server that needs longer does not answer.
 REQUEST_SECONDS = 30
+# It would write a line for every attempt before we say what happened.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 _MAY_PASS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 

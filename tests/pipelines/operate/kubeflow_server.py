@@ -1,4 +1,4 @@
-"""The five endpoints of the API of Kubeflow Pipelines that runs need: healthz, experiments, pipelines, runs, recurring."""
+"""The endpoints of Kubeflow Pipelines that runs need: healthz, experiments, pipelines, runs, recurring runs."""
 
 from __future__ import annotations
 

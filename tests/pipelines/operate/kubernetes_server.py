@@ -1,4 +1,4 @@
-"""The few paths of the Kubernetes API that runs on Argo need, with the words of a real API server (1.34) in refusals."""
+"""The few paths of the Kubernetes API that runs on Argo need, with a real API server's words (1.34) in refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person reads where the cluster, its rights, Argo or a bucket is not as it should be: where, what, the remedy."""
+"""What a person reads where cluster, rights, Argo or a bucket is not as it should be: where, what, the remedy."""
 
 from pathlib import Path
 

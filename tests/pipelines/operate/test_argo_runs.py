@@ -1,9 +1,17 @@
 """submit, schedule, status and watch on Argo, against a server that speaks the Kubernetes API."""
 
+import base64
+import gzip
+import json
+from pathlib import Path
+
+import orjson
 import pytest
+import yaml
 
 from components.shared.durable import storage
-from components.shared.manifest import MANIFEST_NAME
+from components.shared.durable.storage import MANIFEST_NAME
+from components.shared.manifest import SCHEMA_VERSION
 from pipelines.operate import watching
 from tests.pipelines.operate.conftest import CORPUS
 from tests.pipelines.operate.kubernetes_server import KubernetesServer
@@ -30,13 +38,10 @@ def test_submit_puts_the_template_and_starts_one_run_of_it(cluster: KubernetesSe
     assert cluster.of("workflowtemplates")["squad"]["spec"]["entrypoint"] == "retriever"
 
 
-def test_submit_puts_exactly_what_compile_writes(cluster: KubernetesServer, typed: Typed, tmp_path: object) -> None:
-    import yaml
-
+def test_submit_puts_exactly_what_compile_writes(cluster: KubernetesServer, typed: Typed, tmp_path: Path) -> None:
     typed(_SUBMIT)
     typed(f"compile {ON_ARGO} --output {tmp_path}/argo.yaml")
-    with open(f"{tmp_path}/argo.yaml") as file:  # noqa: PTH123
-        (written,) = yaml.safe_load_all(file)
+    (written,) = yaml.safe_load_all((tmp_path / "argo.yaml").read_text())
     assert cluster.of("workflowtemplates")["squad"]["spec"] == written["spec"]
 
 
@@ -66,7 +71,7 @@ def test_another_corpus_setting_or_image_is_another_run(
 
 def test_what_decides_speed_only_is_the_same_run(cluster: KubernetesServer, typed: Typed) -> None:
     typed(_SUBMIT)
-    assert "is there already" in typed(_SUBMIT, "--set", "annotate.max_in_flight=3", "--queue", "night").out
+    assert "is there already" in typed(_SUBMIT, "--set", "annotate.num_in_flight=3", "--queue", "night").out
     assert len(cluster.of("workflows")) == 1
 
 
@@ -213,10 +218,14 @@ def test_retries_end(cluster: KubernetesServer, typed: Typed) -> None:
 
 
 def test_watch_ends_with_the_verdict_and_the_figures(cluster: KubernetesServer, typed: Typed) -> None:
-    import orjson
-
     metrics = {"verdict": "fail", "trained_ndcg_10": 0.61234, "base_ndcg_10": 0.5, "gate_passed": 0, "num_queries": 6}
-    manifest = {"schema_version": 1, "component": "evaluate", "identity": "i", "config": {}, "settings": {}}
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "component": "evaluate",
+        "identity": "i",
+        "config": {},
+        "settings": {},
+    }
     manifest |= {"inputs": {}, "versions": {}, "seconds": 1.0, "created": "now", "metrics": metrics, "files": {}}
     evaluation = "memory://runs/squad/evaluation"
     gate = {"verdict": "fail", "reasons": ["nDCG@10 is not better than that of production"]}
@@ -261,14 +270,8 @@ def test_watch_goes_on_after_a_server_that_was_away(
 
 
 def test_a_workflow_of_many_pods_is_read_packed_too(cluster: KubernetesServer, typed: Typed) -> None:
-    import base64
-    import gzip
-    import json
-
     status = failed_in_a_shard()
     nodes = status.pop("nodes")
-    _put(cluster, "squad", {**status, "compressedNodes": base64.b64encode(gzip.compress(json.dumps(nodes).encode()))})
-    cluster.of("workflows")["squad"]["status"]["compressedNodes"] = base64.b64encode(
-        gzip.compress(json.dumps(nodes).encode())
-    ).decode()
+    packed = base64.b64encode(gzip.compress(json.dumps(nodes).encode())).decode()
+    _put(cluster, "squad", {**status, "compressedNodes": packed})
     assert f"mine(1:1): {REASON}" in typed(_WATCH).out

@@ -174,9 +174,6 @@ def test_watch_ends_with_what_the_run_recorded_of_its_outcome(kubeflow: Kubeflow
     assert said.out.splitlines()[1:] == ["gate: fail", "trained_ndcg_10: 0.6123"]
 
 
-_COMMANDS = [_SUBMIT, f"{_SCHEDULE} --cron @daily", "status", "watch squad-1"]
-
-
 @pytest.mark.parametrize("command", [_SUBMIT, "status", "watch squad-1"])
 def test_a_server_that_does_not_answer_ends_with_75(
     command: str, typed: Typed, monkeypatch: pytest.MonkeyPatch
