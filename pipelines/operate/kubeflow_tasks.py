@@ -75,7 +75,7 @@ def _tasks(run: Any) -> tuple[list[TaskRun], list[TaskRun]]:  # noqa: ANN401
     parents |= {one.task_id: by_id for one in details if (by_id := _by_id(details, one.parent_task_id)) is not None}
     groups: dict[tuple[str, str], list[Any]] = {}
     for one in sorted(details, key=lambda detail: str(detail.start_time or detail.create_time or "")):
-        if str(one.display_name) != str(run.display_name):
+        if not _is_workflow(one, details, parents):
             groups.setdefault(_key(one, parents), []).append(one)
     made = [_task(name, group) for (name, _), group in groups.items()]
     counts = [[task.name for task in made[:end]].count(task.name) for end, task in enumerate(made)]
@@ -87,6 +87,15 @@ def _tasks(run: Any) -> tuple[list[TaskRun], list[TaskRun]]:  # noqa: ANN401
     return [one for one in numbered if not _FRAME.fullmatch(one.name)], [
         one for one in numbered if _FRAME.fullmatch(one.name)
     ]
+
+
+def _is_workflow(one: Any, details: Iterable[Any], parents: Mapping[str, Any]) -> bool:  # noqa: ANN401
+    """The node of the whole, which has a name that Kubeflow made up: nothing is above it, and tasks hang on it."""
+    name = str(one.display_name).removesuffix(_DRIVER)
+    if _parent(one, parents) is not None or _FRAME.fullmatch(name):
+        return False
+    below = (str(other.display_name) for other in details if _parent(other, parents) is one)
+    return any(not _EXECUTOR.fullmatch(child) and child.removesuffix(_DRIVER) != name for child in below)
 
 
 def _by_id(details: Iterable[Any], identifier: str | None) -> Any:  # noqa: ANN401
