@@ -75,6 +75,8 @@ def test_a_retriever_command_parses(words: list[str]) -> None:
     if "params" in values:
         # The file is read and every --set is applied, as the command would.
         assert read_settings(ROOT / values["params"], values.get("set", ()))
+    if "flow" in values:
+        assert values["flow"].settings()
 
 
 def test_an_unknown_flag_would_be_found() -> None:
