@@ -40,10 +40,9 @@ from pipelines.compare.command import compare as compare_arms
 from pipelines.flow import Settings
 from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
 from pipelines.operate.command import compile_pipeline, schedule, status, submit, watch
+from pipelines.operate.options import PARAMS
 from pipelines.settings import SettingsError, missing, read_settings
 from pipelines.suites.command import evaluate, gate
-
-PARAMS = Path(__file__).parent / "params"
 
 
 def demo(workdir: Path = Path(".retriever/demo"), params: Path = PARAMS / "demo.yaml") -> int:

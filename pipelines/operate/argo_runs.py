@@ -25,6 +25,8 @@ PART_OF = {"app.kubernetes.io/part-of": "retriever"}
 RUN_LABEL = "retriever/run"
 _SELECTOR = ",".join(f"{name}={value}" for name, value in PART_OF.items())
 _RETRY = re.compile(r"-retry-\d+$")
+# What follows must leave the name of a run a label, which has 63; only names that a schedule made are longer.
+_NAME_CHARACTERS = 52
 # A progress line comes every ten seconds, and other events between.
 _LINES_OF_LOG = 30
 
@@ -48,7 +50,7 @@ class Argo:
                 return Submitted(run_of(made), is_new=True)
             # Somebody asked for the same in the same moment.
             return Submitted(self.run(name), is_new=False)
-        return Submitted(self._start(name, "", name, spec, first=1), is_new=True)
+        return Submitted(self._start(name, "", name, spec), is_new=True)
 
     def schedule(self, compiled: Path, flow: str, cron: str, *, replace: bool, arguments: Mapping[str, Any]) -> str:
         """Puts the WorkflowTemplate and the CronWorkflow.
@@ -87,7 +89,7 @@ class Argo:
         failed = self._workflow(run.name)
         spec = {name: value for name, value in failed["spec"].items() if name not in ("shutdown", "suspend")}
         label = (failed["metadata"].get("labels") or {}).get(RUN_LABEL, run.name)
-        return self._start(_RETRY.sub("", run.name), "retry-", label, spec, first=1)
+        return self._start(_RETRY.sub("", run.name)[:_NAME_CHARACTERS].rstrip("-"), "retry-", label, spec)
 
     def progress(self, task: TaskRun) -> str:
         """What the job in the task's pod last said of its progress."""
@@ -108,9 +110,9 @@ class Argo:
             )
         return workflow
 
-    def _start(self, name: str, word: str, label: str, spec: Object, *, first: int) -> Run:
+    def _start(self, name: str, word: str, label: str, spec: Object) -> Run:
         """A Workflow under the first name that is free."""
-        for number in itertools.count(first):
+        for number in itertools.count(1):
             chosen = f"{name}-{word}{number}" if word or number > 1 else name
             if (made := self._namespace.create("workflows", _workflow(chosen, label, spec))) is not None:
                 return run_of(made)
