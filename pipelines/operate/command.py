@@ -104,7 +104,7 @@ def schedule(
     timezone: str = _UTC,
     replace: bool = False,
 ) -> int:
-    """Compiles the flow, puts it on the cluster and has it run by itself; one run at a time, none made up for.
+    """Compiles the flow, puts it on the cluster and has it run by itself, one run at a time.
 
     Args:
         cron: When, in cron's five fields, such as '0 3 * * *'; Kubeflow's six, with seconds first, are taken too.
