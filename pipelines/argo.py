@@ -25,7 +25,7 @@ from pipelines.cluster.images import image
 from pipelines.cluster.names import component_name, field_sentences, slug
 from pipelines.cluster.places import STATE, durable_places, run_parameters
 from pipelines.cluster.refusals import refuse_for_cluster
-from pipelines.cluster.variables import pod_variables
+from pipelines.cluster.variables import METRICS_PORT, TASK_LABELS, pod_variables
 from pipelines.flow import Settings, Task
 from pipelines.resources import GPU_RESOURCE, GPU_SELECTOR, SPOT_SELECTOR, Resources, profile_of
 from pipelines.settings import SettingsError, missing, required
@@ -175,6 +175,7 @@ def _template(task: Task, settings: Settings, resources: Resources, deployment: 
             "command": ["python", "-m", f"components.{task.component}"],
             "args": [f"--{name.replace('_', '-')}={value}" for name, value in _flags(task, settings).items()],
             "env": list(_environment(task, settings, resources, deployment)),
+            "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
             "resources": _resources(resources),
             "securityContext": {
                 "allowPrivilegeEscalation": False,
@@ -314,4 +315,4 @@ def _pod_security() -> Object:
 
 def _pod_labels(deployment: Deployment) -> dict[str, str]:
     queue = {"kueue.x-k8s.io/queue-name": deployment.queue} if deployment.queue else {}
-    return {"app.kubernetes.io/part-of": "retriever", **queue}
+    return {**TASK_LABELS, **queue}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partialmethod
 from typing import Any, TypeVar
 
@@ -20,6 +20,11 @@ Item = TypeVar("Item")
 
 # A progress line this often where no terminal shows a bar: rare enough for a log store, often enough to see life.
 PROGRESS_SECONDS = 10.0
+# A listener is told this often at most: a scrape sees no more, and a bar may count bytes.
+_TOLD_SECONDS = 1.0
+# What, its unit, units done, units planned.
+Listener = Callable[[str, str, int, int | None], None]
+_listeners: list[Listener] = []
 
 
 def event(message: str, *, level: str = "info", **fields: object) -> None:
@@ -61,6 +66,11 @@ def silence_libraries() -> None:
         transformers.disable_progress_bar()
 
 
+def listen(listener: Listener | None) -> None:
+    """Tells every progress of this process to a listener, instead of the one before; None ends it."""
+    _listeners[:] = [] if listener is None else [listener]
+
+
 class Progress:
     """A bar on a terminal, a line every ten seconds elsewhere."""
 
@@ -74,23 +84,34 @@ class Progress:
             if _draws_bars()
             else None
         )
+        self._last_told = 0.0
+        self._tell(self._start)
 
     def add(self, num_units: int = 1, **facts: Any) -> None:  # noqa: ANN401
         """Counts finished units; `facts` (a loss, a rate) stand behind the bar."""
         self._done += num_units
+        now = time.monotonic()
+        if now - self._last_told >= _TOLD_SECONDS:
+            self._tell(now)
         if self._bar is not None:
             self._bar.set_postfix({name: _short(value) for name, value in facts.items()}, refresh=False)
             self._bar.update(num_units)
-        elif time.monotonic() - self._last_line >= PROGRESS_SECONDS:
-            self._last_line = time.monotonic()
+        elif now - self._last_line >= PROGRESS_SECONDS:
+            self._last_line = now
             event("progress", task=self._label, done=self._done, total=self._total, **{**self._pace(), **facts})
 
     def close(self) -> None:
         """Ends the bar; the numbers stay in the log."""
         if self._bar is not None:
             self._bar.close()
+        self._tell(time.monotonic())
         pace = self._pace()
         event(self._label, done=self._done, total=self._total, **{k: v for k, v in pace.items() if k != "seconds_left"})
+
+    def _tell(self, now: float) -> None:
+        self._last_told = now
+        for listener in _listeners:
+            listener(self._label, self._unit, self._done, self._total)
 
     def _pace(self) -> dict[str, Any]:
         seconds = time.monotonic() - self._start

@@ -6,7 +6,7 @@ from kfp import dsl, kubernetes
 
 from components.shared.contract.outcome import RECORDS_VARIABLE
 from pipelines.cluster.deployment import Deployment
-from pipelines.cluster.variables import pod_variables
+from pipelines.cluster.variables import TASK_LABELS, pod_variables
 from pipelines.resources import GPU_RESOURCE, GPU_SELECTOR, SPOT_SELECTOR, Resources
 
 # Argo counts it from the start of the first attempt, and retries no more after it: it must outlast every deadline.
@@ -28,6 +28,8 @@ def place(
         kubernetes.set_timeout(task, resources.deadline_seconds)
         # A namespace that is restricted wants it on the container itself.
         kubernetes.set_security_context(task, run_as_non_root=True)
+        for label, value in TASK_LABELS.items():
+            kubernetes.add_pod_label(task, label, value)
     if resources.gpu:
         _use_gpu(task, resources)
     if resources.spot:

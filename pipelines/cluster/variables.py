@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 
 from components.shared.contract.needs import NEEDS_VARIABLE, Needs
+from components.shared.telemetry import PORT_VARIABLE
 from pipelines.cluster.deployment import Deployment
 from pipelines.resources import Resources
 
+# Of every task on a cluster, as the monitors of k8s/components/podmonitor and k8s/train have it.
+METRICS_PORT = 9400
+# Of their pods: what the monitor of tasks selects.
+TASK_LABELS = {"app.kubernetes.io/part-of": "retriever", "app.kubernetes.io/component": "task"}
 _QUANTITY = re.compile(r"(\d+)(Mi|Gi)")
 
 
@@ -24,6 +29,8 @@ def pod_variables(name: str, resources: Resources, deployment: Deployment, *, ca
         "RETRIEVER_TASK": name,
         # From the request and not from the node: a thread more than that share of CPU waits, and all others for it.
         "OMP_NUM_THREADS": str(_whole_cores(resources.cpu_request or resources.cpu)),
+        # A local run may have several containers on one network.
+        **({PORT_VARIABLE: str(METRICS_PORT)} if deployment.state_uri else {}),
         **({NEEDS_VARIABLE: needs.as_variable()} if needs != Needs() else {}),
     }
     return {**values, **deployment.variables()}

@@ -17,6 +17,7 @@ from components.shared.durable.journal import Journal
 from components.shared.engines.engine import Completion, Engine, PromptError, Refusal, Request, Result
 from components.shared.engines.finish import is_known_reason
 from components.shared.launch import TransientError
+from components.shared.telemetry import JobTelemetry
 
 
 @dataclass
@@ -30,6 +31,12 @@ class Counts:
     calls_from_journal: int = 0
     calls_refused: int = 0
     unknown_reasons: Counter[str] = field(default_factory=Counter)
+
+    def show(self) -> None:
+        """Sets the job's gauges."""
+        sources = {"made": self.calls_made, "journal": self.calls_from_journal, "refused": self.calls_refused}
+        for source, number in sources.items():
+            JobTelemetry.show("llm_calls", number, source=source)
 
     def note(self, result: Result) -> None:
         """Counts what the engine said that we cannot read; each unknown word is logged once."""
@@ -83,6 +90,7 @@ class Driver(Generic[Verdict]):
                 else:
                     self._active[number] = _Active(asker)
                     self._advance(number)
+            self.counts.show()
             while emitted in self._finished:
                 yield self._finished.pop(emitted)
                 emitted += 1

@@ -25,6 +25,7 @@ from components.shared.engines.engine import (
 )
 from components.shared.engines.loading import loading
 from components.shared.launch import TransientError
+from components.shared.telemetry import PORT_VARIABLE
 
 if TYPE_CHECKING:
     import vllm
@@ -56,7 +57,8 @@ class VllmEngine:
                 seed=seed,
                 dtype="float32" if on_cpu else "auto",
                 enforce_eager=on_cpu,
-                disable_log_stats=True,
+                # They are of use where somebody scrapes them.
+                disable_log_stats=PORT_VARIABLE not in os.environ,
                 **engine_arguments(options),
             )
             self._engine = LLMEngine.from_engine_args(arguments)

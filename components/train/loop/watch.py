@@ -68,7 +68,8 @@ class Watch:
     def _write(self, step: int, names: dict[str, object], values: dict[str, float | int]) -> None:
         if self._lines is not None:
             self._lines.write(step=step, **names, **values)
-            JobTelemetry.show(train_step=step, **{f"train_{name}": value for name, value in values.items()})
+            for name, value in {"step": step, **values}.items():
+                JobTelemetry.show(f"train_{name}", value)
         if self._tensorboard is not None:
             for name, value in values.items():
                 self._tensorboard.add_scalar(name, value, step)

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from prometheus_client.core import Sample
 from prometheus_client.parser import text_string_to_metric_families
 
+from components.shared.telemetry import PREFIX
 from tests.bucket import await_port, free_ports
 
 
@@ -34,7 +36,12 @@ def pushed_groups(url: str) -> dict[tuple[str, ...], dict[str, float]]:
         families = list(text_string_to_metric_families(response.read().decode()))
     groups: dict[tuple[str, ...], dict[str, float]] = {}
     for sample in (sample for family in families for sample in family.samples):
-        if sample.name.startswith("retriever_"):
+        if sample.name.startswith(PREFIX):
             group = tuple(sample.labels.get(name, "") for name in ("component", "pipeline", "task"))
-            groups.setdefault(group, {})[sample.name.removeprefix("retriever_")] = sample.value
+            groups.setdefault(group, {})[_short(sample)] = sample.value
     return groups
+
+
+def _short(sample: Sample) -> str:
+    """A result by its own name, all else without the prefix."""
+    return sample.labels.get("name", sample.name.removeprefix(PREFIX))

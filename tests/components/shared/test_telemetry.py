@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from components.shared import log
 from components.shared.telemetry import JobTelemetry, MetricLines
+from tests.bucket import free_ports
 from tests.components.shared.pushgateway import pushed_groups, pushgateway
 
 
@@ -54,7 +56,7 @@ def gateway(request: pytest.FixtureRequest) -> Iterator[_Gateway]:
 
 
 def _values(text: str) -> dict[str, float]:
-    return {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
+    return {sample.labels.get("name", sample.name): sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
 
 
 def test_the_outcome_is_pushed_under_pipeline_and_component_only(
@@ -67,21 +69,21 @@ def test_the_outcome_is_pushed_under_pipeline_and_component_only(
     # The grouping key: no run, no pod, no shard, which would leave a group behind at every run.
     assert path == "/metrics/job/retriever/component/index/pipeline/retriever"
     values = _values(body)
-    assert values["retriever_recall_at_10"] == 0.98
-    assert values["retriever_num_passages"] == 30
-    assert values["retriever_last_success"] == 1
-    assert values["retriever_last_success_timestamp_seconds"] > 1.7e9
-    assert values["retriever_last_duration_seconds"] > 0
+    assert values["recall_at_10"] == 0.98
+    assert values["num_passages"] == 30
+    assert values["retriever_job_last_success"] == 1
+    assert values["retriever_job_last_success_timestamp_seconds"] > 1.7e9
+    assert values["retriever_job_last_duration_seconds"] > 0
 
 
 def test_a_failure_does_not_look_like_a_success(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHGATEWAY_URL", gateway.url)
     JobTelemetry("index").finish(succeeded=False, metrics={})
     values = _values(gateway.pushes[0][2])
-    assert values["retriever_last_success"] == 0
-    assert values["retriever_last_failure_timestamp_seconds"] > 1.7e9
+    assert values["retriever_job_last_success"] == 0
+    assert values["retriever_job_last_failure_timestamp_seconds"] > 1.7e9
     # A zero would erase the time of an earlier success in the gateway.
-    assert "retriever_last_success_timestamp_seconds" not in values
+    assert "retriever_job_last_success_timestamp_seconds" not in values
 
 
 @pytest.fixture
@@ -150,12 +152,12 @@ def test_an_outcome_is_pushed_once(gateway: _Gateway, monkeypatch: pytest.Monkey
     assert len(gateway.pushes) == 1
 
 
-def test_any_name_of_a_measure_becomes_a_metric(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measure_keeps_its_name_as_a_label(gateway: _Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHGATEWAY_URL", gateway.url)
     JobTelemetry("evaluate").finish(succeeded=True, metrics={"trained nDCG@10": 0.5, "R(rel=2)@100": 0.9})
     values = _values(gateway.pushes[0][2])
-    assert values["retriever_trained_nDCG_10"] == 0.5
-    assert values["retriever_R_rel_2__100"] == 0.9
+    assert values["trained nDCG@10"] == 0.5
+    assert values["R(rel=2)@100"] == 0.9
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://", "nonsense", "http://[", "ftp://127.0.0.1"])
@@ -190,11 +192,33 @@ def test_a_running_job_can_be_scraped(monkeypatch: pytest.MonkeyPatch) -> None:
         port = free.getsockname()[1]
     monkeypatch.setenv("METRICS_PORT", str(port))
     telemetry = JobTelemetry("train")
-    telemetry.set("loss", 0.25)
-    telemetry.set("loss", 0.125)
+    telemetry.set("train_loss", 0.25)
+    telemetry.set("train_loss", 0.125)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
-        assert _values(response.read().decode())["retriever_loss"] == 0.125
+        assert _values(response.read().decode())["retriever_job_train_loss"] == 0.125
     telemetry.close()
+
+
+def test_the_progress_of_a_running_job_is_scraped_and_never_pushed(
+    real_gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("METRICS_PORT", str(port))
+    with JobTelemetry("annotate") as telemetry:
+        bar = log.Progress("annotating", total=4, unit="queries")
+        bar.add(3)
+        bar.close()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            scraped = response.read().decode()
+        telemetry.finish(succeeded=True, metrics={})
+    labels = '{activity="annotating",unit="queries"}'
+    assert f"retriever_job_progress_units{labels} 3.0" in scraped
+    assert f"retriever_job_progress_planned_units{labels} 4.0" in scraped
+    # Those of the process and of libraries are there too.
+    assert "process_resident_memory_bytes" in scraped
+    # A job that is over makes no progress, and is not stuck.
+    (pushed,) = pushed_groups(real_gateway).values()
+    assert not [name for name in pushed if name.startswith("progress")]
 
 
 def test_a_port_that_is_taken_never_fails_a_job(

@@ -39,9 +39,9 @@ def test_every_step_has_a_line_and_the_last_values_are_scraped(inputs: Path, mon
     steps = [line for line in lines if "loss" in line]
     assert all(set(line) == _OF_A_STEP | {"step", "stage", "epoch"} for line in steps)
     for name in _OF_A_STEP:
-        assert float(scraped[f"retriever_train_{name}"]) == pytest.approx(steps[-1][name])
-    assert float(scraped["retriever_train_step"]) == len(steps) == 8
-    assert float(scraped["retriever_train_dev_ndcg_10"]) == pytest.approx(lines[-1]["dev_ndcg_10"])
+        assert float(scraped[f"retriever_job_train_{name}"]) == pytest.approx(steps[-1][name])
+    assert float(scraped["retriever_job_train_step"]) == len(steps) == 8
+    assert float(scraped["retriever_job_train_dev_ndcg_10"]) == pytest.approx(lines[-1]["dev_ndcg_10"])
 
 
 def _scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
