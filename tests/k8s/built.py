@@ -85,7 +85,39 @@ _TEXT = {"type": "string", "minLength": 1}
 _TEXTS = {"type": "object", "additionalProperties": _TEXT}
 _SELECTOR = _closed(matchLabels=_TEXTS)
 _SECONDS = {"type": "string", "pattern": "^[0-9]+s$"}
-_ENDPOINTS = {"type": "array", "minItems": 1, "items": _closed(port=_TEXT, path=_TEXT, interval=_SECONDS)}
+_RELABELING = {
+    "type": "object",
+    "properties": {
+        "sourceLabels": {"type": "array", "items": _TEXT},
+        "action": {"enum": ["keep", "replace"]},
+        "regex": _TEXT,
+        "replacement": _TEXT,
+        "targetLabel": _TEXT,
+    },
+    "required": ["sourceLabels", "action", "regex"],
+    "additionalProperties": False,
+}
+_RELABELINGS = {"type": "array", "minItems": 1, "items": _RELABELING}
+_ENDPOINT = {
+    "anyOf": [
+        _closed(port=_TEXT, path=_TEXT, interval=_SECONDS),
+        _closed(path=_TEXT, interval=_SECONDS, relabelings=_RELABELINGS),
+    ]
+}
+_ENDPOINTS = {"type": "array", "minItems": 1, "items": _ENDPOINT}
+_RULE = {
+    "type": "object",
+    "properties": {
+        "alert": _TEXT,
+        "expr": _TEXT,
+        "for": {"type": "string", "pattern": "^[0-9]+[mh]$"},
+        "labels": _closed(severity={"enum": ["critical", "warning", "info"]}),
+        "annotations": _closed(summary=_TEXT, runbook=_TEXT),
+    },
+    "required": ["alert", "expr", "labels", "annotations"],
+    "additionalProperties": False,
+}
+_GROUPS = {"type": "array", "minItems": 1, "items": _closed(name=_TEXT, rules={"type": "array", "items": _RULE})}
 _QUOTA = _closed(name=_TEXT, nominalQuota=_TEXT)
 _FLAVOR = _closed(name=_TEXT, resources={"type": "array", "items": _QUOTA})
 _TOLERATION = _closed(key=_TEXT, operator={"const": "Exists"}, effect={"const": "NoSchedule"})
@@ -125,6 +157,7 @@ OURS: dict[str, Manifest] = {
     "PodMonitoring": _resource(
         "monitoring.googleapis.com/v1", "PodMonitoring", spec=_closed(selector=_SELECTOR, endpoints=_ENDPOINTS)
     ),
+    "PrometheusRule": _resource("monitoring.coreos.com/v1", "PrometheusRule", spec=_closed(groups=_GROUPS)),
     "ResourceFlavor": _FLAVOR_RESOURCE,
     "ClusterQueue": _resource("kueue.x-k8s.io/v1beta1", "ClusterQueue", spec=_QUEUE),
     "LocalQueue": _resource("kueue.x-k8s.io/v1beta1", "LocalQueue", spec=_closed(clusterQueue=_TEXT)),

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.cluster.variables import METRICS_PORT
 from tests.k8s.built import K8S, KSERVE_FIELDS, Manifest, build, only, problems
 
-_COMPONENTS = ("kserve", "kueue", "podmonitor", "podmonitoring")
+_COMPONENTS = ("alerts", "dashboards", "kserve", "kueue", "podmonitor", "podmonitoring")
 
 
 @pytest.fixture
@@ -59,18 +60,35 @@ def test_the_strict_schemas_find_a_misspelt_field(above: Path) -> None:
 def test_the_monitors_find_the_pods_and_a_port_that_they_name(above: Path) -> None:
     for component, endpoints in (("podmonitor", "podMetricsEndpoints"), ("podmonitoring", "endpoints")):
         manifests = _overlay(above, "base", component)
-        pods = {"retriever-serve": only(manifests, "Deployment")["spec"]["template"], "retriever-train": _train_pod()}
+        pods = {
+            "retriever-serve": only(manifests, "Deployment")["spec"]["template"],
+            "retriever-train": _train_pod(),
+            "retriever-tasks": _task_pod(),
+        }
         monitors = [manifest for manifest in manifests if manifest["kind"].startswith("PodMonitor")]
         assert {monitor["metadata"]["name"] for monitor in monitors} == set(pods)
         for monitor in monitors:
             pod = pods[monitor["metadata"]["name"]]
             assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
             ports = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
-            assert {endpoint["port"] for endpoint in monitor["spec"][endpoints]} <= ports
+            (endpoint,) = monitor["spec"][endpoints]
+            if "port" in endpoint:
+                assert endpoint["port"] in ports
+            else:
+                # Kubeflow's pods name none: the address is made of the pod's and the port that every task is told.
+                assert endpoint["relabelings"][-1]["replacement"] == f"$1:{METRICS_PORT}"
 
 
 def _train_pod() -> Manifest:
     return dict(yaml.safe_load((K8S / "train" / "job.yaml").read_text())["spec"]["template"])
+
+
+def _task_pod() -> Manifest:
+    """A pod of a workflow as Argo makes it: of the template, with the labels of all pods."""
+    path = K8S.parent / "tests" / "pipelines" / "golden" / "argo-kind.yaml"
+    spec = next(yaml.safe_load_all(path.read_text()))["spec"]
+    container = next(template["container"] for template in spec["templates"] if "container" in template)
+    return {"metadata": spec["podMetadata"], "spec": {"containers": [container]}}
 
 
 def test_the_queue_is_the_one_that_training_waits_in_and_its_gpus_are_those_it_asks_for(above: Path) -> None:

@@ -31,6 +31,11 @@ def _table() -> dict[str, tuple[_Row, str]]:
     return rows
 
 
+def names_of_table() -> set[str]:
+    """Every documented metric."""
+    return set(_table())
+
+
 def _server_exposition() -> str:
     metrics = ServerMetrics()
     metrics.set_version("1")
