@@ -56,7 +56,11 @@ def gateway(request: pytest.FixtureRequest) -> Iterator[_Gateway]:
 
 
 def _values(text: str) -> dict[str, float]:
-    return {sample.labels.get("name", sample.name): sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
+    return {
+        sample.labels.get("name", sample.name): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def test_the_outcome_is_pushed_under_pipeline_and_component_only(

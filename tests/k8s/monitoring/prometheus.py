@@ -25,8 +25,8 @@ class Prometheus:
     url: str
 
     def series(self, query: str, *, start: float) -> list[dict[str, Any]]:
-        """What a panel would draw from a time until now, twice a second."""
-        span = {"start": start, "end": time.time(), "step": "0.5s"}
+        """What a panel would draw from a time until now, ten times a second."""
+        span = {"start": start, "end": time.time(), "step": 0.1}
         return self._asked("query_range", query=query, **span)["result"]  # type: ignore[no-any-return]
 
     def firing(self) -> set[str]:
@@ -42,7 +42,7 @@ class Prometheus:
 
 @contextmanager
 def prometheus(folder: Path, targets: Mapping[str, int], *, rules: Path | None = None) -> Iterator[Prometheus]:
-    """Scrapes ports of this machine by the name of their job, ten times a second; skips where there is no Prometheus."""
+    """Scrapes ports of this machine by the name of their job ten times a second; skips where it is not installed."""
     if (program := shutil.which("prometheus")) is None:
         pytest.skip("no Prometheus; apt-get install prometheus")
     config = {

@@ -1,4 +1,4 @@
-"""k8s/monitoring.md lists every metric that the code can show, and no other; Prometheus' own linter has nothing to say."""
+"""k8s/monitoring.md lists every metric that the code can show, and no other; Prometheus' linter is silent."""
 
 import re
 import subprocess
