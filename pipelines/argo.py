@@ -19,6 +19,7 @@ from components.shared.contract.executor import OUTPUT_NAMES_VARIABLE, OUTPUTS_V
 from components.shared.contract.verdict import PASSED, VERDICT
 from components.shared.launch import EXIT_TERMINATED, EXIT_TRANSIENT
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
+from components.shared.telemetry import GATEWAY_VARIABLE
 from pipelines import flow
 from pipelines.cluster.deployment import Deployment
 from pipelines.cluster.images import image
@@ -45,6 +46,8 @@ _DAY = 86_400
 _SCRATCH = "/tmp"
 # Where a task leaves what a condition compares.
 _OUTPUTS = f"{_SCRATCH}/outputs"
+# The template that tells what came of a run, and its component.
+_OUTCOME, _CHECK = "outcome", "check"
 
 
 def compile_to(path: Path, settings: Settings, profile: str, deployment: Deployment) -> None:
@@ -79,8 +82,13 @@ def workflow_template(settings: Settings, profile: str, deployment: Deployment) 
     """
     machines, tasks = profile_of(profile), flow.taking_part(settings)
     templates = [_template(task, settings, machines[task.component], deployment) for task in tasks]
+    # A run whose tasks are all unchanged, or whose pod was lost, is told of by nobody else.
+    is_reported = GATEWAY_VARIABLE in deployment.variables()
+    if is_reported:
+        templates.append(_outcome(machines[_CHECK], deployment))
     spec = {
         "entrypoint": "retriever",
+        **({"onExit": _OUTCOME} if is_reported else {}),
         "arguments": {"parameters": list(_parameters(settings, deployment))},
         **({"serviceAccountName": deployment.service_account} if deployment.service_account else {}),
         # Two runs would write the same artifacts.
@@ -170,20 +178,55 @@ def _template(task: Task, settings: Settings, resources: Resources, deployment: 
         "activeDeadlineSeconds": resources.deadline_seconds,
         "retryStrategy": _retries(resources),
         **_where(resources),
-        "container": {
-            "image": image(task.component),
-            "command": ["python", "-m", f"components.{task.component}"],
-            "args": [f"--{name.replace('_', '-')}={value}" for name, value in _flags(task, settings).items()],
-            "env": list(_environment(task, settings, resources, deployment)),
-            "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
-            "resources": _resources(resources),
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
-                "readOnlyRootFilesystem": True,
-            },
-            "volumeMounts": list(_mounts(resources, deployment)),
+        "container": _container(
+            task.component,
+            _flags(task, settings),
+            _environment(task.name, _of_task(task, settings), resources, deployment),
+            resources,
+            deployment,
+        ),
+    }
+
+
+def _outcome(resources: Resources, deployment: Deployment) -> Object:
+    """What runs when all is over, however it ended; here the word of the platform can be trusted."""
+    flags = {
+        "moment": "after",
+        "run_id": "{{workflow.name}}",
+        "status": "{{workflow.status}}",
+        "records_uri": f"{{{{workflow.parameters.{STATE}}}}}/records",
+        "output_uri": f"{_SCRATCH}/outcome",
+    }
+    return {
+        "name": _OUTCOME,
+        "activeDeadlineSeconds": resources.deadline_seconds,
+        "retryStrategy": _retries(resources),
+        "container": _container(
+            _CHECK, flags, _environment(_OUTCOME, {}, resources, deployment), resources, deployment
+        ),
+    }
+
+
+def _container(
+    component: str,
+    flags: Mapping[str, object],
+    environment: Iterator[Object],
+    resources: Resources,
+    deployment: Deployment,
+) -> Object:
+    return {
+        "image": image(component),
+        "command": ["python", "-m", f"components.{component}"],
+        "args": [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()],
+        "env": list(environment),
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
+        "resources": _resources(resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
         },
+        "volumeMounts": list(_mounts(resources, deployment)),
     }
 
 
@@ -243,14 +286,18 @@ def _address(task: Task, shard: str = "") -> str:
     return f"{{{{workflow.parameters.{ROOT}}}}}/{task.makes}" + (f"-{shard}" if shard else "")
 
 
-def _environment(task: Task, settings: Settings, resources: Resources, deployment: Deployment) -> Iterator[Object]:
+def _of_task(task: Task, settings: Settings) -> dict[str, str]:
+    """Variables that only tasks of the flow have."""
     gate = {OUTPUTS_VARIABLE: _OUTPUTS, OUTPUT_NAMES_VARIABLE: VERDICT} if task.name in flow.gates(settings) else {}
+    return {SECTIONS_VARIABLE: sections_value(flow.owners(task), task.sections[-1]), **gate}
+
+
+def _environment(name: str, own: Mapping[str, str], resources: Resources, deployment: Deployment) -> Iterator[Object]:
     values = {
         "HOME": _SCRATCH,
         "HF_HOME": f"{_SCRATCH}/huggingface",
-        SECTIONS_VARIABLE: sections_value(flow.owners(task), task.sections[-1]),
-        **gate,
-        **pod_variables(task.name, resources, deployment, can_ask_for_disk=True),
+        **own,
+        **pod_variables(name, resources, deployment, can_ask_for_disk=True),
     }
     yield from ({"name": name, "value": value} for name, value in values.items())
     for name, secret, key in deployment.secret_variables():

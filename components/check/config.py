@@ -34,6 +34,9 @@ class CheckConfig:
     """Folder of the LLM that a GPU must hold, whose weights are added up; a name of the hub or empty: none."""
     gpu_gib: float = field(default=0.0, metadata=SETTING | at_least(0))
     """Memory of the GPU that the LLM must fit, in GiB; 0 compares nothing."""
+    status: str = field(default="", metadata=SETTING)
+    """How the platform says that the run ended, where its word can be trusted (Argo: Succeeded, Failed or Error);
+    empty: what the tasks recorded decides."""
     evaluation_uri: str = field(default="", metadata=INPUT)
     """Evaluation of the run, for what the record at the end says of it."""
 

@@ -53,24 +53,31 @@ def _at_end(config: CheckConfig) -> dict[str, Any]:
 
 
 def _after(config: CheckConfig) -> dict[str, Any]:
-    """Whether all came through, and if not, why: by what the tasks left, not by what the platform says."""
+    """Whether all came through, and if not, why: by what the tasks left, or by a platform whose word can be trusted."""
     name = f"runs/{config.run_id}"
     started = read_record(config.records_uri, f"{name}/started")
     finished = read_record(config.records_uri, f"{name}/finished")
     # A run that failed before its start was written left its reason a little earlier.
     begin = float(started["time"]) if started else time.time() - 3600
-    failures = [] if finished else failures_since(config.records_uri, begin)
+    succeeded = config.status == "Succeeded" if config.status else finished is not None
+    failures = [] if succeeded else failures_since(config.records_uri, begin)
     outcome: dict[str, Any] = {
-        "run_succeeded": int(finished is not None),
+        "run_succeeded": int(succeeded),
         "run_seconds": round((float(finished["time"]) if finished else time.time()) - begin, 1),
-        "reason": "; ".join(f"{record['task']}: {record['reason']}" for record in failures) or _unknown(finished),
+        "reason": "; ".join(f"{record['task']}: {record['reason']}" for record in failures)
+        or _unnamed(config, succeeded=succeeded),
         **{f"run_{name}": value for name, value in (finished or {}).get("metrics", {}).items()},
     }
     write_record(config.records_uri, f"{name}/outcome", outcome)
-    report = log.event if finished else log.error
+    report = log.event if succeeded else log.error
     report("the run is over", **outcome)
     return outcome
 
 
-def _unknown(finished: dict[str, Any] | None) -> str:
-    return "" if finished else "no task left a reason: a pod was lost, ran out of memory or time, or never started"
+def _unnamed(config: CheckConfig, *, succeeded: bool) -> str:
+    """Why a run failed that left no reason of its own."""
+    if succeeded:
+        return ""
+    if config.status:
+        return f"the workflow {config.run_id} ended with {config.status}; its failed nodes say why"
+    return "no task left a reason: a pod was lost, ran out of memory or time, or never started"

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from hera.workflows.models import CronWorkflow, WorkflowTemplate
 
+from components.check.config import CheckConfig
+from components.shared.launch import parse_flags
 from pipelines import argo, flow
 from pipelines.cluster.deployment import Deployment
 from pipelines.cluster.names import component_name
@@ -230,6 +232,32 @@ def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path
     assert {"name": "shared-memory", "mountPath": "/dev/shm"} in train["container"]["volumeMounts"]
     assert train["metadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
     assert "nodeSelector" not in _containers(template)["prepare"]
+
+
+def test_with_a_gateway_a_run_is_told_of_when_it_is_over_and_without_one_not(tmp_path: Path) -> None:
+    told = replace(DEPLOYMENT, env=(*DEPLOYMENT.env, "PUSHGATEWAY_URL=http://pushgateway:9091"))
+    template, _ = compiled(tmp_path, deployment=told)
+    read = WorkflowTemplate.model_validate(template)
+    assert json.loads(read.model_dump_json(by_alias=True, exclude_none=True)) == template
+    container = _containers(template)[template["spec"]["onExit"]]["container"]
+    variables = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert (variables["PUSHGATEWAY_URL"], variables["RETRIEVER_PIPELINE"]) == ("http://pushgateway:9091", "squad")
+    # As Argo fills it in, it is a config that the job takes.
+    scope = {"workflow.name": "squad-1", "workflow.status": "Failed", "workflow.parameters.state_uri": "s3://b/state"}
+    flags = [re.sub(r"\{\{([\w.]+)\}\}", lambda match: scope[match[1]], flag) for flag in container["args"]]
+    config = parse_flags("check", CheckConfig, flags)
+    assert (config.moment, config.run_id, config.status) == ("after", "squad-1", "Failed")
+    assert config.records_uri == "s3://b/state/records"
+    assert "onExit" not in compiled(tmp_path)[0]["spec"]
+
+
+@pytest.mark.parametrize("profile", _CLUSTER_PROFILES)
+def test_every_task_is_told_the_port_that_it_serves_its_metrics_on(profile: str, tmp_path: Path) -> None:
+    template, _ = compiled(tmp_path, profile=profile)
+    for name, task in _containers(template).items():
+        variables = {entry["name"]: entry.get("value") for entry in task["container"]["env"]}
+        (port,) = task["container"]["ports"]
+        assert (port["name"], str(port["containerPort"])) == ("metrics", variables["METRICS_PORT"]), name
 
 
 def test_a_schedule_runs_the_template_and_never_two_at_a_time(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.cluster.variables import METRICS_PORT, TASK_LABELS
 from pipelines.resources import HOUR, LOCAL_PROFILES, PROFILES
 from tests.pipelines.compiling import GIVEN, compile_to
 
@@ -57,6 +58,9 @@ def test_every_pod_has_a_deadline_rights_secrets_variables_and_a_queue(profile: 
         assert its["pvcMount"][0]["mountPath"] == "/corpus"
         env = {entry["name"]: entry["value"] for entry in executors[name]["container"]["env"]}
         assert env["AWS_ENDPOINT_URL"] == "http://s3.storage:9000"
+        # What the monitor of tasks selects, and where it looks.
+        assert TASK_LABELS.items() <= its["podMetadata"]["labels"].items()
+        assert env["METRICS_PORT"] == str(METRICS_PORT)
 
 
 def _retry_policy(specification: dict[str, Any], executor: str) -> dict[str, Any]:

@@ -101,6 +101,18 @@ def test_a_run_that_failed_says_which_task_and_why(tmp_path: Path, monkeypatch: 
     assert outcome["reason"] == "annotate: the endpoint is away"
 
 
+def test_the_word_of_a_platform_that_can_be_trusted_decides(tmp_path: Path) -> None:
+    check(_config(tmp_path, "after", status="Succeeded"))
+    succeeded = json.loads((tmp_path / "after" / "outcome.json").read_bytes())
+    assert (succeeded["run_succeeded"], succeeded["reason"]) == (1, "")
+    check(_config(tmp_path, "after", status="Error"))
+    failed = json.loads((tmp_path / "after" / "outcome.json").read_bytes())
+    assert (failed["run_succeeded"], failed["reason"]) == (
+        0,
+        "the workflow run-1 ended with Error; its failed nodes say why",
+    )
+
+
 def test_a_run_that_nobody_gives_a_reason_for_is_no_success(tmp_path: Path) -> None:
     check(_config(tmp_path, "before"))
     outcome = _outcome(tmp_path)
