@@ -282,3 +282,32 @@ def test_prompt_logprobs_give_the_same_likelihoods_as_the_echo(
     results = _run(engine, _LIKELIHOODS)
     engine.close()
     _check_likelihoods(results, of_transformers)
+
+
+_SCRAPED = """
+import sys, urllib.request
+from components.shared.engines.engine import CompletionRequest, Turn
+from components.shared.engines.opening import open_engine
+from components.shared.telemetry import JobTelemetry
+
+with JobTelemetry("annotate"):
+    engine = open_engine("vllm", llm_uri=sys.argv[1], seed=1)
+    engine.submit(CompletionRequest("a", (Turn("user", "Name three colours."),), 8, 0.0, 7))
+    while engine.collect():
+        pass
+    sys.stdout.write(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[2]}/metrics").read().decode())
+    engine.close()
+"""
+
+
+def test_a_task_that_is_scraped_shows_the_metrics_of_vllm_itself(llm_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # A process of its own: vLLM's metrics belong to a process, and decide when it starts.
+    environment = {**os.environ, "METRICS_PORT": port, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    command = [sys.executable, "-c", _SCRAPED, str(llm_path), port]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (generated,) = re.findall(r"^vllm:generation_tokens_total\{.*\} (\S+)$", done.stdout, re.MULTILINE)
+    assert float(generated) == 8
