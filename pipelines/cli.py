@@ -81,7 +81,10 @@ def run(
     settings = read_settings(params, [*set, f"prepare.collection_uri={data}"])
     if continue_from:
         if served := is_served(continue_from, str(data)):
-            print(f"{data}: release {served.release}, which is served, was made of it; nothing to do")
+            print(
+                f"{data}: release {served.release}, which is served, was made of it; nothing to do (without "
+                "--continue-from it runs)"
+            )
             return EXIT_OK
         settings = continued(settings, continue_from)
     return _run(with_queries(settings, data), workdir, [])

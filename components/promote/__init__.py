@@ -4,5 +4,6 @@ Reads: dataset, encoder, index, checkpoint; evaluation, for its gate's verdict. 
 (releases.py) a copy of them under an address of their content, the pointer that serve follows, and a record of why.
 Needs: no model and no GPU.
 Guarantees: a closed gate changes nothing in the store and is no error; the pointer names whole artifacts only; of two
-promotions at the same time one wins and the other is told, so that no release is undone by one that never saw it.
+promotions at the same time one wins and the other is told, and a run that went on from a release takes the place of
+that one only.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from components.shared.roles import ADDRESS, INPUT, OUTPUT, SETTING, refuse
+from components.shared.roles import ADDRESS, INPUT, OUTPUT, SETTING, at_least, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,9 @@ class PromoteConfig:
     store: str = field(default="", metadata=SETTING | ADDRESS)
     """Folder of all releases, local or in a bucket: retrievers/<digest>/, releases/<number>.json, and pointer.json,
     which is what `--pointer-uri` of serve names. In a flow an empty one promotes nothing."""
+    instead_of: int = field(default=-1, metadata=SETTING | at_least(-1))
+    """Number of the release that the gate compared with; where another one is served, nothing is promoted. 0: none was
+    served; -1: whatever is served when this job begins."""
 
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""

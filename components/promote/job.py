@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 
 from components.promote.config import PromoteConfig
-from components.promote.releases import ARTIFACTS, ReleaseRecord, contents_digest, read_served, serve_next
+from components.promote.releases import ARTIFACTS, ReleaseRecord, Served, contents_digest, read_served, serve_next
 from components.shared import log
+from components.shared.contract.ending import TransientError
 from components.shared.contract.verdict import Verdict, read_verdict
 from components.shared.corpus import check_corpus
 from components.shared.durable import storage
@@ -26,6 +27,7 @@ def promote(config: PromoteConfig) -> None:
     Raises:
         ValueError: Where an artifact is damaged, the index is not of the dataset, there is no verdict, it is one on
             something else, or another release was promoted meanwhile.
+        TransientError: Where what is promoted was removed at the same time.
     """
     verdict = read_verdict(config.evaluation_uri)
     with artifact_writer("promote", config) as artifact:
@@ -47,12 +49,13 @@ def _release(config: PromoteConfig, verdict: Verdict) -> dict[str, Any]:
     contents = {name: read_manifest(uri).digest for name, uri in sources.items()}
     _check_measured(config, contents)
     digest = contents_digest(contents)
-    if served.record and served.record.digest == digest:
-        log.event("already served", release=served.record.release, digest=digest)
-        return asdict(served.record)
     targets = {name: f"{config.store.rstrip('/')}/retrievers/{digest}/{name}" for name in sources}
     for name, uri in sources.items():
         _copy(uri, targets[name], contents[name])
+    if served.record and served.record.digest == digest:
+        log.event("already served", release=served.record.release, digest=digest)
+        return asdict(served.record)
+    _check_compared(config, served)
     record = serve_next(
         config.store,
         served,
@@ -69,6 +72,9 @@ def _release(config: PromoteConfig, verdict: Verdict) -> dict[str, Any]:
             metrics=_numbers(config.evaluation_uri),
         ),
     )
+    if gone := [uri for uri in targets.values() if not storage.exists(f"{uri}/{storage.MANIFEST_NAME}")]:
+        # An old copy that nobody pointed to was taken for granted, and removed in the same moment.
+        raise TransientError(f"{gone[0]}: was removed while it was being promoted")
     log.event("promoted", release=record.release, digest=digest, store=config.store, before=record.before)
     return asdict(record)
 
@@ -82,6 +88,16 @@ def _check_measured(config: PromoteConfig, contents: Mapping[str, str]) -> None:
         raise ValueError(
             f"{config.evaluation_uri}: evaluate measured another {' and another '.join(others)} than what is to be "
             "promoted; name the evaluation of these, or evaluate them"
+        )
+
+
+def _check_compared(config: PromoteConfig, served: Served) -> None:
+    """Refuses to take the place of a release that the gate has not compared with."""
+    number = served.record.release if served.record else 0
+    if config.instead_of not in (-1, number):
+        raise ValueError(
+            f"{config.store}: release {number} is served, and the gate compared with release {config.instead_of}; run "
+            "again from what is served (retriever run --continue-from)"
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -19,9 +20,8 @@ from components.shared.durable import storage
 from components.shared.launch import EXIT_OK
 from pipelines.flow import Settings
 from pipelines.local import LocalStep, run_steps
-
-# The run went well and its gate is closed: no error, and not success either.
-EXIT_GATE = 1
+from pipelines.operate.runs import columns
+from pipelines.suites.command import EXIT_GATE
 
 _SHOWN_METRICS = ("trained_ndcg_10", "hybrid_trained_ndcg_10")
 _HOUR_SECONDS = 3600.0
@@ -36,9 +36,16 @@ def promote(store: str, workdir: Path = Path(".retriever/run")) -> int:
     """
     step = _promotion(workdir, store)
     run_steps([step])
-    values = orjson.loads((Path(step.config.output_uri) / "release.json").read_bytes())
+    values: dict[str, Any] = orjson.loads((Path(step.config.output_uri) / "release.json").read_bytes())
     if "release" not in values:
         print("the gate is closed, so nothing was promoted: " + "; ".join(values["reasons"]))
+        return EXIT_GATE
+    if (served := read_served(store).record) is None or served.digest != values["digest"]:
+        # The step was done before, and is not done again.
+        print(
+            f"release {values['release']} was promoted earlier and another one is served since; to serve it again: "
+            f"retriever rollback --store {store} --to {values['release']}"
+        )
         return EXIT_GATE
     print(f"release {values['release']} ({values['digest']}) is served; serve:  --pointer-uri {store}/{POINTER_NAME}")
     return EXIT_OK
@@ -126,8 +133,9 @@ def continued(settings: Settings, store: str) -> Settings:
     Raises:
         ValueError: Where the served release holds no checkpoint to go on from.
     """
-    settings = {**settings, "promote": {**settings["promote"], "store": store}}
     served = read_served(store).record
+    compared = served.release if served else 0
+    settings = {**settings, "promote": {**settings["promote"], "store": store, "instead_of": compared}}
     if served is None:
         return settings
     if not served.checkpoint_uri:
@@ -150,9 +158,7 @@ def release_table(records: Sequence[ReleaseRecord]) -> str:
         quality = next((f"{record.metrics[name]:.3f}" for name in _SHOWN_METRICS if name in record.metrics), "")
         mark = "served" if position == 0 else ""
         rows.append((mark, str(record.release), made, action, record.digest, quality, record.evaluation))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return columns(rows)
 
 
 def _clean(store: str, *, keep: int, grace_hours: float, doit: bool) -> Iterator[str]:

@@ -41,7 +41,7 @@ class Story:
         return str(self.folder / "store")
 
     def run(self, name: str, *more: str) -> str:
-        places = ["--data", f"{self.folder}/collection", "--workdir", f"{self.folder}/work"]
+        places = ["--data", f"{self.folder}/collection", "--workdir", f"{self.folder}/home"]
         arguments = ["run", *places, "--params", f"{self.folder}/params.yaml", "--continue-from", self.store, *more]
         return self.call(name, *arguments)
 
@@ -58,12 +58,12 @@ class Story:
         return values
 
     def labelled_pairs(self) -> set[tuple[str, str]]:
-        rows = read_records(self.folder / "work" / "annotations" / "annotations.jsonl", Annotation)
+        rows = read_records(self.folder / "home" / "annotations" / "annotations.jsonl", Annotation)
         return {(row.query_id, passage_id) for row in rows for passage_id in row.passage_ids}
 
     def calls(self) -> tuple[int, int]:
         """The LLM's calls of the last run: made, and taken from the journal."""
-        metrics = read_manifest(str(self.folder / "work" / "annotations")).metrics
+        metrics = read_manifest(str(self.folder / "home" / "annotations")).metrics
         return int(metrics["calls_made"]), int(metrics["calls_from_journal"])
 
 
@@ -156,7 +156,7 @@ def test_the_story_of_two_corpora(story: Story, record_property: Callable[[str, 
         second = story.pointer()
         assert (second["release"], second["before"], second["action"]) == (2, 1, "promote")
         # The base encoder of this run is the one that was served, weight for weight, on the new corpus.
-        base = read_manifest(f"{story.folder}/work/base-encoder")
+        base = read_manifest(f"{story.folder}/home/base-encoder")
         assert base.inputs["checkpoint"] == read_manifest(str(first["checkpoint_uri"])).digest
         # The LLM was asked about what is new alone: one call for each pair that nobody had judged.
         made, kept = story.calls()
@@ -170,12 +170,16 @@ def test_the_story_of_two_corpora(story: Story, record_property: Callable[[str, 
         _grow_once_more(story.folder / "collection")
         story.run("planted")
         assert story.pointer() == second
-        closed = json.loads((story.folder / "work" / "release" / "release.json").read_bytes())
+        closed = json.loads((story.folder / "home" / "release" / "release.json").read_bytes())
         assert closed["verdict"] == "fail"
 
         said = story.call("rollback", "rollback", "--store", story.store)
         assert "release 3 serves what release 1 was, in the place of 2" in said
         until(lambda: seen[-1] == seen[0])
+        # The step of the closed gate is not done again, and says what it found.
+        said = story.call("promote", "promote", "--store", story.store, "--workdir", f"{story.folder}/home")
+        assert "the gate is closed, so nothing was promoted" in said
+        assert story.outcomes["promote"].returncode == 1
     server.terminate()
     assert server.exit_code() == 0
     assert wrong == []

@@ -118,13 +118,15 @@ def _locked(uri: str) -> Iterator[None]:
 def _read_google(uri: str) -> Versioned:
     bucket, key = _google_of(uri)
     with _google_errors(uri):
-        from google.api_core.exceptions import NotFound
+        from google.api_core.exceptions import Forbidden, NotFound
 
         for _ in range(_ATTEMPTS):
             blob = bucket.get_blob(key, retry=_retry())
             if blob is None:
-                if not bucket.exists(retry=_retry()):
-                    raise no_bucket(locate(uri))
+                # Whoever may read objects need not have the right to look at the bucket.
+                with contextlib.suppress(Forbidden):
+                    if not bucket.exists(retry=_retry()):
+                        raise no_bucket(locate(uri))
                 return Versioned(None, ABSENT)
             # Of that generation alone, so that content and version are of one state; replaced meanwhile, it is gone.
             with contextlib.suppress(NotFound):
@@ -151,12 +153,15 @@ def _retry() -> Retry:
 
 @contextmanager
 def _google_errors(uri: str) -> Iterator[None]:
-    from google.api_core.exceptions import GoogleAPICallError, RetryError
+    from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
     from google.auth.exceptions import GoogleAuthError
     from requests.exceptions import RequestException
 
     try:
         yield
+    except NotFound as error:
+        # An object that is not there is no error of these calls.
+        raise no_bucket(locate(uri)) from error
     except GoogleAPICallError as error:
         status = int(error.code or 0)
         if status in _CONFLICTS:

@@ -90,6 +90,21 @@ def test_a_verdict_on_another_encoder_promotes_nothing(sources: Path, tmp_path: 
     assert not (tmp_path / "store").exists()
 
 
+def test_a_run_takes_the_place_of_the_release_that_its_gate_compared_with_and_of_no_other(
+    sources: Path, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "store")
+    config = replace(_config(sources, tmp_path, "pass", store), instead_of=3)
+    with pytest.raises(ValueError, match=r"release 0 is served, and the gate compared with release 3; run again"):
+        promote(config)
+    assert not (tmp_path / "store" / "pointer.json").exists()
+    promote(replace(config, instead_of=0))
+    assert json.loads((tmp_path / "store" / "pointer.json").read_bytes())["release"] == 1
+    # Done once more after a kill, it finds itself served and needs nobody's place.
+    promote(replace(config, instead_of=0, output_uri=str(tmp_path / "again")))
+    assert json.loads((tmp_path / "store" / "pointer.json").read_bytes())["release"] == 1
+
+
 def test_the_store_must_be_named() -> None:
     places = dict.fromkeys(("dataset_uri", "encoder_uri", "index_uri", "evaluation_uri", "output_uri"), "x")
     with pytest.raises(ValueError, match=r"store '': nowhere to promote to"):

@@ -92,6 +92,24 @@ def test_a_missing_bucket_is_named_with_the_remedy(scheme: str, request: pytest.
         conditional.write(uri, b"x", version=conditional.read(uri).version)
 
 
+def test_whoever_may_not_look_at_the_bucket_may_still_make_the_first_object(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.api_core.exceptions import Forbidden
+    from google.cloud.storage import Bucket
+
+    def refused(*_: object, **__: object) -> bool:
+        raise Forbidden("storage.buckets.get access denied")
+
+    # The emulator knows no rights.
+    monkeypatch.setattr(Bucket, "exists", refused)
+    uri = f"{bucket}/{tmp_path.name}/pointer.json"
+    conditional.write(uri, b"first", version=conditional.read(uri).version)
+    assert storage.read_bytes(uri) == b"first"
+    with pytest.raises(ValueError, match="no such bucket as nowhere"):
+        conditional.write("gs://nowhere/pointer.json", b"x", version=ABSENT)
+
+
 def test_credentials_that_are_wrong_or_may_not_write_are_said_with_the_remedy(
     s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
