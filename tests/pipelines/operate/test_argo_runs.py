@@ -16,7 +16,7 @@ from pipelines.operate import watching
 from tests.pipelines.operate.conftest import CORPUS
 from tests.pipelines.operate.kubernetes_server import KubernetesServer
 from tests.pipelines.operate.typed import ON_ARGO, Typed
-from tests.pipelines.operate.workflows import REASON, done, failed_in_a_shard, working
+from tests.pipelines.operate.workflow_objects import REASON, done, failed_in_a_shard, working
 
 _SUBMIT = f"submit {ON_ARGO}"
 _SCHEDULE = f"schedule {ON_ARGO}"

@@ -1,9 +1,11 @@
 """A stop is heard wherever the process is, also where Python has nobody to raise it to."""
 
+import functools
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -56,13 +58,17 @@ def test_a_stop_that_comes_where_nobody_can_catch_it_is_heard(
 ) -> None:
     started, survived = tmp_path / "started", tmp_path / "survived"
     program = _LOST.format(heed=heed, place=place)
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(started), str(survived)], stderr=subprocess.PIPE, text=True
-    )
-    while not started.exists() and process.poll() is None:
-        pass
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=50)
+    # A shell's background job inherits an ignored SIGINT; a person's terminal does not.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [sys.executable, "-c", program, str(started), str(survived)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as process:
+        while not started.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        try:
+            _, errors = process.communicate(timeout=50)
+        finally:
+            process.kill()
     assert process.returncode == code
     assert "Exception ignored" not in errors
     assert not survived.exists()
