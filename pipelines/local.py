@@ -136,7 +136,9 @@ def run_steps(steps: Sequence[LocalStep]) -> Tally:
                 continue
             log.event(f"{label}: running")
             if warm is None:
-                warm = stack.enter_context(WarmProcess(_imported(steps[number - 1 :])))
+                waiting = steps[number - 1 :]
+                components = sorted({waits.component for waits in waiting})
+                warm = stack.enter_context(WarmProcess(_imported(waiting), components))
             seconds, mebibytes = _run(step, warm)
             log.event(f"{label}: done", seconds=round(seconds, 1), peak_mebibytes=round(mebibytes))
             tally.executed += 1

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.shared.hashing import content_key, file_digest, lines_digest, text_digest
 from components.shared.roles import IDENTITY, values
@@ -50,7 +50,7 @@ def code_digest(component: str) -> str:
     name.
     """
     modules = code_modules(component)
-    lines = [f"{name} {_tree_digest(path)}" for name, path in sorted(modules.items())]
+    lines = [f"{name} {_read(path).digest}" for name, path in sorted(modules.items())]
     lines += [f"{path.relative_to(_ROOT)} {file_digest(path)}" for path in _data_files(modules)]
     return lines_digest(lines)
 
@@ -63,7 +63,7 @@ def code_modules(component: str) -> dict[str, Path]:
         if name in known or (path := _module_path(name)) is None:
             continue
         known[name] = path
-        waiting.extend(_imported(path))
+        waiting.extend(_read(path).imported)
     return known
 
 
@@ -77,32 +77,41 @@ def _module_path(name: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-def _imported(path: Path) -> Iterator[str]:
-    """Modules of the project that a file imports, also inside functions; an imported name may be a module itself."""
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith(f"{_PACKAGE}."))
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(_PACKAGE):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+class _File(NamedTuple):
+    """What identities need to know of a file of code."""
+
+    digest: str
+    """Of its syntax tree without texts that stand alone: docstrings, and the sentences below a config's fields."""
+    imported: frozenset[str]
+    """Modules of the project that it imports, also inside functions; an imported name may be a module itself."""
 
 
 @functools.cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text("utf-8"))
+def _read(path: Path) -> _File:
+    """Read once a process: a run asks for the digests of all its components, which share most of their files."""
+    imported = set[str]()
+    digest = text_digest(repr(_shape(ast.parse(path.read_text("utf-8")), imported)))
+    return _File(digest, frozenset(imported))
 
 
-def _tree_digest(path: Path) -> str:
-    return text_digest(ast.dump(_WithoutDocstrings().visit(ast.parse(path.read_text("utf-8")))))
+def _shape(value: Any, imported: set[str]) -> Any:  # noqa: ANN401 a node, a list of nodes, or what a node holds
+    """A node as nested tuples that differ where what it does differs; adds what it imports."""
+    if isinstance(value, list):
+        return [_shape(one, imported) for one in value if not _is_text(one)]
+    if not isinstance(value, ast.AST):
+        return value
+    if isinstance(value, ast.Import):
+        imported.update(alias.name for alias in value.names if alias.name.startswith(f"{_PACKAGE}."))
+    elif isinstance(value, ast.ImportFrom) and value.module and value.module.startswith(_PACKAGE):
+        imported.add(value.module)
+        imported.update(f"{value.module}.{alias.name}" for alias in value.names)
+    # Whether a name is read or written (ctx) follows from where it stands, and a third of all nodes say it.
+    parts = (_shape(getattr(value, name, None), imported) for name in value._fields if name != "ctx")
+    return (type(value).__name__, *parts)
 
 
-class _WithoutDocstrings(ast.NodeTransformer):
-    """Removes texts that stand alone as a statement: docstrings, and the sentences below a config's fields."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        """Drops the statement where it is only a text."""
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else node
+def _is_text(node: Any) -> bool:  # noqa: ANN401 a node, or what a list of a node holds
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _data_files(modules: Mapping[str, Path]) -> list[Path]:

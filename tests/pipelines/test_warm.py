@@ -64,6 +64,26 @@ def test_the_exit_code_is_that_of_the_process(run: Callable[..., Ended], code: s
     assert run(code).code == expected
 
 
+def test_threads_are_waited_for_exit_functions_run_and_nothing_written_is_lost(
+    run: Callable[..., Ended], tmp_path: Path
+) -> None:
+    ended = run(
+        """
+        import atexit, pathlib, sys, threading, time
+        place = pathlib.Path(sys.argv[1])
+        sys.stdout = (place / "said").open("w")
+        print("not flushed")
+        atexit.register((place / "ended").write_text, "yes")
+        def work():
+            time.sleep(0.2)
+            (place / "worked").write_text("yes")
+        threading.Thread(target=work).start()
+        """
+    )
+    assert ended.code == 0
+    assert [(tmp_path / name).read_text() for name in ("said", "worked", "ended")] == ["not flushed\n", "yes", "yes"]
+
+
 def test_memory_is_counted_for_every_step_by_itself(run: Callable[..., Ended]) -> None:
     large = run("held = bytearray(200 << 20)")
     small = run("")
