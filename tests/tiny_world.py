@@ -18,6 +18,6 @@ def write_tiny_world(folder: Path) -> Path:
         for line in (collection / name).read_text().splitlines()
     ]
     words = words_of([f"{row.get('title', '')} {row['text']}" for row in rows] + ["query: Question:"])
-    write_tiny_checkpoint(folder / "base", words)
+    write_tiny_checkpoint(folder / "base", words, num_layers=0)
     write_tiny_llm(folder / "llm", words)
     return collection

@@ -33,7 +33,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = (folder / "docs" / "corpus.jsonl").read_text()
     (folder / "collection" / "corpus.jsonl").write_text(corpus)
     rows = [json.loads(line) for line in corpus.splitlines()]
-    write_tiny_checkpoint(folder / "base", words_of([f"{row['title']} {row['text']}" for row in rows]))
+    words = words_of([f"{row['title']} {row['text']}" for row in rows])
+    write_tiny_checkpoint(folder / "base", words, num_layers=0)
     llm = {"llm_uri": "packaged:SmolLM2-135M-Instruct", "engine": "transformers"}
     values = {
         "encoder": {"checkpoint_uri": str(folder / "base")},

@@ -91,8 +91,8 @@ def test_a_model_that_overflows_is_refused_by_the_parity_check(tmp_path: Path) -
     source = write_tiny_checkpoint(tmp_path / "checkpoint", WORDS, normalise=False)
     weights = load_file(source / "model.safetensors")
     # Finite numbers, whose product is not.
-    weights["encoder.layer.1.output.LayerNorm.weight"][:] = 3e38
-    weights["encoder.layer.1.output.LayerNorm.bias"][:] = 3e38
+    weights["encoder.layer.0.output.LayerNorm.weight"][:] = 3e38
+    weights["encoder.layer.0.output.LayerNorm.bias"][:] = 3e38
     save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"fp32: parity with torch: text \d+ of \d+: its vector is not finite"):
         export(ExportConfig(checkpoint_uri=str(source), output_uri=str(tmp_path / "encoder")))

@@ -16,7 +16,7 @@ from tests.k8s.monitoring.prometheus import await_true, prometheus
 from tests.k8s.monitoring.test_table import names_of_table
 
 RULES = K8S / "components" / "alerts" / "rules.yaml"
-_CASES = Path(__file__).parent / "alerts.yaml"
+_CASES = sorted(Path(__file__).parent.glob("alerts*.yaml"))
 
 
 def _rules() -> list[dict[str, Any]]:
@@ -41,12 +41,12 @@ def test_an_alert_asks_for_metrics_of_the_table_only() -> None:
 
 
 def test_promtool_runs_a_case_where_each_alert_fires_and_one_where_it_does_not() -> None:
-    cases = yaml.safe_load(_CASES.read_text())
-    checks = [check for case in cases["tests"] for check in case["alert_rule_test"]]
+    cases = [case for path in _CASES for case in yaml.safe_load(path.read_text())["tests"]]
+    checks = [check for case in cases for check in case["alert_rule_test"]]
     alerts = {rule["alert"] for rule in _rules()}
     assert {check["alertname"] for check in checks if check["exp_alerts"]} == alerts
     assert {check["alertname"] for check in checks if not check["exp_alerts"]} == alerts
-    done = subprocess.run(["promtool", "test", "rules", _CASES], capture_output=True, text=True)
+    done = subprocess.run(["promtool", "test", "rules", *_CASES], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -9,6 +9,8 @@ from tests.bucket import free_ports
 from tests.pipelines.operate.kubeflow_server import KubeflowServer, detail, failure
 from tests.pipelines.operate.typed import ON_KUBEFLOW, Typed
 
+pytestmark = pytest.mark.usefixtures("quick_stacks")
+
 _SUBMIT = f"submit {ON_KUBEFLOW}"
 _SCHEDULE = f"schedule {ON_KUBEFLOW}"
 _REASON = "main: Error (exit code 1): mine: queries.tsv line 7: bad"
