@@ -53,7 +53,7 @@ def write_inputs(folder: Path, *, with_bm25: bool = False, clicks: ClickLog | No
         with artifact_writer("annotate", its) as artifact:
             write_records(artifact.path / "annotations.jsonl", annotations[shard::2])
     words = [*ANIMALS, *PLACES, "filler", *(f"ask{n}" for n in range(10)), *(f"in{n}" for n in range(4)), "query", ":"]
-    write_tiny_checkpoint(folder / "base", words)
+    write_tiny_checkpoint(folder / "base", words, num_layers=2)
     return folder
 
 
