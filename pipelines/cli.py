@@ -32,6 +32,7 @@ from components.shared.launch import (
 )
 from pipelines.cluster import copying, sizing
 from pipelines.commands.doctor import checks
+from pipelines.commands.drift import drift
 from pipelines.commands.queries import with_queries
 from pipelines.commands.releases import continued, is_served, promote, releases, rollback
 from pipelines.commands.search import as_json, readable
@@ -97,18 +98,23 @@ def compare(**given: Any) -> int:  # noqa: ANN401, D103 signature and words are 
     return EXIT_OK
 
 
-def serve(workdir: Path = Path(".retriever/demo"), host: str = "127.0.0.1", port: int = 8080) -> int:
+def serve(
+    workdir: Path = Path(".retriever/demo"), host: str = "127.0.0.1", port: int = 8080, sample: str = ""
+) -> int:
     """Serves the trained encoder and index of a work folder.
 
     Args:
         workdir: Work folder of a finished run.
         host: Address to listen on.
         port: Port to listen on.
+        sample: Folder for a random sample of the answered queries, which `retriever drift` reads; empty: none is kept.
     """
     from pipelines.commands.labels import dataset_folder
 
     places = [f"--{name}-uri={workdir / name}" for name in ("encoder", "index")]
     places.append(f"--dataset-uri={dataset_folder(workdir)}")
+    if sample:
+        places.append(f"--sample-uri={sample}")
     # Replaces this process, so that signals reach the server itself.
     os.execv(sys.executable, [sys.executable, "-m", "components.serve", *places, f"--host={host}", f"--port={port}"])
 
@@ -292,6 +298,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "promote": promote,
     "releases": releases,
     "rollback": rollback,
+    "drift": drift,
     "serve": serve,
     "search": search,
     "copy": copy,

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from components.export.config import ExportConfig
 from components.index.config import IndexConfig
 from components.shared.dataset import Dataset
+from components.shared.drift.expected import Expected, write_expected
 from components.shared.encoding.encoder import (
     CONTRACT_KEY,
     GRAPH_NAME,
@@ -81,9 +82,15 @@ def spoil_word(folder: Path, token: int, value: float = np.nan) -> None:
 
 
 def write_tiny_index(
-    folder: Path, *, dataset: Path, encoder: Path, factory: str = "Flat", fusion: Fusion | None = None
+    folder: Path,
+    *,
+    dataset: Path,
+    encoder: Path,
+    factory: str = "Flat",
+    fusion: Fusion | None = None,
+    expected: Expected | None = None,
 ) -> Path:
-    """An index artifact with manifest, over the dataset's passages; without a fusion as earlier versions wrote it."""
+    """An index artifact over the dataset's passages; without fusion and expected as earlier versions wrote it."""
     config = IndexConfig(dataset_uri=str(dataset), encoder_uri=str(encoder), output_uri=str(folder), factory=factory)
     passages = list(Dataset(dataset).iter_passages())
     loaded = Encoder(encoder, num_threads=1)
@@ -95,6 +102,8 @@ def write_tiny_index(
         ).save(artifact.path)
         if fusion is not None:
             write_fusion(artifact.path, fusion)
+        if expected is not None:
+            write_expected(artifact.path, expected)
     return folder
 
 

@@ -18,6 +18,7 @@ from components.index.tuning import DEPTH, TUNE, tune
 from components.shared import log
 from components.shared.corpus import CORPUS, corpus_digest
 from components.shared.dataset import Dataset
+from components.shared.drift.expected import measure_expected, write_expected
 from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.encoding.encoder import Encoder, num_cores
 from components.shared.fusion.tuned import write_fusion
@@ -55,6 +56,9 @@ def build_index(config: IndexConfig) -> None:
         write_hashes(artifact.path, dataset)
         fusion = tune_fusion(dataset, encoder, index, config)
         write_fusion(artifact.path, fusion)
+        expected = measure_expected(dataset, encoder, index)
+        write_expected(artifact.path, expected)
+        log.event("what is expected of queries", good_score=expected.good_score, reason=expected.reason)
         corpus = {CORPUS: corpus_digest(read_manifest(config.dataset_uri))}
         artifact.metrics.update(measured | fusion_metrics(fusion) | corpus)
 

@@ -64,6 +64,17 @@ class ServeConfig:
     access_log: bool = field(default=True, metadata=OPERATION)
     """One log line a request; probes that succeed are left out."""
 
+    sample_uri: str = field(default="", metadata=PLACE)
+    """Folder, local or in a bucket, for a random sample of the answered queries, which the report on drift reads: of
+    each its first 2,000 characters, length, mode, release and day, and nothing of who asked, from where or at which
+    hour. Empty: no query is kept."""
+    sample_queries: int = field(default=1000, metadata=OPERATION | at_least(1))
+    """Queries of a day that a server process keeps at most, in memory and in its file."""
+    sample_days: int = field(default=14, metadata=OPERATION | at_least(1))
+    """Days after which a file of sampled queries is removed, by the next server that writes into the folder."""
+    sample_mebibytes: int = field(default=64, metadata=OPERATION | at_least(1))
+    """Mebibytes of sampled queries in the folder beyond which servers add nothing until the oldest go."""
+
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
         refuse(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -25,6 +26,8 @@ _INPUT_TYPES: tuple[InputType, ...] = ("query", "passage")
 # What the server answers by itself; others appear when first counted.
 _STATUSES = ("200", "400", "401", "404", "405", "408", "413", "415", "429", "499", "500", "503")
 _OTHER = "other"
+Familiarity = Literal["seen", "unseen", "undecided"]
+_FAMILIARITIES: tuple[Familiarity, ...] = ("seen", "unseen", "undecided")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128)
 _SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
@@ -84,6 +87,8 @@ class ServerMetrics:
         )
         self._searches = Counter("retriever_searches", "Queries searched, by mode.", ["mode"], registry=registry)
         self._begin_series()
+        self._watched = _WatchedQueries()
+        self._is_shown = {"scores": False, "languages": False}
 
     def _begin_series(self) -> None:
         for mode in MODES:
@@ -97,6 +102,23 @@ class ServerMetrics:
             self._request_seconds.labels(path)
             for status in _STATUSES:
                 self._requests.labels(path, status)
+
+    def show_watched(self, *, scores: bool, languages: bool) -> None:
+        """Shows what can be counted of the release's queries: an absent metric is not known, and no 0."""
+        for name, is_wanted in (("scores", scores), ("languages", languages)):
+            for counter in getattr(self._watched, name) if is_wanted != self._is_shown[name] else ():
+                (self._registry.register if is_wanted else self._registry.unregister)(counter)
+            self._is_shown[name] = is_wanted
+
+    def count_judged(self, *, queries: int, without_good_hit: int) -> None:
+        """Counts queries whose best score was compared with those of the release's own queries."""
+        judged, without = self._watched.scores
+        judged.inc(queries)
+        without.inc(without_good_hit)
+
+    def count_language(self, familiarity: Familiarity) -> None:
+        """Counts a query by whether its language is one of the release's."""
+        self._watched.languages[0].labels(familiarity).inc()
 
     def watch_queue(self, *, tokens: Callable[[], float], texts: Callable[[], float]) -> None:
         """Reads the queue's depth whenever the metrics are asked for."""
@@ -164,6 +186,31 @@ class ServerMetrics:
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _WatchedQueries:
+    """Counters that are shown only where the release says what to compare with."""
+
+    def __init__(self) -> None:
+        judged = Counter(
+            "retriever_queries_judged",
+            "Queries searched by vectors among all passages, whose best score is compared with the release's own.",
+            registry=None,
+        )
+        without_good_hit = Counter(
+            "retriever_queries_without_good_hit",
+            "Those of them whose best score is below that of 19 in 20 of the release's dev and test queries.",
+            registry=None,
+        )
+        languages = Counter(
+            "retriever_query_languages",
+            "Queries by whether their language is one of the release's passages and queries.",
+            ["language"],
+            registry=None,
+        )
+        for familiarity in _FAMILIARITIES:
+            languages.labels(familiarity)
+        self.scores, self.languages = (judged, without_good_hit), (languages,)
 
 
 def label_of(path: str) -> str:

@@ -7,7 +7,9 @@ nor do those of two queries where passages are ranked by both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
@@ -21,6 +23,17 @@ from components.shared.index import PassageIndex
 from components.shared.records import Hit
 
 Vectors = Float32[np.ndarray, "text dimension"]
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """The hits of each query, best first; `best` is the inner product of the best passage of each, or is empty.
+
+    It is known where all passages were searched by vectors: a filter chooses other passages, and BM25 scores words.
+    """
+
+    hits: list[list[Hit]]
+    best: list[float]
 
 
 class Ranker:
@@ -43,21 +56,21 @@ class Ranker:
         self.modes: tuple[Mode, ...] = MODES if dataset else ("dense",)
         self.default_mode: Mode = fusion.default_mode if dataset else "dense"
 
-    def rank(
-        self, mode: Mode, queries: Sequence[str], vectors: Vectors | None, wanted: SearchFields
-    ) -> list[list[Hit]]:
+    def rank(self, mode: Mode, queries: Sequence[str], vectors: Vectors | None, wanted: SearchFields) -> Rankings:
         """The best passages of each query; `vectors` are the same queries, which bm25 does not need."""
         if mode == "bm25":
-            return self._by_words(queries, wanted)
+            return Rankings(self._by_words(queries, wanted), [])
         assert vectors is not None, "only bm25 searches without vectors"
         return self._by_both(queries, vectors, wanted) if mode == "hybrid" else self._by_vectors(vectors, wanted)
 
-    def _by_vectors(self, vectors: Vectors, wanted: SearchFields) -> list[list[Hit]]:
+    def _by_vectors(self, vectors: Vectors, wanted: SearchFields) -> Rankings:
         if wanted.passage_ids:
-            return self._index.search_among(vectors, self._allowed_rows(wanted), wanted.depth)
+            return Rankings(self._index.search_among(vectors, self._allowed_rows(wanted), wanted.depth), [])
         # As many more as may fall out: every index can do that, and it loses nothing.
         excluded = frozenset(wanted.exclude_passage_ids or ())
-        return _without(self._index.search(vectors, wanted.depth + len(excluded)), excluded, wanted.depth)
+        rankings = self._index.search(vectors, wanted.depth + len(excluded))
+        best = [max((hit.score for hit in hits[:1]), default=math.nan) for hits in rankings]
+        return Rankings(_without(rankings, excluded, wanted.depth), best)
 
     def _by_words(self, queries: Sequence[str], wanted: SearchFields) -> list[list[Hit]]:
         assert self._bm25 is not None, "asked for only where it is among the modes"
@@ -68,13 +81,14 @@ class Ranker:
         excluded = frozenset(wanted.exclude_passage_ids or ())
         return _without(self._bm25.search(queries, wanted.depth + len(excluded)), excluded, wanted.depth)
 
-    def _by_both(self, queries: Sequence[str], vectors: Vectors, wanted: SearchFields) -> list[list[Hit]]:
+    def _by_both(self, queries: Sequence[str], vectors: Vectors, wanted: SearchFields) -> Rankings:
         assert self._hybrid is not None, "asked for only where it is among the modes"
         if wanted.passage_ids:
-            return self._hybrid.search_among(queries, vectors, self._allowed_rows(wanted), wanted.depth)
+            return Rankings(self._hybrid.search_among(queries, vectors, self._allowed_rows(wanted), wanted.depth), [])
         excluded = self._index.rows_of(wanted.exclude_passage_ids) if wanted.exclude_passage_ids else None
         rows = None if excluded is None else [excluded] * len(queries)
-        return self._hybrid.search(queries, vectors, wanted.depth, excluded=rows)
+        hits, best = self._hybrid.search_scored(queries, vectors, wanted.depth, excluded=rows)
+        return Rankings(hits, best.tolist())
 
     def _allowed_rows(self, wanted: SearchFields) -> np.ndarray:
         excluded = frozenset(wanted.exclude_passage_ids or ())

@@ -20,6 +20,8 @@ from jaxtyping import Float32
 
 from components.serve.batching import Batcher
 from components.serve.config import ServeConfig
+from components.serve.drift.sampling import QuerySampler
+from components.serve.drift.watch import QueryWatch
 from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import InputType, SearchFields
 from components.serve.ranking import Ranker
@@ -27,6 +29,7 @@ from components.shared import log
 from components.shared.contract.pointer import ArtifactUris, parse_pointer
 from components.shared.corpus import check_corpus
 from components.shared.dataset import Dataset, Provenance
+from components.shared.drift.expected import read_expected
 from components.shared.durable import storage
 from components.shared.encoding import matryoshka
 from components.shared.encoding.encoder import Encoder, NotFiniteError, num_cores
@@ -81,6 +84,7 @@ class Release:
         *,
         metrics: ServerMetrics,
         threads: Executor,
+        sampler: QuerySampler | None = None,
     ) -> None:
         """Opens and checks all artifacts.
 
@@ -108,6 +112,8 @@ class Release:
         if version_at(uris) != self.version:
             raise ValueError(f"{uris.index_uri}: changed while it was being opened; try again when it is written")
         self._threads, self._metrics = threads, metrics
+        self.watch = QueryWatch(read_expected(index_path), self.version, metrics, sampler)
+        self._is_warm = False
         self._num_users, self._unused = 0, asyncio.Event()
         self._unused.set()
         self.batcher = Batcher(
@@ -147,6 +153,8 @@ class Release:
             for mode in self.ranker.modes:
                 await self.search([text], token_ids, SearchFields(depth=1), mode)
         self.batcher.forget_pace()
+        # Our own texts are no queries.
+        self._is_warm = True
         log.event("warmed up", version=self.version, seconds=round(time.monotonic() - start, 3))
 
     def close(self) -> None:
@@ -231,11 +239,13 @@ class Release:
         start = time.monotonic()
         rankings = self.ranker.rank(mode, queries, vectors, wanted)
         self._metrics.count_search(mode, queries=len(queries), seconds=time.monotonic() - start)
-        self.check_scores(rankings)
+        self.check_scores(rankings.hits)
+        if self._is_warm:
+            self.watch.look(queries, mode, rankings.best)
         passage = self._passage if wanted.include_text else None
         return [
             [FoundPassage(hit, *(passage(hit.passage_id) if passage else (None, None))) for hit in hits]
-            for hits in rankings
+            for hits in rankings.hits
         ]
 
     def check_scores(self, rankings: Sequence[Sequence[Hit]]) -> None:

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from components.serve.config import ServeConfig
+from components.serve.drift.sampling import QuerySampler
 from components.serve.keys import KeyRing
 from components.serve.metrics import ServerMetrics
 from components.serve.protocols.bodies import Limits
@@ -43,6 +44,7 @@ class Service:
         self._threads = ThreadPoolExecutor(
             num_threads, thread_name_prefix="search", initializer=set_threads, initargs=(1,)
         )
+        self._sampler = QuerySampler(config) if config.sample_uri else None
         # Before the release: what is written while that is opened is seen as a change.
         self._pointer = storage.read_bytes(config.pointer_uri) if config.pointer_uri else b""
         self.release = self._open(named_by(config))
@@ -58,15 +60,22 @@ class Service:
         )
 
     def _open(self, uris: ArtifactUris) -> Release:
-        return Release(uris, self.config, metrics=self.metrics, threads=self._threads)
+        return Release(uris, self.config, metrics=self.metrics, threads=self._threads, sampler=self._sampler)
 
     async def start(self) -> None:
         """Starts and warms up the release; /readyz says yes from then on."""
         await self.release.start()
         self._warm = True
-        self.metrics.set_version(self.release.version)
+        self._show(self.release)
+        if self._sampler is not None:
+            self._sampler.start()
         if self.config.pointer_uri:
             self._watcher = asyncio.get_running_loop().create_task(self._watch_pointer())
+
+    def _show(self, release: Release) -> None:
+        """Names the release in the metrics, with what can be counted of its queries."""
+        self.metrics.set_version(release.version)
+        release.watch.begin()
 
     def stop(self) -> None:
         """Ends the threads."""
@@ -76,6 +85,8 @@ class Service:
         for release in (self.release, *self._retiring):
             release.close()
         self._threads.shutdown(cancel_futures=True)
+        if self._sampler is not None:
+            self._sampler.stop()
 
     def drain(self) -> None:
         """Makes /readyz say no; requests are still answered."""
@@ -124,7 +135,7 @@ class Service:
         await new.start()
         self.release = new
         self._retiring.add(old)
-        self.metrics.set_version(new.version)
+        self._show(new)
         self.metrics.reloads("done")
         log.event("reload: another release is served", version=new.version, before=old.version)
         await old.unused()

@@ -79,6 +79,11 @@ class BM25:
         """The passage id of each row, in the dataset's order; a view into the memory map."""
         return self._passage_ids
 
+    def unknown_terms(self, queries: Sequence[str]) -> list[list[str]]:
+        """The terms of each query that no passage holds."""
+        known = self._retriever.vocab_dict
+        return [[term for term in terms if term not in known] for terms in self._terms.of(queries)]
+
     def search(self, queries: Sequence[str], depth: int) -> list[list[Hit]]:
         """The best `depth` passages with a score above 0 of each query, best first."""
         return [self._hits(*ranking) for ranking in self.search_rows(queries, depth)]

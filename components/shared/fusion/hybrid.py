@@ -64,8 +64,14 @@ class Hybrid:
             depth: Hits of each query.
             excluded: For each query the rows that are no hits, and count for no scale; None: no row.
         """
+        return self.search_scored(queries, vectors, depth, excluded=excluded)[0]
+
+    def search_scored(
+        self, queries: Sequence[str], vectors: Vectors, depth: int, *, excluded: Sequence[Rows] | None = None
+    ) -> tuple[list[list[Hit]], Scores]:
+        """As `search`, and the inner product of each query's best hit by vectors; nan where those have no weight."""
         skipped = excluded or [_NO_ROWS] * len(queries)
-        lists = self._lists(queries, vectors, max(depth, self.fusion.depth), skipped)
+        lists, best = self._lists(queries, vectors, max(depth, self.fusion.depth), skipped)
         heads = [np.union1d(lexical[: self.fusion.depth], dense[: self.fusion.depth]) for lexical, dense in lists]
         rankings = [self.ranked(scored) for scored in self.scored(queries, vectors, heads)]
         if any(len(head) < depth for head in heads):
@@ -75,7 +81,7 @@ class Hybrid:
             ]
             behind = [self.ranked(scored) for scored in self.scored(queries, vectors, tails)]
             rankings = [_joined(*both) for both in zip(rankings, behind, strict=True)]
-        return [hits[:depth] for hits in rankings]
+        return [hits[:depth] for hits in rankings], best
 
     def search_among(self, queries: Sequence[str], vectors: Vectors, rows: Rows, depth: int) -> list[list[Hit]]:
         """The best `depth` of the given rows, best first; every row is scored by both."""
@@ -84,12 +90,12 @@ class Hybrid:
 
     def first_rows(self, queries: Sequence[str], vectors: Vectors, depth: int) -> list[Rows]:
         """The rows of the best `depth` of both rankings of each query, together and ascending."""
-        lists = self._lists(queries, vectors, depth, [_NO_ROWS] * len(queries), weighted=False)
+        lists, _ = self._lists(queries, vectors, depth, [_NO_ROWS] * len(queries), weighted=False)
         return [np.union1d(*both) for both in lists]
 
     def candidates(self, queries: Sequence[str], vectors: Vectors, excluded: Sequence[Rows]) -> list[Candidates]:
         """What `search` ranks where both retrievers have weight: for whoever looks for the best one."""
-        lists = self._lists(queries, vectors, self.fusion.depth, excluded, weighted=False)
+        lists, _ = self._lists(queries, vectors, self.fusion.depth, excluded, weighted=False)
         return self.scored(queries, vectors, [np.union1d(*both) for both in lists], weighted=False)
 
     def scored(
@@ -131,19 +137,22 @@ class Hybrid:
         excluded: Sequence[Rows],
         *,
         weighted: bool = True,
-    ) -> list[tuple[Rows, Rows]]:
-        """The rows of BM25's and of the dense ranking of each query, best first."""
+    ) -> tuple[list[tuple[Rows, Rows]], Scores]:
+        """The rows of BM25's and of the dense ranking of each query, best first, and the best score of the latter."""
         # As many more as may fall out.
         deeper = depth + max(map(len, excluded), default=0)
         lexical = dense = [_NO_ROWS] * len(queries)
+        best = np.full(len(queries), np.nan, dtype=np.float32)
         if not weighted or self.fusion.weight > 0:
             lexical = [rows for rows, _ in self._bm25.search_rows(queries, deeper)]
         if not weighted or self.fusion.weight < 1:
-            dense = [rows[rows >= 0] for rows in self._index.search_rows(vectors, deeper)[1]]
-        return [
+            scores, ranked = self._index.search_rows(vectors, deeper)
+            dense, best = [rows[rows >= 0] for rows in ranked], scores[:, 0]
+        lists = [
             (_without(by_words, skipped)[:depth], _without(by_vector, skipped)[:depth])
             for by_words, by_vector, skipped in zip(lexical, dense, excluded, strict=True)
         ]
+        return lists, best
 
 
 def _without(rows: Rows, skipped: Rows) -> Rows:

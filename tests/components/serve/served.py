@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from components.serve.config import ServeConfig
 from components.serve.service import Service
 from components.shared.bm25 import build_bm25
 from components.shared.dataset import Dataset, DatasetWriter
+from components.shared.drift.expected import Expected
 from components.shared.fusion.tuned import Fusion
 from components.shared.manifest import artifact_writer
-from components.shared.records import Passage
+from components.shared.records import Passage, Query
 from tests.tiny_encoder import words_of, write_tiny_encoder, write_tiny_index
 
 PASSAGES = [
@@ -52,18 +54,26 @@ class Sources:
         return [f"--{name}={uri}" for name, uri in uris.items()]
 
 
-def write_sources(folder: Path, *, seed: int = 0, fusion: Fusion | None = None, **settings: object) -> Sources:
+def write_sources(
+    folder: Path,
+    *,
+    seed: int = 0,
+    fusion: Fusion | None = None,
+    expected: Expected | None = None,
+    queries: Sequence[tuple[Query, str]] = (),
+    **settings: object,
+) -> Sources:
     """Writes dataset, encoder and index, each with its manifest; `settings` are the encoder's."""
     dataset, encoder, index = folder / "dataset", folder / "encoder", folder / "index"
     with artifact_writer("prepare", PrepareConfig(collection_uri="served", output_uri=str(dataset))) as artifact:
         writer = DatasetWriter(artifact.path)
         for passage in PASSAGES:
             writer.add_passage(passage)
-        writer.finish([], [])
+        writer.finish(queries, [])
         build_bm25(Dataset(artifact.path), artifact.path / "bm25", scratch=artifact.scratch / "bm25")
     words = words_of([passage.full_text for passage in PASSAGES] + list(PREFIXES.values()))
     write_tiny_encoder(encoder, seed, words, **settings)
-    write_tiny_index(index, dataset=dataset, encoder=encoder, fusion=fusion)
+    write_tiny_index(index, dataset=dataset, encoder=encoder, fusion=fusion, expected=expected)
     return Sources(str(encoder), str(index), str(dataset))
 
 
