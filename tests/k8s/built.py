@@ -17,6 +17,7 @@ Manifest = dict[str, Any]
 # The validator lets unknown kinds pass, so a mistyped kind must fail here.
 KINDS = {
     "ConfigMap": "v1",
+    "CronJob": "batch/v1",
     "Deployment": "apps/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "Job": "batch/v1",

@@ -1,15 +1,18 @@
 """The components that an overlay may take in: monitors, queues, and the server under KServe."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 import yaml
 
+from components.evaluate.drift.config import DriftConfig
+from components.serve.config import ServeConfig
 from pipelines.cluster.variables import METRICS_PORT
 from tests.k8s.built import K8S, KSERVE_FIELDS, Manifest, build, only, problems
 
-_COMPONENTS = ("alerts", "dashboards", "kserve", "kueue", "podmonitor", "podmonitoring")
+_COMPONENTS = ("alerts", "dashboards", "drift", "kserve", "kueue", "podmonitor", "podmonitoring")
 
 
 @pytest.fixture
@@ -89,6 +92,30 @@ def _task_pod() -> Manifest:
     spec = next(yaml.safe_load_all(path.read_text()))["spec"]
     container = next(template["container"] for template in spec["templates"] if "container" in template)
     return {"metadata": spec["podMetadata"], "spec": {"containers": [container]}}
+
+
+def test_the_servers_sample_into_the_folder_that_the_report_on_drift_reads(above: Path) -> None:
+    manifests = _overlay(above, "overlays/gke", "drift")
+    cron = only(manifests, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+    server = only(manifests, "Deployment")["spec"]["template"]
+    (report,), (serving,) = (pod["spec"]["containers"] for pod in (cron, server))
+    maps = {manifest["metadata"]["name"]: manifest["data"] for manifest in manifests if manifest["kind"] == "ConfigMap"}
+    for container, module in ((report, DriftConfig), (serving, ServeConfig)):
+        flags = dict(argument.removeprefix("--").split("=", 1) for argument in container["args"])
+        fields = {field.name.replace("_", "-") for field in dataclasses.fields(module)}
+        assert set(flags) <= fields
+        assert flags["sample-uri"] == "$(SAMPLE_URI)"
+        sources = [entry["configMapRef"]["name"] for entry in container["envFrom"] if "configMapRef" in entry]
+        # Names carry a hash of the content: another folder is another rollout.
+        values = {name: value for source in sources for name, value in maps[source].items()}
+        assert {"ENCODER_URI", "INDEX_URI", "DATASET_URI", "SAMPLE_URI", "REPORT_URI"} <= set(values)
+    # The servers' service, budget and network policy must not select the report's pod.
+    assert cron["metadata"]["labels"]["app.kubernetes.io/name"] != server["metadata"]["labels"]["app.kubernetes.io/name"]
+
+
+def test_under_kserve_the_servers_sample_too(above: Path) -> None:
+    predictor = only(_overlay(above, "base", "drift", "kserve"), "InferenceService")["spec"]["predictor"]
+    assert "--sample-uri=$(SAMPLE_URI)" in predictor["containers"][0]["args"]
 
 
 def test_the_queue_is_the_one_that_training_waits_in_and_its_gpus_are_those_it_asks_for(above: Path) -> None:

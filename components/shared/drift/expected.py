@@ -20,7 +20,7 @@ from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder
 from components.shared.hashing import content_key
 from components.shared.index import PassageIndex
-from components.shared.language.detection import SAMPLE_TEXTS, language_of_text
+from components.shared.language.detection import SAMPLE_TEXTS, detect_language
 from components.shared.own_passage import is_own_passage
 from components.shared.records import Query
 
@@ -31,8 +31,8 @@ GOOD_QUANTILE = 0.05
 _SPLITS = ("dev", "test")
 # A quantile of fewer is one or two queries.
 _FEWEST, _MOST = 40, 1000
-# A language of fewer of the texts whose language can be told is a quotation, or a mistake of the detection.
-_SMALLEST_SHARE = 0.01
+# A language with less of the evidence is a quotation, or a mistake of the detection.
+_SMALLEST_SHARE = 0.02
 _BLOCK_QUERIES = 256
 
 Scores = Float64[np.ndarray, " query"]
@@ -46,7 +46,7 @@ class Expected:
         good_score: Smallest inner product of a best hit that counts as good; None where there were too few queries.
         num_queries: Dev and test queries that it was measured on.
         is_synthetic: Whether an LLM wrote them.
-        languages: Codes of the languages of its passages and queries, most frequent first.
+        languages: Codes of the languages of its passages and queries, most evidence first.
         reason: Where the good score comes from, or why there is none, as a sentence.
     """
 
@@ -95,15 +95,12 @@ def best_scores(encoder: Encoder, index: PassageIndex, queries: Sequence[Query],
 
 
 def languages_of(dataset: Dataset) -> list[str]:
-    """Codes of the languages that passages and queries of a dataset are written in, most frequent first."""
+    """Codes of the languages that passages and queries of a dataset are written in, most evidence first."""
     # Spread over the corpus, whose parts may have been put together by language.
     step = max(1, dataset.num_passages // SAMPLE_TEXTS)
     texts = [dataset.passage_at(row).full_text for row in range(0, dataset.num_passages, step)]
     texts += [query.text for query in islice(dataset.queries(), SAMPLE_TEXTS)]
-    told = [code for text in texts if (code := language_of_text(text))]
-    counts = {code: told.count(code) for code in dict.fromkeys([*told, *([dataset.language] if told else [])])}
-    kept = [code for code, count in counts.items() if count >= max(1, _SMALLEST_SHARE * len(told))]
-    return sorted(kept, key=lambda code: (-counts[code], code))
+    return [code for code, share in detect_language(texts).shares.items() if share >= _SMALLEST_SHARE]
 
 
 def write_expected(folder: Path, expected: Expected) -> None:

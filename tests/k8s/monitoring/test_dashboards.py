@@ -14,6 +14,7 @@ import httpx
 import pytest
 import yaml
 
+from components.shared.drift.expected import Expected
 from tests.bucket import free_ports
 from tests.components.serve.served import Process, write_sources
 from tests.components.shared.pushgateway import pushgateway
@@ -37,7 +38,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Promethe
     folder = tmp_path_factory.mktemp("scraped")
     start = time.time()
     (task_port,) = free_ports(1)
-    server = Process(*write_sources(folder / "served").flags())
+    expected = Expected(0.6, 60, False, ["en"], "measured")
+    server = Process(*write_sources(folder / "served", expected=expected).flags())
     with pushgateway() as gateway:
         ports = [urlsplit(url).port or 0 for url in (server.url, gateway)]
         targets = {"serve": ports[0], "pushgateway": ports[1], "tasks": task_port}
@@ -58,7 +60,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Promethe
 def _search(url: str, over: threading.Event) -> None:
     with httpx.Client(base_url=url) as client:
         while not over.wait(0.1):
-            assert client.post("/search", json={"query": "danger of a glacier", "depth": 3}).status_code == 200
+            assert client.post("/search", json={"query": "what is it that they told of the danger of a glacier", "depth": 3}).status_code == 200
 
 
 def _run_flow(folder: Path, **environment: str) -> None:

@@ -39,6 +39,7 @@ def names_of_table() -> set[str]:
 def _server_exposition() -> str:
     metrics = ServerMetrics()
     metrics.set_version("1")
+    metrics.show_watched(scores=True, languages=True)
     return metrics.exposition().decode()
 
 
