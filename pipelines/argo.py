@@ -20,13 +20,14 @@ from components.shared.contract.verdict import PASSED, VERDICT
 from components.shared.launch import EXIT_TERMINATED, EXIT_TRANSIENT
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
 from components.shared.telemetry import GATEWAY_VARIABLE
+from components.shared.tracing.spans import RUN_VARIABLE
 from pipelines import flow
 from pipelines.cluster.deployment import Deployment
 from pipelines.cluster.images import image
 from pipelines.cluster.names import component_name, field_sentences, slug
 from pipelines.cluster.places import STATE, durable_places, run_parameters
 from pipelines.cluster.refusals import refuse_for_cluster
-from pipelines.cluster.variables import METRICS_PORT, TASK_LABELS, pod_variables
+from pipelines.cluster.variables import METRICS_PORT, TASK_LABELS, is_traced, pod_variables
 from pipelines.flow import Settings, Task
 from pipelines.resources import GPU_RESOURCE, GPU_SELECTOR, SPOT_SELECTOR, Resources, profile_of
 from pipelines.settings import SettingsError, missing, required
@@ -298,6 +299,8 @@ def _environment(name: str, own: Mapping[str, str], resources: Resources, deploy
         "HF_HOME": f"{_SCRATCH}/huggingface",
         **own,
         **pod_variables(name, resources, deployment, can_ask_for_disk=True),
+        # Of it every pod of the run makes the same trace.
+        **({RUN_VARIABLE: "{{workflow.uid}}"} if is_traced(deployment) else {}),
     }
     yield from ({"name": name, "value": value} for name, value in values.items())
     for name, secret, key in deployment.secret_variables():

@@ -98,9 +98,7 @@ def compare(**given: Any) -> int:  # noqa: ANN401, D103 signature and words are 
     return EXIT_OK
 
 
-def serve(
-    workdir: Path = Path(".retriever/demo"), host: str = "127.0.0.1", port: int = 8080, sample: str = ""
-) -> int:
+def serve(workdir: Path = Path(".retriever/demo"), host: str = "127.0.0.1", port: int = 8080, sample: str = "") -> int:
     """Serves the trained encoder and index of a work folder.
 
     Args:

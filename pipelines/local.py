@@ -20,6 +20,7 @@ from components.shared import log
 from components.shared.launch import EXIT_BAD_DATA, EXIT_OK, EXIT_TRANSIENT
 from components.shared.manifest import compute_identity, input_digests, is_finished
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
+from components.shared.tracing.spans import note, parent_variables, process_span, span
 from pipelines import flow
 from pipelines.flow import Settings
 from pipelines.settings import resolved
@@ -127,20 +128,23 @@ def run_steps(steps: Sequence[LocalStep]) -> Tally:
     tally = Tally()
     start = time.monotonic()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(process_span("retriever", "run", steps=len(steps)))
         warm: WarmProcess | None = None
         for number, step in enumerate(steps, start=1):
             label = f"[{number}/{len(steps)}] {step.name}"
-            if _unchanged(step):
-                log.event(f"{label}: unchanged, skipped", artifact=step.config.output_uri)
-                tally.skipped += 1
-                continue
-            log.event(f"{label}: running")
-            if warm is None:
-                waiting = steps[number - 1 :]
-                components = sorted({waits.component for waits in waiting})
-                warm = stack.enter_context(WarmProcess(_imported(waiting), components))
-            seconds, mebibytes = _run(step, warm)
-            log.event(f"{label}: done", seconds=round(seconds, 1), peak_mebibytes=round(mebibytes))
+            with span(step.name, component=step.component):
+                if _unchanged(step):
+                    note(skipped=True)
+                    log.event(f"{label}: unchanged, skipped", artifact=step.config.output_uri)
+                    tally.skipped += 1
+                    continue
+                log.event(f"{label}: running")
+                if warm is None:
+                    waiting = steps[number - 1 :]
+                    components = sorted({waits.component for waits in waiting})
+                    warm = stack.enter_context(WarmProcess(_imported(waiting), components))
+                seconds, mebibytes = _run(step, warm)
+                log.event(f"{label}: done", seconds=round(seconds, 1), peak_mebibytes=round(mebibytes))
             tally.executed += 1
             tally.peak_mebibytes = max(tally.peak_mebibytes, mebibytes)
     tally.seconds = time.monotonic() - start
@@ -169,6 +173,7 @@ def _run(step: LocalStep, warm: WarmProcess) -> tuple[float, float]:
     start = time.monotonic()
     environment = {
         **os.environ,
+        **parent_variables(),
         **({SECTIONS_VARIABLE: step.sections} if step.sections else {}),
         "RETRIEVER_LOG": os.environ.get("RETRIEVER_LOG", _log_kind()),
     }

@@ -15,6 +15,7 @@ from components.serve.protocols.reading import CLIENT_GONE, read_body
 from components.serve.release import NotFiniteScoreError, Release
 from components.serve.service import Service
 from components.shared.encoding.encoder import NotFiniteError
+from components.shared.tracing.spans import span
 
 Result = TypeVar("Result")
 
@@ -38,7 +39,8 @@ async def tokenized(
     Raises:
         HTTPException: 413 where a text is too long and may not be cut, or all together are more than the queue takes.
     """
-    token_ids = await release.tokenize(texts, input_type)
+    with span("tokenize", texts=len(texts)):
+        token_ids = await release.tokenize(texts, input_type)
     max_tokens = release.max_tokens(input_type)
     too_long = [position for position, ids in enumerate(token_ids) if len(ids) > max_tokens]
     if too_long and not truncate:

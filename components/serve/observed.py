@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,11 +16,13 @@ from components.serve.metrics import label_of
 from components.serve.protocols.answers import error_response
 from components.serve.protocols.operations import OPERATIONS
 from components.serve.service import Service
-from components.serve.trace import Trace, trace_of
 from components.shared import log
+from components.shared.tracing.context import Trace, trace_of
+from components.shared.tracing.spans import RequestSpan
 
 # What nobody needs a key for: probes and what they say, the page, the document. None of it reads the corpus.
 OPEN = frozenset(("/", "/openapi.json", *(operation.path for operation in OPERATIONS if operation.is_open)))
+_NOTHING = nullcontext()
 _PROBES = OPEN - {"/", "/openapi.json", "/v2"}
 
 
@@ -36,7 +39,8 @@ class Observed:
             return
         start, status = time.monotonic(), 500
         headers = dict(scope["headers"])
-        trace = trace_of(headers.get(b"traceparent"))
+        span = self._span(scope, headers)
+        trace = span.trace if span else trace_of(headers.get(b"traceparent"))
         facts: dict[str, object] = {}
         scope["state"] = {**scope.get("state", {}), "facts": facts}
 
@@ -50,12 +54,22 @@ class Observed:
         self._service.metrics.request_started()
         try:
             app = self._refusal(scope, headers, facts) or self._app
-            await app(scope, receive, observe)
+            with span or _NOTHING:
+                await app(scope, receive, observe)
         finally:
             seconds = time.monotonic() - start
+            if span:
+                span.end(status)
             self._service.metrics.request_finished(scope["path"], status, seconds)
             if self._service.config.access_log and not (scope["path"] in _PROBES and status == 200):
                 _log_request(scope, status, seconds, trace)
+
+    def _span(self, scope: Scope, headers: Mapping[bytes, bytes]) -> RequestSpan | None:
+        """Probes would fill a collector with nothing."""
+        tracer = self._service.tracer
+        if tracer is None or scope["path"] in _PROBES:
+            return None
+        return tracer.request(scope["method"], label_of(scope["path"]), headers)
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes], facts: dict[str, object]) -> Response | None:
         keys = self._service.keys

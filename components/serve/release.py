@@ -37,6 +37,7 @@ from components.shared.fusion.tuned import Mode, read_fusion
 from components.shared.index import PassageIndex
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Hit, Passage
+from components.shared.tracing.spans import span
 
 Vectors = Float32[np.ndarray, "text dimension"]
 
@@ -214,7 +215,9 @@ class Release:
             NotFiniteError: Where a vector holds NaN or infinity.
             QueueFullError, SessionDiedError: As Batcher.encode does.
         """
-        vectors = await self.batcher.encode(token_ids)
+        # With the time in the queue.
+        with span("encode", texts=len(token_ids), tokens=sum(map(len, token_ids))):
+            vectors = await self.batcher.encode(token_ids)
         self._check_finite(vectors)
         return vectors
 
@@ -229,9 +232,10 @@ class Release:
     ) -> list[list[FoundPassage]]:
         """The best passages of each query, best first; without token ids, which bm25 does not need, none is encoded."""
         vectors = await self.encode(token_ids) if token_ids else None
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._find, mode, queries, vectors, wanted
-        )
+        with span("search", mode=mode, queries=len(queries), depth=wanted.depth, version=self.version):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._find, mode, queries, vectors, wanted
+            )
 
     def _find(
         self, mode: Mode, queries: Sequence[str], vectors: Vectors | None, wanted: SearchFields

@@ -23,10 +23,11 @@ from components.shared.contract.pointer import ArtifactUris
 from components.shared.durable import storage
 from components.shared.encoding.encoder import num_cores
 from components.shared.index import set_threads
+from components.shared.tracing.spans import Tracer
 
 
 class Service:
-    """The release that is served, its readiness, and the API keys."""
+    """The release that is served, its readiness, the API keys, and the tracer where a collector is named."""
 
     def __init__(self, config: ServeConfig) -> None:
         """Opens and checks all artifacts.
@@ -38,6 +39,7 @@ class Service:
         self.limits = Limits(config.max_texts, config.max_depth, config.max_filter_ids)
         self.started = int(time.time())
         self.metrics = ServerMetrics()
+        self.tracer = Tracer.open("retriever-serve")
         self.keys = KeyRing.open(config.api_keys_path) if config.api_keys_path else None
         # FAISS keeps its number of threads a thread, hence the initialiser.
         num_threads = config.num_sessions or num_cores()
@@ -87,6 +89,8 @@ class Service:
         self._threads.shutdown(cancel_futures=True)
         if self._sampler is not None:
             self._sampler.stop()
+        if self.tracer is not None:
+            self.tracer.close()
 
     def drain(self) -> None:
         """Makes /readyz say no; requests are still answered."""

@@ -36,6 +36,7 @@ from components.shared.contract.outcome import leave_failure
 from components.shared.contract.stopping import die_with_parent, heed_sigterm
 from components.shared.manifest import BusyError, Config, compute_identity, input_digests, is_finished, read_manifest
 from components.shared.telemetry import JobTelemetry
+from components.shared.tracing.spans import fail, note, process_span
 
 _TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN)
 
@@ -63,7 +64,11 @@ def launch(
         sys.exit(_run(component, config, job))
     # Left by an exception or by SIGTERM, it pushes a failure.
     with JobTelemetry(component, is_shard=getattr(config, "num_shards", 1) > 1) as telemetry:
-        code = _run(component, config, job)
+        with process_span(f"retriever-{component}", f"job {component}"):
+            code = _run(component, config, job)
+            note(exit_code=code)
+            if code != EXIT_OK:
+                fail()
         recorded = read_manifest(config.output_uri).metrics if code == EXIT_OK else {}
         numbers = {name: float(value) for name, value in recorded.items() if isinstance(value, int | float)}
         telemetry.finish(succeeded=code == EXIT_OK, metrics=numbers)

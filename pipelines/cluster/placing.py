@@ -5,8 +5,9 @@ from __future__ import annotations
 from kfp import dsl, kubernetes
 
 from components.shared.contract.outcome import RECORDS_VARIABLE
+from components.shared.tracing.spans import RUN_VARIABLE
 from pipelines.cluster.deployment import Deployment
-from pipelines.cluster.variables import TASK_LABELS, pod_variables
+from pipelines.cluster.variables import TASK_LABELS, is_traced, pod_variables
 from pipelines.resources import GPU_RESOURCE, GPU_SELECTOR, SPOT_SELECTOR, Resources
 
 # Argo counts it from the start of the first attempt, and retries no more after it: it must outlast every deadline.
@@ -39,6 +40,9 @@ def place(
         kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
     for variable, value in pod_variables(name, resources, deployment, can_ask_for_disk=False).items():
         task.set_env_variable(variable, value)
+    if is_traced(deployment) and deployment.state_uri:
+        # Of it every pod of the run makes the same trace.
+        kubernetes.use_field_path_as_env(task, RUN_VARIABLE, "metadata.labels['pipeline/runid']")
     if deployment.records_uri:
         # Where the outcome of the run looks for what went wrong; Argo shows that itself.
         task.set_env_variable(RECORDS_VARIABLE, deployment.records_uri)

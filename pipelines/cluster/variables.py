@@ -6,6 +6,7 @@ import re
 
 from components.shared.contract.needs import NEEDS_VARIABLE, Needs
 from components.shared.telemetry import PORT_VARIABLE
+from components.shared.tracing.spans import ENDPOINT_VARIABLES
 from pipelines.cluster.deployment import Deployment
 from pipelines.resources import Resources
 
@@ -34,6 +35,11 @@ def pod_variables(name: str, resources: Resources, deployment: Deployment, *, ca
         **({NEEDS_VARIABLE: needs.as_variable()} if needs != Needs() else {}),
     }
     return {**values, **deployment.variables()}
+
+
+def is_traced(deployment: Deployment) -> bool:
+    """Whether the tasks are told where to send their spans."""
+    return any(name in deployment.variables() for name in ENDPOINT_VARIABLES)
 
 
 def _whole_cores(quantity: str) -> int:

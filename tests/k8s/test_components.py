@@ -110,7 +110,8 @@ def test_the_servers_sample_into_the_folder_that_the_report_on_drift_reads(above
         values = {name: value for source in sources for name, value in maps[source].items()}
         assert {"ENCODER_URI", "INDEX_URI", "DATASET_URI", "SAMPLE_URI", "REPORT_URI"} <= set(values)
     # The servers' service, budget and network policy must not select the report's pod.
-    assert cron["metadata"]["labels"]["app.kubernetes.io/name"] != server["metadata"]["labels"]["app.kubernetes.io/name"]
+    names = {pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in (cron, server)}
+    assert names == {"retriever-serve", "retriever-drift"}
 
 
 def test_under_kserve_the_servers_sample_too(above: Path) -> None:

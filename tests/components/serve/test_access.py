@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.serve import keys
-from components.serve.trace import trace_of
+from components.shared.tracing.context import trace_of
 from tests.components.serve.served import InProcess, Sources
 
 OLD, NEW = "old-key-0123456789", "new-key-0123456789"

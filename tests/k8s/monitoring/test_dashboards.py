@@ -23,6 +23,8 @@ from tests.k8s.monitoring.prometheus import Prometheus, prometheus
 from tests.tiny_world import write_tiny_world
 
 _FOLDER = K8S / "components" / "dashboards"
+# Long enough to tell its language.
+_QUERY = "what is it that they told of the danger of a glacier"
 _NAMES = sorted(path.stem for path in _FOLDER.glob("*.json"))
 
 
@@ -60,7 +62,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Promethe
 def _search(url: str, over: threading.Event) -> None:
     with httpx.Client(base_url=url) as client:
         while not over.wait(0.1):
-            assert client.post("/search", json={"query": "what is it that they told of the danger of a glacier", "depth": 3}).status_code == 200
+            assert client.post("/search", json={"query": _QUERY, "depth": 3}).status_code == 200
 
 
 def _run_flow(folder: Path, **environment: str) -> None:
