@@ -89,7 +89,7 @@ COMPONENTS := $(notdir $(patsubst %/,%,$(dir $(wildcard components/*/__main__.py
 PUSH ?=
 
 images: ## the image of every component, as REGISTRY/<component>:TAG; PUSH=1 pushes and writes their digests for compile
-	@PUSH=$(PUSH) sh docker/images.sh $(REGISTRY) $(TAG) $(COMPONENTS)
+	@PUSH=$(PUSH) TRACES=$(TRACES) sh docker/images.sh $(REGISTRY) $(TAG) $(COMPONENTS)
 
 lock: $(VENV)/.dev ## write the images' lock files again
 	$(BIN)/python docker/lock.py

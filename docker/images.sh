@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the images of components as REGISTRY/<component>:TAG: images.sh REGISTRY TAG COMPONENT...
 # With PUSH=1 they are pushed too, and DIGESTS (default docker/digests.json) maps each component to its reference by digest, which
-# is what `retriever compile` pins. Without a push there is no digest: a registry makes it.
+# is what `retriever compile` pins. TRACES=1 adds what sends OpenTelemetry spans. Without a push there is no digest: a registry makes it.
 set -eu
 
 registry=${1%/}
@@ -13,6 +13,11 @@ cd "$(dirname "$0")/.."
 # vLLM compiles kernels when they are first used, so the images of ask, annotate and answer hold a C compiler.
 base_of() {
     case "$1" in ask | annotate | answer) echo "--build-arg BASE_IMAGE=${BASE_WITH_COMPILER:-python:3.11-bookworm}" ;; esac
+}
+
+# vLLM brings the packages itself, in versions of its own.
+more_of() {
+    case "$1" in ask | annotate | answer) ;; *) [ "${TRACES:-}" != 1 ] || echo "--build-arg MORE=traces.lock" ;; esac
 }
 
 if [ "${PUSH:-}" = 1 ]; then
@@ -27,8 +32,8 @@ if [ "${PUSH:-}" = 1 ]; then
     rm -f "$digests"
 fi
 for component; do
-    # shellcheck disable=SC2046  # nothing, or two words
-    docker build --file docker/Dockerfile --build-arg "COMPONENT=$component" $(base_of "$component") --tag "$registry/$component:$tag" .
+    # shellcheck disable=SC2046  # nothing, or two words each
+    docker build --file docker/Dockerfile --build-arg "COMPONENT=$component" $(base_of "$component") $(more_of "$component") --tag "$registry/$component:$tag" .
 done
 [ "${PUSH:-}" = 1 ] || exit 0
 

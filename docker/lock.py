@@ -1,4 +1,4 @@
-"""Writes <component>.lock and cuda.lock: exact versions of all that an image holds, those of constraints.txt.
+"""Writes <component>.lock, cuda.lock and traces.lock: exact versions of what images hold, those of constraints.txt.
 
 One resolution for all images, so that the encoder that export writes meets the same numpy, tokenizers and onnxruntime
 in index, evaluate and serve; only ask, annotate and answer have their own, because vLLM takes no newer numpy and
@@ -38,14 +38,18 @@ _CUDA_HEADER = """\
 # for. A torch built for CPUs asks for none of them, and then none is installed.
 """
 
+_TRACES_HEADER = """\
+# Written by docker/lock.py; do not edit. What TRACES=1 adds to the images that do not hold it already (vLLM's do).
+"""
 
-def resolve(components: Iterable[str]) -> list[dict[str, Any]]:
-    """Metadata of every distribution that the images of these components together would install."""
+
+def resolve(components: Iterable[str], *beside_them: str) -> list[dict[str, Any]]:
+    """Metadata of every distribution that the images of these components, and further extras, would install."""
     chosen = tuple(components)
     beside = [name for component in chosen for name in _BESIDE_EXTRAS.get(component, ())]
     apart = {name for component in chosen for name in APART.get(component, ())}
     more = (extra for component in chosen for extra in _MORE_EXTRAS.get(component, ()))
-    extras = ",".join((*chosen, *more))
+    extras = ",".join((*chosen, *more, *beside_them))
     with tempfile.TemporaryDirectory() as folder:
         report, constraints = Path(folder) / "report.json", Path(folder) / "constraints.txt"
         lines = (FOLDER.parent / "constraints.txt").read_text().splitlines()
@@ -103,13 +107,22 @@ def lock_texts(metadata: list[dict[str, Any]], components: Iterable[str]) -> dic
     return texts
 
 
+def traces_text(metadata: list[dict[str, Any]]) -> str:
+    """Content of traces.lock, from a resolution with that extra: what it needs, and nothing that all images have."""
+    distributions = {str(canonicalize_name(distribution["name"])): distribution for distribution in metadata}
+    names = needed(distributions, map(str, _required(distributions[PROJECT], "traces")))
+    return _TRACES_HEADER + "".join(f"{name}=={distributions[name]['version']}\n" for name in sorted(names))
+
+
 def write_locks() -> None:
     """Writes all lock files; those of the components that need versions of their own first, for one cuda.lock."""
     alike = [component for component in COMPONENTS if component not in APART]
     # Those that need them need the same ones: one resolution, so that their images share what they can.
     for group in (list(APART), alike):
-        for file_name, text in lock_texts(resolve(group), group).items():
+        resolved = resolve(group, *(["traces"] if group is alike else []))
+        for file_name, text in lock_texts(resolved, group).items():
             (FOLDER / file_name).write_text(text)
+    (FOLDER / "traces.lock").write_text(traces_text(resolved))
 
 
 if __name__ == "__main__":

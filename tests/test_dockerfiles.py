@@ -94,6 +94,17 @@ def test_a_lock_holds_all_that_the_component_asks_for(component: str) -> None:
         assert requirement.specifier.contains(version), f"{requirement}: locked to {version}; run docker/lock.py"
 
 
+def test_the_lock_of_traces_holds_the_extra_in_the_versions_of_the_images() -> None:
+    versions = locked("traces")
+    for requirement in asked_for("traces"):
+        if (name := str(canonicalize_name(requirement.name))) in versions:
+            assert requirement.specifier.contains(versions[name])
+    assert {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= set(versions)
+    for component in set(COMPONENTS) - set(lock_module().APART):
+        others = locked(component)
+        assert {name: others.get(name, version) for name, version in versions.items()} == versions
+
+
 def test_all_images_hold_one_version_of_a_package() -> None:
     versions: dict[str, set[str]] = {}
     for component in COMPONENTS:

@@ -35,4 +35,4 @@ def test_a_lock_and_the_constraints_hold_the_same_versions_of_what_both_have(pat
 
 def test_every_component_has_a_lock_and_every_lock_a_component() -> None:
     components = {path.parent.name for path in (_ROOT / "components").glob("*/__main__.py")}
-    assert {path.stem for path in _LOCKS} == components | {"cuda"}
+    assert {path.stem for path in _LOCKS} == components | {"cuda", "traces"}

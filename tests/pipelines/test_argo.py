@@ -251,6 +251,15 @@ def test_with_a_gateway_a_run_is_told_of_when_it_is_over_and_without_one_not(tmp
     assert "onExit" not in compiled(tmp_path)[0]["spec"]
 
 
+def test_with_a_collector_all_pods_of_a_run_know_its_id_and_without_one_they_need_not(tmp_path: Path) -> None:
+    traced = replace(DEPLOYMENT, env=(*DEPLOYMENT.env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318"))
+    for deployment, expected in ((traced, {"{{workflow.uid}}"}), (DEPLOYMENT, {None})):
+        template, _ = compiled(tmp_path, deployment=deployment)
+        environments = [task["container"]["env"] for task in _containers(template).values()]
+        variables = [{entry["name"]: entry.get("value") for entry in environment} for environment in environments]
+        assert {values.get("RETRIEVER_RUN_ID") for values in variables} == expected
+
+
 @pytest.mark.parametrize("profile", _CLUSTER_PROFILES)
 def test_every_task_is_told_the_port_that_it_serves_its_metrics_on(profile: str, tmp_path: Path) -> None:
     template, _ = compiled(tmp_path, profile=profile)

@@ -94,7 +94,7 @@ def test_pushed_images_are_pinned_by_the_digests_that_the_registry_gave(
     assert done.returncode == 0, done.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
     assert [call.split()[0] for call in calls] == ["build", "build", "push", "image", "push", "image"]
-    assert "BASE_IMAGE" not in calls[0]
+    assert not {"BASE_IMAGE", "MORE"} & set(calls[0].replace("=", " ").split())
     # Its image holds a C compiler.
     assert "--build-arg BASE_IMAGE=python:3.11-bookworm" in calls[1]
     monkeypatch.delenv("REGISTRY", raising=False)
@@ -106,6 +106,13 @@ def test_pushed_images_are_pinned_by_the_digests_that_the_registry_gave(
     # Who says another registry means it.
     monkeypatch.setenv("REGISTRY", "example.com/other")
     assert image("mine").startswith("example.com/other/mine:")
+
+
+def test_what_sends_traces_is_added_where_asked_and_where_vllm_does_not_bring_it(tmp_path: Path) -> None:
+    assert _make_images(tmp_path, "retriever", "7", "mine", "annotate", TRACES="1").returncode == 0
+    mine, annotate = (tmp_path / "calls").read_text().splitlines()
+    assert "--build-arg MORE=traces.lock" in mine
+    assert "MORE" not in annotate
 
 
 def test_images_that_were_not_pushed_have_no_digest(tmp_path: Path) -> None:
