@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
 from components.shared import log
-from components.shared.tracing.context import Trace
+from components.shared.tracing.context import Trace, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,8 @@ class Tracer:
         # Names and attributes of OpenTelemetry's semantic conventions for HTTP servers.
         attributes = {"http.request.method": method, "http.route": route}
         span = self._tracer.start_span(f"{method} {route}", parent, SpanKind.SERVER, attributes)
-        return RequestSpan(span)
+        # A span that is not sampled forgets its parent.
+        return RequestSpan(span, trace_of(headers.get(b"traceparent")).parent_id)
 
     @contextmanager
     def span(
@@ -107,17 +108,13 @@ class RequestSpan:
         trace: Its place in the trace, for the answer's header and the log.
     """
 
-    def __init__(self, span: Span) -> None:
-        """Takes the span that has begun."""
+    def __init__(self, span: Span, parent_id: str) -> None:
+        """Takes the span that has begun, and the caller's, where it sent one."""
         self._span = span
         self._use: AbstractContextManager[object] = _NOTHING
-        context, parent = span.get_span_context(), getattr(span, "parent", None)
-        self.trace = Trace(
-            f"{context.trace_id:032x}",
-            f"{context.span_id:016x}",
-            f"{parent.span_id:016x}" if parent else "",
-            f"{context.trace_flags:02x}",
-        )
+        context = span.get_span_context()
+        ids = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+        self.trace = Trace(*ids, parent_id, f"{context.trace_flags:02x}")
 
     def __enter__(self) -> None:
         from opentelemetry.trace import use_span
