@@ -16,7 +16,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 DEPLOYMENT = Deployment(
     name="squad",
     state_uri="s3://bucket/squad/state",
-    env=("AWS_ENDPOINT_URL=http://s3.storage:9000",),
+    env=("AWS_ENDPOINT_URL=http://s3.storage:9000", "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318"),
     secrets=("s3:AWS_ACCESS_KEY_ID=accesskey,AWS_SECRET_ACCESS_KEY=secretkey",),
     volumes=("corpus:/corpus",),
     queue="retriever",

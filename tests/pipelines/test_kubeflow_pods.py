@@ -56,6 +56,9 @@ def test_every_pod_has_a_deadline_rights_secrets_variables_and_a_queue(profile: 
         assert its["secretAsEnv"][0]["keyToEnv"] == [{"secretKey": "accesskey", "envVar": "AWS_ACCESS_KEY_ID"}]
         assert its["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "retriever"
         assert its["pvcMount"][0]["mountPath"] == "/corpus"
+        # Of it every pod of the run makes the same trace.
+        run_id = {"name": "RETRIEVER_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}
+        assert its["fieldPathAsEnv"] == [run_id]
         env = {entry["name"]: entry["value"] for entry in executors[name]["container"]["env"]}
         assert env["AWS_ENDPOINT_URL"] == "http://s3.storage:9000"
         # What the monitor of tasks selects, and where it looks.

@@ -43,6 +43,12 @@ def test_scores_are_those_of_the_formula(index: Callable[..., BM25]) -> None:
         assert hit.score == pytest.approx(idf * count / (count + K1 * (1 - B + B * length / 2)), rel=1e-5)
 
 
+def test_the_terms_of_a_query_that_no_passage_holds_are_told(index: Callable[..., BM25]) -> None:
+    bm25 = index("red apples", "green pear")
+    # By their stems, and without stop words.
+    assert bm25.unknown_terms(["the apple of plums", "pears", ""]) == [["plum"], [], []]
+
+
 def test_a_query_gets_the_same_hits_alone_and_among_others(index: Callable[..., BM25]) -> None:
     bm25 = index("red apple", "green pear", "blue plum")
     queries = ["plum", "zzz", "green apple", "the of"]

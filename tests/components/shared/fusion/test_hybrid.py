@@ -65,6 +65,15 @@ def ids_of(rankings: list[list[Hit]]) -> list[list[str]]:
     return [[hit.passage_id for hit in hits] for hits in rankings]
 
 
+def test_the_best_inner_product_comes_with_the_hits_and_is_not_known_where_vectors_have_no_weight(
+    corpus: Corpus,
+) -> None:
+    hits, best = corpus.hybrid(weight=0.5).search_scored(QUERIES, corpus.queries, 3)
+    assert hits == corpus.search(3, weight=0.5)
+    assert best == pytest.approx((corpus.queries @ corpus.passages.T).max(axis=1), abs=1e-5)
+    assert np.isnan(corpus.hybrid(weight=1.0).search_scored(QUERIES, corpus.queries, 3)[1]).all()
+
+
 def by_hand(corpus: Corpus, query: int, weight: float) -> dict[str, float]:
     """Every passage of the corpus by the formula, with the score of each retriever for all of them."""
     (bm25,) = corpus.bm25.scores_of([QUERIES[query]], [np.arange(NUM_PASSAGES)])

@@ -8,7 +8,7 @@ import pytest
 
 from components.shared.bm25 import BM25
 from components.shared.dataset import Dataset, DatasetWriter
-from components.shared.language.detection import detect_language
+from components.shared.language.detection import detect_language, language_of_text
 from components.shared.language.terms import Terms
 from components.shared.records import Passage
 
@@ -42,6 +42,15 @@ def test_every_query_finds_its_passage_first_and_the_language_is_detected(tmp_pa
 @pytest.mark.parametrize("code", COLLECTIONS)
 def test_the_passages_of_a_language_are_told_from_all_others(code: str) -> None:
     assert detect_language(passage for passage, _ in COLLECTIONS[code]).language == code
+
+
+@pytest.mark.parametrize("code", COLLECTIONS)
+def test_the_language_of_one_text_is_told_rightly_or_not_at_all(code: str) -> None:
+    texts = [text for row in COLLECTIONS[code] for text in row if text]
+    told = [language_of_text(text) for text in texts]
+    assert set(told) <= {code, ""}
+    assert code in told
+    assert language_of_text("XJ-4711 apple") == language_of_text("") == ""
 
 
 def test_a_mixture_of_languages_is_other_and_says_its_shares() -> None:
