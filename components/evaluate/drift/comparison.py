@@ -116,7 +116,9 @@ def _decided(comparison: Comparison, config: DriftConfig) -> Comparison:
     return replace(comparison, is_drift=bool(matters and comparison.p_value < 1 - config.confidence))
 
 
-def _scores(own: Scores, sampled: Scores, config: DriftConfig) -> Comparison:
+def _scores(
+    own: Float64[np.ndarray, " own"], sampled: Float64[np.ndarray, " sampled"], config: DriftConfig
+) -> Comparison:
     tested = stats.ks_2samp(own, sampled)
     means = [
         bootstrap_means(values[:, None], num_resamples=config.num_resamples, seed=config.seed + number)[:, 0]

@@ -138,9 +138,13 @@ class RequestSpan:
 
 
 def span(name: str, **attributes: Attribute) -> AbstractContextManager[None]:
-    """A span around a block, child of the current one; nothing where this process traces nothing."""
+    """A span around a block, child of the current one; nothing where there is none, as where a server warms up."""
     tracer = Tracer._running
-    return tracer.span(name, attributes) if tracer is not None else _NOTHING
+    if tracer is None:
+        return _NOTHING
+    from opentelemetry.trace import INVALID_SPAN, get_current_span
+
+    return tracer.span(name, attributes) if get_current_span() is not INVALID_SPAN else _NOTHING
 
 
 def note(**attributes: Attribute) -> None:
