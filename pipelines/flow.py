@@ -23,6 +23,7 @@ from components.mine.selection import SELECTORS
 from components.prepare.config import PrepareConfig
 from components.promote.config import PromoteConfig
 from components.shared.encoding.dual_encoder import DualEncoderConfig
+from components.shared.encoding.engines.config import EncodingConfig
 from components.shared.roles import Role, role_of
 from components.train.config import TrainConfig
 
@@ -87,6 +88,7 @@ class Task:
 SECTIONS: dict[str, type[Any]] = {
     "prepare": PrepareConfig,
     "encoder": DualEncoderConfig,
+    "encoding": EncodingConfig,
     "miner": DualEncoderConfig,
     "ask": AskConfig,
     "mine": MineConfig,
@@ -110,7 +112,7 @@ _MEASURED = (
 # Where the queries are: in the dataset that ask wrote, else in that of prepare.
 _QUERIES = ("ask", "prepare")
 _RUNS: dict[str, tuple[str, ...]] = {"dataset_uri": _QUERIES, "evaluation_uri": ("evaluate",)}
-_ENCODING = ("variant", "shard_passages", "batch_tokens", "vector_dtype", "num_threads", "num_shards")
+_ENCODING = ("engine", "variant", "shard_passages", "batch_tokens", "vector_dtype", "num_threads", "num_shards")
 
 
 def _given(section: str, name: str = "num_queries") -> Callable[[Settings], bool]:
@@ -136,7 +138,7 @@ def _exported_and_indexed(
         Task(
             name=encode,
             config=IndexConfig,
-            sections=("index",),
+            sections=("encoding", "index"),
             makes=f"{prefix}vectors",
             inputs=corpus,
             fixed={"product": "vectors"},
@@ -147,7 +149,7 @@ def _exported_and_indexed(
         Task(
             name=f"index{suffix}",
             config=IndexConfig,
-            sections=("index",),
+            sections=("encoding", "index"),
             makes=f"{prefix}index",
             inputs={**corpus, "vectors_uri": (encode,)},
             # An earlier index serves only where the encoder is the same in every run: that of the base model.
@@ -167,7 +169,7 @@ def _warms_up(settings: Settings) -> bool:
 _MINE = Task(
     name="mine",
     config=MineConfig,
-    sections=("mine",),
+    sections=("encoding", "mine"),
     makes="pools",
     inputs={
         "dataset_uri": _QUERIES,
@@ -243,7 +245,7 @@ FLOW: tuple[Task, ...] = (
     Task(
         name="evaluate",
         config=EvaluateConfig,
-        sections=("evaluate",),
+        sections=("encoding", "evaluate"),
         makes="evaluation",
         inputs={
             "dataset_uri": _QUERIES,

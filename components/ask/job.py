@@ -24,10 +24,9 @@ from components.shared.clicks import read_clicks, write_clicks
 from components.shared.corpus import check_corpus, corpus_files
 from components.shared.dataset import SPLITS, Dataset, write_queries
 from components.shared.durable.journal import Journal
-from components.shared.encoding.encoder import Encoder
 from components.shared.engines.engine import Engine
 from components.shared.engines.opening import open_engine_of
-from components.shared.index import PassageIndex
+from components.shared.index.opening import open_pair
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact, read_manifest
 from components.shared.records import Hit, Qrel, Query
 from components.shared.roles import hint
@@ -138,8 +137,7 @@ def _dense(config: AskConfig) -> dict[str, Search]:
     if not config.encoder_uri or config.round_trip not in ("dense", "either"):
         return {}
     check_corpus(config.index_uri, config.dataset_uri)
-    encoder = Encoder(open_artifact(config.encoder_uri))
-    index = PassageIndex.open(open_artifact(config.index_uri), encoder_digest=encoder.digest)
+    encoder, index = open_pair(config.encoder_uri, config.index_uri)
 
     def search(queries: Sequence[str], depth: int) -> list[list[Hit]]:
         return index.search(encoder.encode_queries(list(queries)), depth) if queries else []

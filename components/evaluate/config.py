@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from components.shared.encoding.engines.config import EncodingConfig
 from components.shared.roles import INPUT, OUTPUT, SETTING, above, at_least, below, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(EncodingConfig):
     """Encoders, indexes and held-out queries -> runs, metrics, statistics and a report."""
 
     dataset_uri: str = field(metadata=INPUT)

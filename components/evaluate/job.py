@@ -26,10 +26,11 @@ from components.shared.bm25 import BM25
 from components.shared.contract.verdict import VERDICT, write_decision
 from components.shared.corpus import check_corpus
 from components.shared.dataset import Dataset
-from components.shared.encoding.encoder import Encoder, encoder_digest, num_cores
+from components.shared.encoding.encoder import num_cores
 from components.shared.fusion.hybrid import Hybrid
 from components.shared.fusion.tuned import Fusion, read_fusion
-from components.shared.index import PassageIndex, set_threads
+from components.shared.index import set_threads
+from components.shared.index.opening import open_pair
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Query
 
@@ -55,7 +56,7 @@ def evaluate(config: EvaluateConfig) -> None:
         writer = RunWriter(dataset, queries, judgements.grades, [*measures, *extras], config.depth, config.min_grade)
         (artifact.path / "runs").mkdir(exist_ok=True)
         made, p95_ms = {}, None
-        for name, search in _systems(rankers, dataset):
+        for name, search in _systems(rankers, dataset, config.engine):
             made[name] = writer.run(name, search, artifact.path / "runs" / f"{name}.trec")
             if name == policy.candidate and policy.max_p95_ms is not None:
                 p95_ms = float(measure_latency(search, queries)["p95_ms"])
@@ -126,8 +127,8 @@ def _queries(dataset: Dataset, split: str, judgements: Judgements) -> list[Query
 class _Ranker:
     """An encoder with its index: where they lie, what is compared before anything is searched, and what is cut."""
 
-    encoder_path: Path
-    index_path: Path
+    encoder_uri: str
+    index_uri: str
     fusion: Fusion
     properties: dict[str, Any]
     cut: dict[str, Any]
@@ -142,24 +143,22 @@ def _open_rankers(config: EvaluateConfig, dataset: Dataset, queries: Sequence[Qu
     }
     rankers = {}
     for name, (encoder_uri, index_uri) in uris.items():
-        encoder_path, index_path = open_artifact(encoder_uri), open_artifact(index_uri)
-        index = PassageIndex.open(index_path, encoder_digest=encoder_digest(encoder_path))
+        encoder, index = open_pair(encoder_uri, index_uri, engine=config.engine)
         check_corpus(index_uri, config.dataset_uri)
-        encoder = Encoder(encoder_path)
+        encoder_path, index_path = open_artifact(encoder_uri), open_artifact(index_uri)
         fusion = read_fusion(index_path)
         properties = likeness.properties(encoder, encoder_path, index.settings, fusion)
         cut = likeness.measure_cuts(encoder, dataset, queries, seed=config.seed)
-        rankers[name] = _Ranker(encoder_path, index_path, fusion, properties, cut)
+        rankers[name] = _Ranker(encoder_uri, index_uri, fusion, properties, cut)
     return rankers
 
 
-def _systems(rankers: Mapping[str, _Ranker], dataset: Dataset) -> Iterator[tuple[str, Search]]:
+def _systems(rankers: Mapping[str, _Ranker], dataset: Dataset, engine: str) -> Iterator[tuple[str, Search]]:
     """The systems one after another, so that memory holds one index at a time."""
     bm25 = BM25(dataset)
     yield "bm25", lexical(bm25)
     for name, ranker in rankers.items():
-        encoder = Encoder(ranker.encoder_path)
-        index = PassageIndex.open(ranker.index_path, encoder_digest=encoder.digest)
+        encoder, index = open_pair(ranker.encoder_uri, ranker.index_uri, engine=engine)
         encode = encoding_once(encoder)
         yield name, dense(encode, index)
         yield f"hybrid_{name}", hybrid(encode, Hybrid(bm25, index, ranker.fusion), dataset)

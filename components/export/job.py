@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from components.export.config import ExportConfig
-from components.export.drift import DevSet, Vectors, dev_set, encode, measure_cuts, measure_drift
 from components.export.graph import MAX_GRAPH_BYTES, write_graph
 from components.export.layouts import write_sentence_transformers, write_triton
 from components.export.parity import TorchVectors, compare, parity_texts
@@ -24,6 +23,9 @@ from components.shared.encoding.encoder import (
     graph_digest,
     write_settings,
 )
+from components.shared.encoding.engines.drift import DevSet, Vectors, dev_set, encode, measure_cuts, measure_drift
+from components.shared.encoding.engines.proof import PROOFS, Gates, broken_gate, prove_other_makers
+from components.shared.encoding.engines.records import PRECISIONS
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.roles import hint
 
@@ -40,7 +42,7 @@ def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> N
     variants = parse_variants(config.variants)
     model = checkpoint.load_as(config)
     measures = len(variants) > 1 or bool(model.settings.matryoshka)
-    dev = dev_set(Dataset(open_artifact(config.dataset_uri)), config) if config.dataset_uri and measures else None
+    dev = _dev_set(config) if config.dataset_uri and measures else None
     with artifact_writer("export", config) as artifact:
         settings = write_encoder(
             model, artifact.path, opset=config.opset, variants=variants, max_graph_bytes=max_graph_bytes
@@ -60,11 +62,27 @@ def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> N
             largest_difference=reports["fp32"]["largest_difference"],
             opset=config.opset,
             variants=reports,
+            **{
+                PROOFS: prove_other_makers(artifact.path, torch_vectors, texts, dev, exact, _gates(config), config.seed)
+            },
             **_of_training(config.checkpoint_uri),
         )
         if dev is not None and exact is not None and model.settings.matryoshka:
-            artifact.metrics["matryoshka_ndcg_10"] = by_dimensions = measure_cuts(exact, dev, model.settings)
+            artifact.metrics["matryoshka_ndcg_10"] = by_dimensions = measure_cuts(exact, dev, settings)
             log.event("nDCG@10 by dimensions", values=by_dimensions)
+
+
+def _dev_set(config: ExportConfig) -> DevSet | None:
+    return dev_set(
+        Dataset(open_artifact(config.dataset_uri)),
+        seed=config.seed,
+        num_queries=config.drift_queries,
+        num_passages=config.drift_passages,
+    )
+
+
+def _gates(config: ExportConfig) -> Gates:
+    return Gates(**{gate.name: getattr(config, gate.name) for gate in fields(Gates)})
 
 
 def _of_training(checkpoint_uri: str) -> dict[str, Any]:
@@ -102,28 +120,14 @@ def check_gates(config: ExportConfig, variant: str, report: Mapping[str, Any]) -
         ValueError: Where it breaks a gate. A measure that is not a number breaks it too: every comparison with nan
             is false.
     """
-    where = f"{config.checkpoint_uri}: {variant}"
-    if variant == "fp32":
-        difference = report["largest_difference"]
-        if not difference <= config.max_difference:
-            raise ValueError(
-                f"{where}: ONNX vectors differ from torch's by {difference:.2e}, allowed are "
-                f"{config.max_difference:.0e}; try another one ({hint('opset', 17)}), or report the model"
-            )
-        return
-    remedy = "leave the variant out of --variants, or lower the gate knowingly"
-    for name, smallest in (
-        ("mean_cosine", config.min_cosine),
-        ("overlap_10", config.min_overlap),
-        ("batch_cosine", config.min_batch_cosine),
-    ):
-        if not report[name] >= smallest:
-            raise ValueError(f"{where}: {name} to torch is {report[name]:.4f}, the gate is {smallest}; {remedy}")
-    if "ndcg_10_drift" in report and not report["ndcg_10_drift"] >= -config.max_drift:
-        fall, p_value = -report["ndcg_10_drift"], report["p_value"]
-        raise ValueError(
-            f"{where}: nDCG@10 falls by {fall:.4f} (p = {p_value:.3f}), allowed are {config.max_drift}; {remedy}"
+    is_exact = PRECISIONS[variant].is_exact
+    if problem := broken_gate(report, _gates(config), is_exact=is_exact):
+        remedy = (
+            f"try another one ({hint('opset', 17)}), or report the model"
+            if is_exact
+            else "leave the variant out of --variants, or lower the gate knowingly"
         )
+        raise ValueError(f"{config.checkpoint_uri}: {variant}: {problem}; {remedy}")
 
 
 def write_encoder(

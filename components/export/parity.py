@@ -1,4 +1,4 @@
-"""Proof that an exported graph gives torch's vectors, over texts of all lengths and kinds."""
+"""torch's vectors of the parity texts, which every graph of every engine is held against."""
 
 from __future__ import annotations
 
@@ -7,72 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 
 from components.shared.checkpoint import DualEncoder
-from components.shared.encoding.encoder import Encoder
-
-# Words that a tokenizer splits in different ways: Latin with accents, Chinese, Cyrillic, Arabic and Hebrew (right to
-# left), code, emoji.
-_WORDS = (
-    *(
-        "index,",
-        "caf\u00e9",
-        "\u691c\u7d22",
-        "\u043f\u043e\u0438\u0441\u043a",
-        "\u0628\u062d\u062b",
-        "\u05d7\u05d9\u05e4\u05d5\u05e9",
-    ),
-    *(
-        "42",
-        "() =>",
-        "\U0001f642",
-        "\U0001f468\u200d\U0001f469\u200d\U0001f467",
-        "retrieval",
-        "utility",
-        "the",
-        "of",
-        "volcano",
-        "glacier",
-    ),
-)
-_SPECIAL = ("", " ", "a", "\U0001f642", "\u0628\u062d\u062b " * 20, "word " * 20_000, "x" * 100_000)
-_DEPTH = 10
-_ALONE = 32
-
-Vectors = Float32[np.ndarray, "_ dimension"]
+from components.shared.encoding.engines.parity import ReferenceVectors, Vectors
+from components.shared.encoding.engines.parity import compare as compare
+from components.shared.encoding.engines.parity import parity_texts as parity_texts
 
 
 @dataclass(frozen=True)
-class Parity:
-    """A graph against torch, over queries and passages alike.
-
-    Attributes:
-        num_texts: Texts that were compared.
-        largest_difference: Of a vector component, relative to the vector's length.
-        mean_cosine: Between a graph's vector and torch's of the same text.
-        smallest_cosine: The worst text's.
-        overlap_10: Share of torch's ten nearest passages of each query among the graph's ten nearest.
-        batch_cosine: Smallest cosine between the graph's vector of a text alone and among others.
-    """
-
-    num_texts: int
-    largest_difference: float
-    mean_cosine: float
-    smallest_cosine: float
-    overlap_10: float
-    batch_cosine: float
-
-
-@dataclass(frozen=True)
-class TorchVectors:
+class TorchVectors(ReferenceVectors):
     """torch's vectors of the parity texts.
 
     Each text is encoded alone, so a graph that lets padding leak differs from them.
     """
-
-    queries: Vectors
-    passages: Vectors
 
     @classmethod
     def of(cls, model: DualEncoder, texts: Sequence[str]) -> TorchVectors:
@@ -80,59 +27,6 @@ class TorchVectors:
         return cls(
             _torch_vectors(model, model.tokenize_queries(texts)), _torch_vectors(model, model.tokenize_passages(texts))
         )
-
-
-def parity_texts(longest: int, seed: int, num_texts: int = 64) -> list[str]:
-    """Texts of all lengths: empty, one token, 100 kB, and between them up to twice the longest.
-
-    The seed decides their words.
-    """
-    random = np.random.default_rng(seed)
-    lengths = np.geomspace(1, 2 * longest, max(num_texts - len(_SPECIAL), 2)).astype(int)
-    return [*_SPECIAL, *(" ".join(random.choice(_WORDS, size=length)) for length in lengths)]
-
-
-def compare(expected: TorchVectors, encoder: Encoder, texts: Sequence[str]) -> Parity:
-    """What a graph's vectors, encoded in padded batches, are worth beside torch's."""
-    exported = TorchVectors(encoder.encode_queries(texts), encoder.encode_tokens(encoder.tokenize_passages(texts)))
-    pairs = ((expected.queries, exported.queries), (expected.passages, exported.passages))
-    cosines = np.concatenate([_cosines(torch_vectors, vectors) for torch_vectors, vectors in pairs])
-    differences = [
-        float((np.abs(torch_vectors - vectors) / _lengths(torch_vectors)[:, None]).max())
-        for torch_vectors, vectors in pairs
-    ]
-    rows = np.linspace(0, len(texts) - 1, min(_ALONE, len(texts))).astype(int)
-    alone = np.concatenate([encoder.encode_tokens(encoder.tokenize_passages([texts[row]])) for row in rows])
-    return Parity(
-        num_texts=len(texts),
-        # max() of Python drops a nan, and a nan must break the gate.
-        largest_difference=float(np.max(differences)),
-        mean_cosine=float(cosines.mean()),
-        smallest_cosine=float(cosines.min()),
-        overlap_10=_overlap(expected, exported),
-        batch_cosine=float(_cosines(alone, exported.passages[rows]).min()),
-    )
-
-
-def _lengths(vectors: Vectors) -> Float32[np.ndarray, " _"]:
-    """Lengths of vectors, never zero: a text without a pooled token has a vector of zeros, and nan stays nan."""
-    lengths: Float32[np.ndarray, " _"] = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
-    return lengths
-
-
-def _cosines(first: Vectors, second: Vectors) -> Float32[np.ndarray, " _"]:
-    cosines: Float32[np.ndarray, " _"] = (first * second).sum(1) / (_lengths(first) * _lengths(second))
-    # Two vectors of zeros are alike.
-    cosines[~first.any(1) & ~second.any(1)] = 1
-    return cosines
-
-
-def _overlap(expected: TorchVectors, exported: TorchVectors) -> float:
-    nearest = [
-        np.argsort(-(vectors.queries @ vectors.passages.T), axis=1, kind="stable")[:, :_DEPTH]
-        for vectors in (expected, exported)
-    ]
-    return float(np.mean([len(set(first) & set(second)) / len(first) for first, second in zip(*nearest, strict=True)]))
 
 
 @torch.inference_mode()

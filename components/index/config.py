@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from components.shared.encoding.engines.config import EncodingConfig
 from components.shared.roles import FLOW, INPUT, OPERATION, OUTPUT, SETTING, at_least, at_most, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexConfig:
+class IndexConfig(EncodingConfig):
     """Encoder and corpus -> index, its recall against exact search measured and gated."""
 
     dataset_uri: str = field(metadata=INPUT)
@@ -24,8 +25,9 @@ class IndexConfig:
     previous_uri: str = field(default="", metadata=INPUT)
     """Index of an earlier state of the corpus, made by the same encoder: unchanged passages are not encoded again;
     empty: none."""
-    variant: Literal["auto", "fp32", "fp16", "int8"] = field(default="auto", metadata=SETTING)
-    """Graph of the encoder that encodes the passages; auto takes fp16 on a GPU where the encoder has it, else fp32."""
+    variant: Literal["auto", "fp32", "bf16", "fp16", "int8"] = field(default="auto", metadata=SETTING)
+    """Precision in which the passages are encoded; auto takes fp16 on a GPU where the encoder has it, bf16 where engine
+    auto finds it fastest, else fp32."""
     factory: str = field(default="auto", metadata=SETTING)
     """FAISS factory string, such as Flat, HNSW32, IVF1024,Flat or IVF1024,PQ96x4fs,RFlat; auto chooses by size, memory
     and recall."""

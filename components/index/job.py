@@ -10,6 +10,7 @@ from typing import Any
 
 from components.index.choice import AUTO, Candidate, candidates
 from components.index.config import IndexConfig
+from components.index.engine import open_encoder
 from components.index.fusion import fusion_metrics, tune_fusion
 from components.index.previous import PreviousIndex, write_hashes
 from components.index.queries import ExactSearch, held_out
@@ -34,14 +35,14 @@ def build_index(config: IndexConfig) -> None:
         ValueError: Where recall@10 is below the gate, FAISS refuses the factory string, or given vectors do not fit.
     """
     dataset = Dataset(open_artifact(config.dataset_uri))
-    encoder = Encoder(open_artifact(config.encoder_uri), num_threads=1, variant=config.variant)
     set_threads(config.num_threads or num_cores())
-    previous = PreviousIndex(config.previous_uri, encoder) if config.previous_uri else None
-    tokenize = partial(encoder.tokenize_passages, truncate=False)
-    cuts = measure_passages(dataset, tokenize, limit=encoder.settings.passage_tokens, seed=config.seed)
-    warn_of_cuts(cuts)
     with artifact_writer("index", config) as artifact:
-        artifact.metrics.update(cut_metrics(cuts))
+        encoder, choice = open_encoder(config, dataset, artifact.scratch)
+        previous = PreviousIndex(config.previous_uri, encoder) if config.previous_uri else None
+        tokenize = partial(encoder.tokenize_passages, truncate=False)
+        cuts = measure_passages(dataset, tokenize, limit=encoder.settings.passage_tokens, seed=config.seed)
+        warn_of_cuts(cuts)
+        artifact.metrics.update(cut_metrics(cuts) | choice)
         if config.product == "vectors":
             encode_shards(dataset, encoder, artifact.path, config)
             write_contract(artifact.path, encoder, config)
@@ -92,6 +93,7 @@ def _build(
                 "factory": candidate.factory,
                 "trained_before": candidate.like is not None,
                 "variant": encoder.variant,
+                "engine": encoder.engine,
                 "provider": encoder.providers[0],
                 "search_parameters": index.settings.search_parameters,
                 "recall_10": point.recall_10,
@@ -137,6 +139,7 @@ def _assemble(
         num_passages=dataset.num_passages,
         vector_dtype=config.vector_dtype,
         variant=encoder.variant,
+        engine=encoder.engine,
     )
     num_samples = min(config.training_vectors, candidate.training_vectors)
     sample = sample_rows(shards, num_samples, config.seed, dimension=encoder.dimension)

@@ -16,6 +16,7 @@ from jaxtyping import Float32, Int64, UInt64
 
 from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder
+from components.shared.encoding.engines.records import Maker
 from components.shared.index import PassageIndex
 from components.shared.manifest import open_artifact
 from components.shared.records import Passage
@@ -55,10 +56,10 @@ class PreviousIndex:
         self.folder = open_artifact(uri)
         self._index = PassageIndex.open(self.folder, encoder_digest=encoder.digest)
         self.settings = self._index.settings
-        if self.settings.variant != encoder.variant:
+        made_by = Maker(self.settings.engine, self.settings.variant)
+        if made_by != encoder.maker:
             raise ValueError(
-                f"{uri}: its passages were encoded in {self.settings.variant}, now in {encoder.variant}; "
-                "build a new index"
+                f"{uri}: its passages were encoded by {made_by}, now by {encoder.maker}; build a new index"
             )
         if not self._index.keeps_vectors():
             raise ValueError(

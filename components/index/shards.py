@@ -148,6 +148,7 @@ def _contract(encoder: Encoder, config: IndexConfig) -> dict[str, object]:
         "dataset": read_manifest(config.dataset_uri).digest,
         "encoder": encoder.digest,
         "variant": encoder.variant,
+        "engine": encoder.engine,
         "dimension": encoder.dimension,
         "vector_dtype": config.vector_dtype,
         "shard_passages": config.shard_passages,
@@ -166,7 +167,7 @@ def gather_vectors(config: IndexConfig, dataset: Dataset, encoder: Encoder) -> l
     for uri in config.vectors_uri.split(","):
         folder = open_artifact(uri)
         for name, value in orjson.loads((folder / CONTRACT_NAME).read_bytes()).items():
-            if value != wanted[name]:
+            if value != wanted.get(name, value):
                 raise ValueError(
                     f"{uri}: made with {name} {value}, this job has {name} {wanted[name]}; encode the corpus again"
                 )

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from components.mine.selection import SELECTORS
+from components.shared.encoding.engines.config import EncodingConfig
 from components.shared.roles import FLOW, INPUT, OUTPUT, SETTING, above, at_least, at_most, hint, refuse
 
 _SHARE = SETTING | at_least(0) | at_most(1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MineConfig:
+class MineConfig(EncodingConfig):
     """Dataset, encoder and index -> pools: the passages that the annotator judges for each query."""
 
     dataset_uri: str = field(metadata=INPUT)

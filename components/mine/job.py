@@ -25,7 +25,7 @@ from components.shared.dataset import SPLITS, Dataset
 from components.shared.durable import storage
 from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.encoding.encoder import Encoder
-from components.shared.index import PassageIndex
+from components.shared.index.opening import open_pair
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Pool, Query, read_records
 
@@ -45,7 +45,7 @@ def mine(config: MineConfig) -> None:
         ValueError: Where the dataset has no query to mine for, or the audit finds more than its settings allow.
     """
     dataset = Dataset(open_artifact(config.dataset_uri))
-    encoder, index = _opened(config.encoder_uri, config.index_uri)
+    encoder, index = open_pair(config.encoder_uri, config.index_uri, engine=config.engine)
     queries = choose_queries(dataset, config)
     if not queries:
         raise ValueError(
@@ -144,11 +144,6 @@ def _draw(queries: list[Query], num_queries: int, seed: int) -> list[Query]:
     return [query for position, query in enumerate(queries) if position in chosen]
 
 
-def _opened(encoder_uri: str, index_uri: str) -> tuple[Encoder, PassageIndex]:
-    encoder = Encoder(open_artifact(encoder_uri))
-    return encoder, PassageIndex.open(open_artifact(index_uri), encoder_digest=encoder.digest)
-
-
 def _candidates(
     queries: Sequence[Query], dataset: Dataset, base: Retriever, config: MineConfig, artifact: ArtifactWriter
 ) -> dict[str, Candidate]:
@@ -165,7 +160,8 @@ def _candidates(
         selector = SELECTORS["random"]
     said: Mapping[str, Disagreement] = {}
     if selector.needs_finetuned:
-        finetuned = Retriever(dataset, *_opened(config.finetuned_encoder_uri, config.finetuned_index_uri))
+        uris = config.finetuned_encoder_uri, config.finetuned_index_uri
+        finetuned = Retriever(dataset, *open_pair(*uris, engine=config.engine))
         said = disagreements(train, base, finetuned, depth=config.selection_depth, artifact=artifact)
     budget = config.warmup_queries if is_warmup else config.budget_queries or len(train)
     candidates: dict[str, Candidate] = {}

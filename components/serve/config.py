@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from components.shared.encoding.engines.config import EncodingConfig
 from components.shared.roles import INPUT, OPERATION, PLACE, above, at_least, at_most, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig:
+class ServeConfig(EncodingConfig):
     """Encoder and index -> HTTP: /search, /v1/embeddings, /v2 (Open Inference Protocol), a page for people at /."""
 
     encoder_uri: str = field(default="", metadata=INPUT)

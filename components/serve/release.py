@@ -34,7 +34,7 @@ from components.shared.durable import storage
 from components.shared.encoding import matryoshka
 from components.shared.encoding.encoder import Encoder, NotFiniteError, num_cores
 from components.shared.fusion.tuned import Mode, read_fusion
-from components.shared.index import PassageIndex
+from components.shared.index.opening import open_pair
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Hit, Passage
 from components.shared.tracing.spans import span
@@ -95,7 +95,10 @@ class Release:
         start = time.monotonic()
         self.uris = uris
         self.version = version_at(uris)
-        self.encoder = encoder = Encoder(open_artifact(uris.encoder_uri), num_threads=1)
+        num_sessions = config.num_sessions or max(1, num_cores() // config.num_workers)
+        self.encoder, self.index = encoder, index = open_pair(
+            uris.encoder_uri, uris.index_uri, engine=config.engine, num_threads=1, num_streams=num_sessions
+        )
         _check_encoder(encoder, uris.encoder_uri)
         longest = max(encoder.settings.query_tokens, encoder.settings.passage_tokens)
         if config.max_queued_tokens < longest:
@@ -103,10 +106,8 @@ class Release:
                 f"--max-queued-tokens {config.max_queued_tokens}: less than one text of this encoder ({longest} "
                 "tokens); raise it"
             )
-        index_path = open_artifact(uris.index_uri)
-        self.index = PassageIndex.open(index_path, encoder_digest=encoder.digest)
         dataset = _open_dataset(uris) if uris.dataset_uri else None
-        self.ranker = Ranker(self.index, read_fusion(index_path), dataset)
+        self.ranker = Ranker(index, read_fusion(open_artifact(uris.index_uri)), dataset)
         self._is_synthetic = dataset is not None and bool(dataset.asked_ids)
         # Ten look-ups cost more CPU than the rest of a search's HTTP; what is found is found again.
         self._passage = lru_cache(_CACHED_PASSAGES)(_lookup(dataset)) if dataset else None
@@ -121,7 +122,7 @@ class Release:
             # One ONNX Runtime session serves all threads, each batch on the thread that brings it: the weights are in
             # memory once.
             lambda token_ids: _encode(encoder, token_ids, config.batch_tokens),
-            num_sessions=config.num_sessions or max(1, num_cores() // config.num_workers),
+            num_sessions=num_sessions,
             batch_tokens=config.batch_tokens,
             max_queued_tokens=config.max_queued_tokens,
             max_queue_seconds=config.max_queue_seconds,
@@ -132,6 +133,7 @@ class Release:
             "artifacts opened",
             version=self.version,
             encoder=encoder.digest[:12],
+            engine=str(encoder.maker),
             dimension=encoder.dimension,
             passages=self.index.num_passages,
             modes=self.ranker.modes,

@@ -47,6 +47,7 @@ _PACKAGES = (
     "tokenizers",
     "vllm",
     "onnxruntime",
+    "openvino",
     "onnx",
     "faiss-cpu",
     "faiss-gpu",

@@ -21,10 +21,11 @@ from components.shared import log
 from components.shared.bm25 import BM25
 from components.shared.corpus import check_corpus
 from components.shared.dataset import Dataset
-from components.shared.encoding.encoder import Encoder, num_cores
+from components.shared.encoding.encoder import num_cores
 from components.shared.fusion.hybrid import Hybrid
 from components.shared.fusion.tuned import read_fusion
-from components.shared.index import PassageIndex, set_threads
+from components.shared.index import set_threads
+from components.shared.index.opening import open_pair
 from components.shared.manifest import artifact_writer, compute_identity, input_digests, is_finished, open_artifact
 from components.shared.records import Query
 from components.shared.roles import INPUT, OUTPUT, SETTING, at_least, refuse
@@ -114,9 +115,8 @@ def _open_search(config: CellConfig, dataset: Dataset) -> Search:
         return foreign(config.run_uri, dataset)
     if config.kind == "bm25":
         return lexical(BM25(dataset))
-    encoder = Encoder(open_artifact(config.encoder_uri))
+    encoder, index = open_pair(config.encoder_uri, config.index_uri)
     folder = open_artifact(config.index_uri)
-    index = PassageIndex.open(folder, encoder_digest=encoder.digest)
     check_corpus(config.index_uri, config.dataset_uri)
     encode = encoding_once(encoder)
     if config.kind == "encoder":

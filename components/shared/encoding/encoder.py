@@ -11,7 +11,6 @@ that are too large for a graph's file lie in a second file beside it.
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
@@ -20,13 +19,17 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import onnxruntime as ort
 import orjson
 from jaxtyping import Float32, Int64
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from tokenizers import Encoding, Tokenizer
 
 from components.shared.encoding.batches import length_sorted_batches
+from components.shared.encoding.engines.graph import CONTRACT_KEY as CONTRACT_KEY
+from components.shared.encoding.engines.graph import INPUT_NAMES as INPUT_NAMES
+from components.shared.encoding.engines.graph import OUTPUT_NAME as OUTPUT_NAME
+from components.shared.encoding.engines.graph import num_cores as num_cores
+from components.shared.encoding.engines.onnx_runtime import has_gpu
+from components.shared.encoding.engines.records import ENGINES, PRECISIONS, REFERENCE, Engine, Maker
 from components.shared.hashing import file_digest, lines_digest
 from components.shared.records import Passage
 
@@ -37,13 +40,8 @@ GRAPH_NAMES = {"fp32": GRAPH_NAME, "fp16": "model_fp16.onnx", "int8": "model_int
 WEIGHTS_SUFFIX = "_data"
 # How a tensor's entry {location: file name} begins in ONNX's protocol buffer; a byte with the name's length follows.
 _LOCATION = b"\x0a\x08location\x12"
-INPUT_NAMES, OUTPUT_NAME = ("input_ids", "attention_mask"), "vectors"
 
-Variant = Literal["auto", "fp32", "fp16", "int8"]
-# Of a graph's metadata: the settings it was exported with.
-CONTRACT_KEY = "retriever.encoder"
-
-_NOT_A_GRAPH = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.InvalidArgument)
+Variant = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 # A tokenizer's time grows with the whole text even when it truncates: cut first. Hardly any text has fewer tokens than
 # one for this many characters; one that has is read whole.
@@ -141,42 +139,53 @@ def graph_digest(folder: Path, variant: str) -> str:
     return file_digest(paths[0]) if len(paths) == 1 else lines_digest(map(file_digest, paths))
 
 
-def num_cores() -> int:
-    """Cores this process may use; in a container that can be fewer than the host has."""
-    return len(os.sched_getaffinity(0))
-
-
 class Encoder:
-    """A loaded encoder; thread-safe, since ONNX Runtime sessions and tokenizers are."""
+    """A loaded encoder; thread-safe, since the engines' sessions and tokenizers are."""
 
-    def __init__(self, folder: Path, *, num_threads: int = 0, variant: Variant = "auto") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        num_threads: int = 0,
+        variant: Variant = "auto",
+        engine: str = REFERENCE.name,
+        num_streams: int = 1,
+    ) -> None:
         """Loads graph and tokenizer; on a GPU where onnxruntime-gpu finds one.
 
-        `variant` auto is fp16 on a GPU where the folder has it, else fp32.
+        Args:
+            folder: What export wrote.
+            num_threads: Of one batch; 0: all cores.
+            variant: Precision; auto is fp16 on a GPU where the folder has it, else fp32.
+            engine: Name of the program that computes the graph.
+            num_streams: Batches that are encoded at once, for an engine that has its own threads.
 
         Raises:
             ValueError: Where the folder is not an encoder of this version, lacks the variant, or was changed after
-                the export.
+                the export; where the engine is not installed, or does not know the precision.
         """
-        try:
-            self.settings = EncoderSettings(**orjson.loads((folder / SETTINGS_NAME).read_bytes()))
-        except (FileNotFoundError, TypeError, orjson.JSONDecodeError) as error:
-            raise ValueError(
-                f"{folder / SETTINGS_NAME}: not the settings of an encoder ({error}); export it again"
-            ) from error
+        self.settings = read_encoder_settings(folder)
         self.digest = _digest(folder)
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_NAME))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self.variant = _choose(variant, self.settings, folder)
-        graph = folder / GRAPH_NAMES[self.variant]
-        self._session = _session(graph, num_threads)
-        _check_contract(graph, self._session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY), self.settings)
+        record = ENGINES[engine]
+        record.require()
+        precision = _choose(variant, self.settings, folder, record)
+        graph = folder / GRAPH_NAMES[PRECISIONS[precision].graph]
+        self._session = record.open(graph, precision, num_threads, num_streams)
+        self.variant, self.engine = self._session.precision, engine
+        _check_contract(graph, self._session.contract, self.settings)
+
+    @property
+    def maker(self) -> Maker:
+        """The engine, and the precision that it really computes in."""
+        return Maker(self.engine, self.variant)
 
     @property
     def providers(self) -> list[str]:
-        """What ONNX Runtime computes with, the first choice first."""
-        return list(self._session.get_providers())
+        """What the engine computes with, the first choice first."""
+        return self._session.providers
 
     @property
     def dimension(self) -> int:
@@ -285,10 +294,7 @@ class Encoder:
         return ids[: max_tokens - num_closing] + ids[len(ids) - num_closing :]
 
     def _encode_batch(self, token_ids: Sequence[list[int]]) -> Vectors:
-        ids, mask = padded(token_ids, self.settings.pad_token_id)
-        (vectors,) = self._session.run([OUTPUT_NAME], dict(zip(INPUT_NAMES, (ids, mask), strict=True)))
-        assert isinstance(vectors, np.ndarray)
-        return vectors
+        return self._session.run(*padded(token_ids, self.settings.pad_token_id))
 
 
 def _without_prompt(token_ids: list[list[int]], num_prompt_tokens: int) -> list[list[int]]:
@@ -317,11 +323,32 @@ def _digest(folder: Path) -> str:
         raise ValueError(f"{error.filename}: missing; {folder} is not a whole encoder, export it again") from error
 
 
-def _choose(variant: Variant, settings: EncoderSettings, folder: Path) -> str:
-    if variant == "auto":
-        return "fp16" if "fp16" in settings.graphs and "CUDAExecutionProvider" in _providers() else "fp32"
+def read_encoder_settings(folder: Path) -> EncoderSettings:
+    """What encoder.json says.
+
+    Raises:
+        ValueError: Where it is missing, or not of this version.
+    """
+    try:
+        return EncoderSettings(**orjson.loads((folder / SETTINGS_NAME).read_bytes()))
+    except (FileNotFoundError, TypeError, orjson.JSONDecodeError) as error:
+        raise ValueError(
+            f"{folder / SETTINGS_NAME}: not the settings of an encoder ({error}); export it again"
+        ) from error
+
+
+def _choose(wanted: Variant, settings: EncoderSettings, folder: Path, engine: Engine) -> str:
+    if wanted == "auto":
+        return "fp16" if "fp16" in settings.graphs and "fp16" in engine.precisions and has_gpu() else "fp32"
+    if wanted not in engine.precisions:
+        able = [record.name for record in ENGINES.values() if wanted in record.precisions]
+        raise ValueError(
+            f"engine {engine.name}: does not compute in {wanted}, but in {', '.join(engine.precisions)}; take one of "
+            f"these, or engine {' or '.join(able)}"
+        )
+    variant = PRECISIONS[wanted].graph
     if variant == "fp32":
-        return variant
+        return wanted
     if variant not in settings.graphs:
         raise ValueError(
             f"{folder}: no {variant} graph; it has {', '.join(['fp32', *settings.graphs])}; "
@@ -330,7 +357,7 @@ def _choose(variant: Variant, settings: EncoderSettings, folder: Path) -> str:
     graph = folder / GRAPH_NAMES[variant]
     if graph_digest(folder, variant) != settings.graphs[variant]:
         raise ValueError(f"{graph}: not the graph that {SETTINGS_NAME} names (edited or damaged); export it again")
-    return variant
+    return wanted
 
 
 def _check_contract(graph: Path, contract: str | None, settings: EncoderSettings) -> None:
@@ -350,27 +377,3 @@ def _check_contract(graph: Path, contract: str | None, settings: EncoderSettings
 def _as_read(value: object) -> object:
     """A value as JSON gives it back."""
     return list(value) if isinstance(value, tuple) else value
-
-
-def _session(graph: Path, num_threads: int) -> ort.InferenceSession:
-    try:
-        return ort.InferenceSession(str(graph), _session_options(num_threads), providers=_providers())
-    except _NOT_A_GRAPH as error:
-        raise ValueError(f"{graph}: ONNX Runtime cannot read it ({error}); export the encoder again") from error
-
-
-def _session_options(num_threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    # Set, because ONNX Runtime counts the host's cores and not the container's.
-    options.intra_op_num_threads = num_threads or num_cores()
-    options.inter_op_num_threads = 1
-    # The arena keeps a block for every shape it has seen: over 160 shapes that grew by 147 MiB, without it by 14 MiB at
-    # 7 % more time.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
-    return options
-
-
-def _providers() -> list[str]:
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    return [provider for provider in wanted if provider in ort.get_available_providers()]

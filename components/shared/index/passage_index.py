@@ -45,7 +45,12 @@ _IDS_A_BATCH = 65_536
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What an index says of itself; scores are inner products."""
+    """What an index says of itself; scores are inner products.
+
+    Attributes:
+        variant, engine: Who made the vectors: the precision, and the program that computed the encoder's graph.
+            Earlier versions knew one program only.
+    """
 
     encoder_digest: str
     dimension: int
@@ -54,6 +59,19 @@ class IndexSettings:
     num_passages: int
     vector_dtype: str = "float32"
     variant: str = "fp32"
+    engine: str = "onnxruntime"
+
+
+def read_index_settings(folder: Path) -> IndexSettings:
+    """What index.json says.
+
+    Raises:
+        ValueError: Where it is missing, or not of this version.
+    """
+    try:
+        return IndexSettings(**orjson.loads((folder / SETTINGS_NAME).read_bytes()))
+    except (FileNotFoundError, TypeError, orjson.JSONDecodeError) as error:
+        raise ValueError(f"{folder / SETTINGS_NAME}: not the settings of an index ({error}); build it again") from error
 
 
 class PassageIndex:
@@ -125,12 +143,7 @@ class PassageIndex:
         Raises:
             ValueError: Where another encoder made the index, or the folder is not an index.
         """
-        try:
-            settings = IndexSettings(**orjson.loads((folder / SETTINGS_NAME).read_bytes()))
-        except (FileNotFoundError, TypeError, orjson.JSONDecodeError) as error:
-            raise ValueError(
-                f"{folder / SETTINGS_NAME}: not the settings of an index ({error}); build it again"
-            ) from error
+        settings = read_index_settings(folder)
         if settings.encoder_digest != encoder_digest:
             raise ValueError(
                 f"{folder}: made by encoder {settings.encoder_digest[:12]}, asked to serve encoder "

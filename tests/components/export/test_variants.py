@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from components.export.config import ExportConfig
-from components.export.drift import ndcg, sign_flip_test
 from components.export.job import check_gates, export
 from components.export.variants import parse_variants, quantise
 from components.shared.encoding.encoder import GRAPH_NAMES, Encoder
+from components.shared.encoding.engines.drift import ndcg, sign_flip_test
 from components.shared.manifest import open_artifact, read_manifest
 from tests.components.index.test_index_job import WORDS as CORPUS_WORDS
 from tests.components.index.test_index_job import write_dataset

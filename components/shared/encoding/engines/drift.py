@@ -1,4 +1,4 @@
-"""What a smaller graph costs in retrieval: nDCG@10 beside the fp32 graph's on judged queries, with a paired test."""
+"""What a smaller graph or another engine costs in retrieval: nDCG@10 beside the fp32 graph's, with a paired test."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from components.export.config import ExportConfig
-from components.shared.checkpoint import DualEncoderSettings
 from components.shared.dataset import Dataset
-from components.shared.encoding.encoder import Encoder
+from components.shared.encoding.encoder import Encoder, EncoderSettings
 from components.shared.encoding.matryoshka import cut
 
 _CUTOFF = 10
@@ -49,7 +47,7 @@ class Drift:
     ndcg_10_drift_queries: float
 
 
-def dev_set(dataset: Dataset, config: ExportConfig) -> DevSet | None:
+def dev_set(dataset: Dataset, *, seed: int, num_queries: int = 200, num_passages: int = 2000) -> DevSet | None:
     """A seeded draw of judged dev queries, their judged passages and others; None where no query is judged.
 
     Train queries are drawn where no dev query is judged.
@@ -58,12 +56,12 @@ def dev_set(dataset: Dataset, config: ExportConfig) -> DevSet | None:
     positives = dataset.positives(split)
     if not positives:
         return None
-    random = np.random.default_rng(config.seed)
+    random = np.random.default_rng(seed)
     query_ids = sorted(positives)
-    chosen = [query_ids[row] for row in np.sort(random.permutation(len(query_ids))[: config.drift_queries])]
+    chosen = [query_ids[row] for row in np.sort(random.permutation(len(query_ids))[:num_queries])]
     qrels = dataset.qrels(split)
     wanted = dict.fromkeys(passage_id for query_id in chosen for passage_id in qrels[query_id])
-    for row in random.permutation(dataset.num_passages)[: max(0, config.drift_passages - len(wanted))]:
+    for row in random.permutation(dataset.num_passages)[: max(0, num_passages - len(wanted))]:
         wanted.setdefault(dataset.passage_id_at(int(row)))
     position = {passage_id: number for number, passage_id in enumerate(wanted)}
     return DevSet(
@@ -89,7 +87,7 @@ def measure_drift(exact: tuple[Vectors, Vectors], smaller: Encoder, dev: DevSet,
     )
 
 
-def measure_cuts(exact: tuple[Vectors, Vectors], dev: DevSet, settings: DualEncoderSettings) -> dict[str, float]:
+def measure_cuts(exact: tuple[Vectors, Vectors], dev: DevSet, settings: EncoderSettings) -> dict[str, float]:
     """nDCG@10 of the fp32 graph's vectors, whole and cut to each number of dimensions that the encoder declares."""
     queries, passages = exact
     whole = queries.shape[1]

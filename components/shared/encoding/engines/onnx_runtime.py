@@ -1,0 +1,72 @@
+"""ONNX Runtime: the engine that every image has, on CPUs and, where onnxruntime-gpu finds one, on a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from jaxtyping import Float32, Int64
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from components.shared.encoding.engines.graph import CONTRACT_KEY, INPUT_NAMES, OUTPUT_NAME, num_cores
+
+_NOT_A_GRAPH = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.InvalidArgument)
+_GPU = "CUDAExecutionProvider"
+
+
+class OnnxRuntimeSession:
+    """A session, which any number of threads may run at once, each batch on the thread that brings it."""
+
+    def __init__(self, graph: Path, precision: str, num_threads: int) -> None:
+        """Loads the graph.
+
+        Raises:
+            ValueError: Where ONNX Runtime cannot read it.
+        """
+        self.precision = precision
+        try:
+            self._session = ort.InferenceSession(str(graph), _session_options(num_threads), providers=_providers())
+        except _NOT_A_GRAPH as error:
+            raise ValueError(f"{graph}: ONNX Runtime cannot read it ({error}); export the encoder again") from error
+
+    @property
+    def providers(self) -> list[str]:
+        """Execution providers, the first choice first."""
+        return list(self._session.get_providers())
+
+    @property
+    def contract(self) -> str | None:
+        """What export wrote into the graph's metadata."""
+        value = self._session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY)
+        return None if value is None else str(value)
+
+    def run(
+        self, token_ids: Int64[np.ndarray, "text token"], mask: Int64[np.ndarray, "text token"]
+    ) -> Float32[np.ndarray, "text dimension"]:
+        """Vectors of a padded batch."""
+        (vectors,) = self._session.run([OUTPUT_NAME], dict(zip(INPUT_NAMES, (token_ids, mask), strict=True)))
+        assert isinstance(vectors, np.ndarray)
+        return vectors
+
+
+def has_gpu() -> bool:
+    """Whether this ONNX Runtime was built for a GPU and finds one."""
+    return _GPU in _providers()
+
+
+def _session_options(num_threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    # Set, because ONNX Runtime counts the host's cores and not the container's.
+    options.intra_op_num_threads = num_threads or num_cores()
+    options.inter_op_num_threads = 1
+    # The arena keeps a block for every shape it has seen: over 160 shapes that grew by 147 MiB, without it by 14 MiB at
+    # 7 % more time.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    return options
+
+
+def _providers() -> list[str]:
+    wanted = (_GPU, "CPUExecutionProvider")
+    return [provider for provider in wanted if provider in ort.get_available_providers()]
