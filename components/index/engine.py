@@ -29,8 +29,8 @@ from components.shared.manifest import open_artifact, read_manifest
 
 AUTO = "auto"
 CHOICE_NAME = "engine.json"
-# Of smaller corpora the measurement costs as much as it wins.
-FEWEST_PASSAGES = 2_000
+# Smaller corpora are encoded in a minute, of which the measurement would take its part.
+FEWEST_PASSAGES = 5_000
 _SECONDS, _SAMPLE, _CHUNK = 1.0, 256, 32
 # A rival must be this much faster than the reference: two that are alike would change places from run to run.
 _WORTH = 1.1
@@ -166,7 +166,7 @@ class _Choosing:
         def encode(encoder: Encoder, texts: list[list[int]]) -> None:
             encoder.encode_tokens(texts, batch_tokens=self._config.batch_tokens, num_workers=self._num_workers)
 
-        return passages_per_second([_bound(encode, encoder) for encoder in encoders], token_ids)
+        return passages_per_second([_bound(encode, encoder) for encoder in encoders], token_ids, seconds=_SECONDS)
 
     def _holds(self, maker: Maker) -> bool:
         proof = self.proof(self.open(maker))
@@ -195,7 +195,7 @@ def _bound(encode: Callable[[Encoder, list[list[int]]], None], encoder: Encoder)
 
 
 def passages_per_second(
-    ways: Sequence[Callable[[list[list[int]]], None]], token_ids: list[list[int]], *, seconds: float = _SECONDS
+    ways: Sequence[Callable[[list[list[int]]], None]], token_ids: list[list[int]], *, seconds: float
 ) -> list[float]:
     """The speed of each way: the same chunks in turn, so that a slower moment of the machine meets all alike.
 

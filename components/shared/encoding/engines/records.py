@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -19,6 +19,7 @@ from components.shared.encoding.engines.processor import flags
 from components.shared.roles import hint
 
 
+@runtime_checkable
 class Session(Protocol):
     """A graph that an engine has loaded, for several threads at once."""
 
