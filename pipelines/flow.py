@@ -83,8 +83,7 @@ class Task:
         return str(self.config.__module__.split(".")[1])
 
 
-# A section's class says which settings it may hold; `miner` is the encoder of the first round's dense negatives, where
-# it is not the base.
+# A section's class says what it may hold; `miner` is the encoder of the first dense negatives, if not the base.
 SECTIONS: dict[str, type[Any]] = {
     "prepare": PrepareConfig,
     "encoder": DualEncoderConfig,
@@ -228,7 +227,6 @@ FLOW: tuple[Task, ...] = (
         config=AskConfig,
         sections=("ask",),
         makes="asked",
-        # An index is of a corpus and not of the queries, so that these two need not be made again.
         inputs={"dataset_uri": ("prepare",), "encoder_uri": ("export (base)",), "index_uri": ("index (base)",)},
         places={"journal_uri": "journal"},
         when=_given("ask"),

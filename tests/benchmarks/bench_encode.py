@@ -36,18 +36,22 @@ from components.shared.encoding.encoder import (
     OUTPUT_NAME,
     TOKENIZER_NAME,
     Encoder,
-    Variant,
     num_cores,
 )
+from components.shared.encoding.engines import processor
+from components.shared.encoding.engines.proof import open_maker
+from components.shared.encoding.engines.records import REFERENCE, Maker, other_makers
 from pipelines.packaged import find_encoder
 
 _TOKENS, _BARE_BATCH = 256, 8
-_VARIANTS: tuple[Variant, ...] = ("fp32", "int8")
+_OURS, _PEER = "onnxruntime fp32", "sentence-transformers"
+# What is compared: each engine in each precision that is installed and that this processor is fast in.
+_PRECISIONS = ("fp32", "bf16", "int8")
 Way = Callable[[Sequence[str]], np.ndarray]
 
 
 def main() -> None:
-    """Prints passages per second of each way, the ratios, and what int8 changes in the vectors."""
+    """Prints passages per second of each way, the ratios, and what an engine or precision changes in the vectors."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--num-passages", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=3)
@@ -80,8 +84,8 @@ def write_encoder(folder: Path) -> Path:
 
 def make_ways(folder: Path, batch_tokens: int) -> dict[str, Way]:
     """Each way of encoding texts, loaded and ready."""
-    encoders = {variant: Encoder(folder, num_threads=1, variant=variant) for variant in _VARIANTS}
-    longest = encoders["fp32"].settings.passage_tokens
+    encoders = {str(maker): open_maker(folder, maker, num_threads=1, num_streams=num_cores()) for maker in makers()}
+    longest = encoders[_OURS].settings.passage_tokens
     # An environment that narrows OpenMP would narrow torch alone: the ONNX Runtime sessions are told their threads.
     torch.set_num_threads(num_cores())
     reference = SentenceTransformer(str(find_encoder()), device="cpu")
@@ -97,9 +101,14 @@ def make_ways(folder: Path, batch_tokens: int) -> dict[str, Way]:
             reference.encode(list(texts), batch_size=32, show_progress_bar=False)
         ),
         "bare ONNX Runtime": bare_loop(folder, longest),
-        "ours fp32": ours(encoders["fp32"]),
-        "ours int8": ours(encoders["int8"]),
+        **{name: ours(encoder) for name, encoder in encoders.items()},
     }
+
+
+def makers() -> list[Maker]:
+    """The reference engine's makers, and those of the others that are here."""
+    reference = [Maker(REFERENCE.name, name) for name in _PRECISIONS if name in REFERENCE.precisions]
+    return reference + other_makers(frozenset({"fp32", "int8"}))
 
 
 def bare_loop(folder: Path, longest: int) -> Way:
@@ -130,35 +139,45 @@ def bare_loop(folder: Path, longest: int) -> Way:
 def measure(ways: dict[str, Way], texts: Sequence[str], rounds: int) -> None:
     """All ways in turn, round after round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
+    memory: dict[str, int] = {}
     vectors: dict[str, np.ndarray] = {}
     for way in ways.values():
         way(texts[:32])
     for number in range(rounds):
         # Turning the order around removes what a way owes to its predecessor.
         for name in list(ways)[:: 1 if number % 2 == 0 else -1]:
-            start = time.perf_counter()
+            start, cpu_start, before = time.perf_counter(), time.process_time(), resident_mib()
             vectors[name] = ways[name](texts)
             seconds[name].append(time.perf_counter() - start)
+            cpu[name].append(time.process_time() - cpu_start)
+            memory[name] = max(memory.get(name, 0), resident_mib() - before)
     num_words = np.mean([len(text.split()) for text in texts])
     print(f"{len(texts)} passages of {num_words:.0f} words on average, {num_cores()} cores, {rounds} rounds")
-    for name, its in seconds.items():
-        print(f"  {name:22} {len(texts) / np.median(its):7.1f} passages/s")
-    for name, against in (
-        ("ours fp32", "sentence-transformers"),
-        ("ours int8", "sentence-transformers"),
-        ("ours fp32", "bare ONNX Runtime"),
-    ):
-        ratio = np.median([theirs / ours for ours, theirs in zip(seconds[name], seconds[against], strict=True)])
-        print(f"  {name} against {against}: {ratio:.2f} x")
-    reference = vectors["sentence-transformers"]
-    for name in ("ours fp32", "ours int8"):
-        cosines = (vectors[name] * reference).sum(1) / np.linalg.norm(reference, axis=1)
-        overlap = overlap_10(vectors[name], reference)
+    print(f"processor: {processor.described()}")
+    print("  passages/s, CPU seconds, ratios of CPU seconds of onnxruntime fp32 and of sentence-transformers to them,")
+    print("  cosine and top-10 overlap with sentence-transformers, memory that a round added")
+    reference = vectors[_PEER]
+    for name in ways:
+        ratios = [ratio(cpu[against], cpu[name]) for against in (_OURS, _PEER)]
+        cosine = ((vectors[name] * reference).sum(1) / np.linalg.norm(reference, axis=1)).mean()
         print(
-            f"  {name}: cosine to sentence-transformers {cosines.mean():.5f} (smallest {cosines.min():.5f}), top-10 "
-            f"overlap {overlap:.3f}"
+            f"  {name:22} {len(texts) / np.median(seconds[name]):7.1f} {np.median(cpu[name]):7.2f} s "
+            f"{ratios[0]:5.2f} x {ratios[1]:5.2f} x {cosine:.5f} {overlap_10(vectors[name], reference):.3f} "
+            f"{memory[name]:5d} MiB"
         )
+    print(f"  {_OURS} against {_PEER}, wall time: {ratio(seconds[_PEER], seconds[_OURS]):.2f} x")
     print(f"  peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """Median over rounds of how much longer theirs took."""
+    return float(np.median([one / other for one, other in zip(theirs, ours, strict=True)]))
+
+
+def resident_mib() -> int:
+    """Memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def overlap_10(ours: np.ndarray, theirs: np.ndarray) -> float:
