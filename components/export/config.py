@@ -30,6 +30,9 @@ class ExportConfig(DualEncoderConfig):
     """ONNX operator set."""
     variants: str = field(default="fp32", metadata=SETTING)
     """Graphs to write, separated by commas: fp32 always; fp16 for GPUs; int8 for CPUs."""
+    prove_engines: Literal["no", "yes"] = field(default="no", metadata=SETTING)
+    """yes also holds every other engine of this machine (OpenVINO) to the gates, in vectors and in retrieval, and
+    records it; no leaves that to index, which proves the one that it takes."""
     triton: Literal["no", "yes"] = field(default="no", metadata=SETTING)
     """yes also writes triton/, a model repository for NVIDIA Triton, which holds a second copy of the graph."""
     max_difference: float = field(default=1e-5, metadata=SETTING | above(0))
