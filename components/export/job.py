@@ -62,11 +62,12 @@ def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> N
             largest_difference=reports["fp32"]["largest_difference"],
             opset=config.opset,
             variants=reports,
-            **{
-                PROOFS: prove_other_makers(artifact.path, torch_vectors, texts, dev, exact, _gates(config), config.seed)
-            },
             **_of_training(config.checkpoint_uri),
         )
+        if config.prove_engines == "yes":
+            artifact.metrics[PROOFS] = prove_other_makers(
+                artifact.path, torch_vectors, texts, dev, exact, _gates(config), config.seed
+            )
         if dev is not None and exact is not None and model.settings.matryoshka:
             artifact.metrics["matryoshka_ndcg_10"] = by_dimensions = measure_cuts(exact, dev, settings)
             log.event("nDCG@10 by dimensions", values=by_dimensions)
