@@ -106,8 +106,9 @@ class Release:
                 f"--max-queued-tokens {config.max_queued_tokens}: less than one text of this encoder ({longest} "
                 "tokens); raise it"
             )
+        index_path = open_artifact(uris.index_uri)
         dataset = _open_dataset(uris) if uris.dataset_uri else None
-        self.ranker = Ranker(index, read_fusion(open_artifact(uris.index_uri)), dataset)
+        self.ranker = Ranker(index, read_fusion(index_path), dataset)
         self._is_synthetic = dataset is not None and bool(dataset.asked_ids)
         # Ten look-ups cost more CPU than the rest of a search's HTTP; what is found is found again.
         self._passage = lru_cache(_CACHED_PASSAGES)(_lookup(dataset)) if dataset else None
