@@ -100,12 +100,7 @@ class Release:
             uris.encoder_uri, uris.index_uri, engine=config.engine, num_threads=1, num_streams=num_sessions
         )
         _check_encoder(encoder, uris.encoder_uri)
-        longest = max(encoder.settings.query_tokens, encoder.settings.passage_tokens)
-        if config.max_queued_tokens < longest:
-            raise ValueError(
-                f"--max-queued-tokens {config.max_queued_tokens}: less than one text of this encoder ({longest} "
-                "tokens); raise it"
-            )
+        _check_queue(encoder, config)
         index_path = open_artifact(uris.index_uri)
         dataset = _open_dataset(uris) if uris.dataset_uri else None
         self.ranker = Ranker(index, read_fusion(index_path), dataset)
@@ -275,6 +270,15 @@ def _check_encoder(encoder: Encoder, uri: str) -> None:
         encoder.encode_queries(["warm"])
     except NotFiniteError as error:
         raise ValueError(f"{uri}: {error}") from error
+
+
+def _check_queue(encoder: Encoder, config: ServeConfig) -> None:
+    longest = max(encoder.settings.query_tokens, encoder.settings.passage_tokens)
+    if config.max_queued_tokens < longest:
+        raise ValueError(
+            f"--max-queued-tokens {config.max_queued_tokens}: less than one text of this encoder ({longest} tokens); "
+            "raise it"
+        )
 
 
 def _encode(encoder: Encoder, token_ids: Sequence[list[int]], batch_tokens: int) -> Vectors:
