@@ -27,7 +27,7 @@ from components.shared.encoding.encoder import (
     write_settings,
 )
 from components.shared.fusion.tuned import Fusion, write_fusion
-from components.shared.index import IndexSettings, PassageIndex
+from components.shared.index import FaissIndex, IndexSettings
 from components.shared.manifest import artifact_writer
 
 SPECIAL_WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -97,7 +97,7 @@ def write_tiny_index(
     vectors = loaded.encode_passages(passages)
     settings = IndexSettings(loaded.digest, loaded.dimension, factory, "", len(passages))
     with artifact_writer("index", config) as artifact:
-        PassageIndex.build(
+        FaissIndex.build(
             [vectors], [passage.passage_id for passage in passages], sample=vectors, settings=settings
         ).save(artifact.path)
         if fusion is not None:

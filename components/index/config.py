@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from components.shared.encoding.engines.config import EncodingConfig
-from components.shared.roles import FLOW, INPUT, OPERATION, OUTPUT, SETTING, at_least, at_most, refuse
+from components.shared.roles import ADDRESS, FLOW, INPUT, OPERATION, OUTPUT, SETTING, at_least, at_most, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,15 @@ class IndexConfig(EncodingConfig):
     variant: Literal["auto", "fp32", "bf16", "fp16", "int8"] = field(default="auto", metadata=SETTING)
     """Precision in which the passages are encoded; auto takes fp16 on a GPU where the encoder has it, bf16 where engine
     auto finds it fastest, else fp32."""
+    backend: Literal["faiss", "milvus"] = field(default="faiss", metadata=SETTING)
+    """Engine that searches the index: faiss in the memory of every reader, from a file in the artifact, or Milvus, in a
+    collection that the artifact names (extra milvus)."""
+    milvus_uri: str = field(default="", metadata=SETTING | ADDRESS)
+    """Address of Milvus, such as http://milvus:19530, or a path that ends in .db for milvus-lite; a token is read from
+    RETRIEVER_MILVUS_TOKEN. Another address is another index, because every reader finds the collection by it."""
     factory: str = field(default="auto", metadata=SETTING)
     """FAISS factory string, such as Flat, HNSW32, IVF1024,Flat or IVF1024,PQ96x4fs,RFlat; auto chooses by size, memory
-    and recall."""
+    and recall. Milvus has Flat, HNSW<links>, IVF<lists>,Flat and IVF<lists>,SQ8."""
     search_parameters: str = field(default="", metadata=SETTING)
     """FAISS search parameters kept in the index, such as nprobe=32 or efSearch=64; auto (and factory auto) tunes them
     to min_recall."""
@@ -79,9 +85,17 @@ class IndexConfig(EncodingConfig):
     def _contradictions(self) -> Iterator[str]:
         if self.factory != "auto":
             # Imported here: only a factory string that somebody wrote needs FAISS to be understood.
-            from components.shared.index import factory_problem
+            from components.shared.index import factory_problem, milvus_factory_problem
 
-            if problem := factory_problem(self.factory):
+            known = milvus_factory_problem if self.backend == "milvus" else factory_problem
+            if problem := known(self.factory):
                 yield f"factory {self.factory!r}: {problem}"
+        if self.backend == "milvus":
+            from components.shared.index import uri_problem
+
+            if problem := uri_problem(self.milvus_uri):
+                yield f"milvus_uri {self.milvus_uri!r}: {problem}"
+        elif self.milvus_uri:
+            yield f"milvus_uri {self.milvus_uri!r}: only backend milvus writes there; choose that, or leave it out"
         if self.shard >= self.num_shards:
             yield f"shard {self.shard}: shards are numbered from 0 to {self.num_shards - 1}"

@@ -24,7 +24,7 @@ from components.shared.encoding.engines import processor
 from components.shared.encoding.engines.drift import dev_set
 from components.shared.encoding.engines.proof import PASSED, PROOFS, Proof, open_maker, prove_against_reference
 from components.shared.encoding.engines.records import ENGINES, REFERENCE, Maker, known_maker, other_makers
-from components.shared.index.passage_index import read_index_settings
+from components.shared.index.settings import read_settings
 from components.shared.manifest import open_artifact, read_manifest
 
 AUTO = "auto"
@@ -137,7 +137,7 @@ class _Choosing:
             said = orjson.loads((open_artifact(uri) / CONTRACT_NAME).read_bytes())
             return known_maker(said.get("engine", REFERENCE.name), said["variant"], uri)
         if self._config.previous_uri and self._config.variant == AUTO:
-            settings = read_index_settings(open_artifact(self._config.previous_uri))
+            settings, _ = read_settings(open_artifact(self._config.previous_uri))
             return known_maker(settings.engine, settings.variant, self._config.previous_uri)
         return None
 

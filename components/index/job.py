@@ -23,17 +23,34 @@ from components.shared.drift.expected import measure_expected, write_expected
 from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.encoding.encoder import Encoder, num_cores
 from components.shared.fusion.tuned import write_fusion
-from components.shared.index import IndexSettings, PassageIndex, set_threads
+from components.shared.hashing import text_digest
+from components.shared.index import (
+    FaissIndex,
+    IndexSettings,
+    MilvusIndex,
+    MilvusServer,
+    PassageIds,
+    PassageIndex,
+    place_of,
+    set_threads,
+)
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact, read_manifest
 from components.shared.roles import hint
+
+# Tells apart jobs that write the same content at once.
+_WRITER_CHARACTERS = 8
 
 
 def build_index(config: IndexConfig) -> None:
     """Encodes the corpus, builds the index, measures it against exact search and tunes hybrid search with it.
 
     Raises:
-        ValueError: Where recall@10 is below the gate, FAISS refuses the factory string, or given vectors do not fit.
+        ValueError: Where recall@10 is below the gate, the engine refuses the factory, or given vectors do not fit.
+        TransientError: Where Milvus does not answer.
     """
+    if config.backend == "milvus" and config.product == "index":
+        # Before the corpus is encoded for hours: a server that is away, or that refuses the token.
+        MilvusServer.connect(config.milvus_uri)
     dataset = Dataset(open_artifact(config.dataset_uri))
     set_threads(config.num_threads or num_cores())
     with artifact_writer("index", config) as artifact:
@@ -78,7 +95,7 @@ def _build(
         scratch = artifact.scratch / f"candidate-{number}"
         scratch.mkdir(exist_ok=True)
         start = time.monotonic()
-        index = _assemble(candidate, config, dataset, encoder, shards, scratch)
+        index = _assemble(candidate, config, dataset, encoder, shards, scratch, artifact.identity)
         seconds = time.monotonic() - start
         curve: list[dict[str, Any]] = []
         if TUNE in (config.search_parameters, config.factory):
@@ -88,7 +105,7 @@ def _build(
             "recall against exact search", factory=candidate.factory, recall_10=point.recall_10, gate=config.min_recall
         )
         if point.recall_10 >= config.min_recall:
-            return index, {
+            return index, _place(index) | {
                 "num_passages": index.num_passages,
                 "factory": candidate.factory,
                 "trained_before": candidate.like is not None,
@@ -104,6 +121,8 @@ def _build(
                 "build_seconds": round(seconds, 2),
                 "curve": curve,
             }
+        if isinstance(index, MilvusIndex):
+            index.discard()
     raise ValueError(
         f"factory {candidate.factory!r}: recall@{DEPTH} is {point.recall_10:.3f}, the gate is {config.min_recall}; "
         f"raise nprobe or efSearch ({hint('search_parameters', 'nprobe=64')}), or choose a finer factory"
@@ -117,18 +136,28 @@ def _candidates(
     if config.factory == AUTO:
         memory_bytes = config.memory_mib << 20
         new = candidates(
-            dataset.num_passages, encoder.dimension, min_recall=config.min_recall, memory_bytes=memory_bytes
+            dataset.num_passages,
+            encoder.dimension,
+            min_recall=config.min_recall,
+            memory_bytes=memory_bytes,
+            in_milvus=config.backend == "milvus",
         )
     else:
         new = [Candidate(config.factory, 0, config.training_vectors)]
-    if previous is None or previous.settings.factory not in [candidate.factory for candidate in new]:
+    if previous is None or previous.trained is None or config.backend != "faiss":
         return new
-    (same,) = (candidate for candidate in new if candidate.factory == previous.settings.factory)
-    return [replace(same, like=previous.folder), *new]
+    same = [candidate for candidate in new if candidate.factory == previous.settings.factory]
+    return [*(replace(candidate, like=previous.trained) for candidate in same), *new]
 
 
 def _assemble(
-    candidate: Candidate, config: IndexConfig, dataset: Dataset, encoder: Encoder, shards: list[Path], scratch: Path
+    candidate: Candidate,
+    config: IndexConfig,
+    dataset: Dataset,
+    encoder: Encoder,
+    shards: list[Path],
+    scratch: Path,
+    identity: str,
 ) -> PassageIndex:
     tuned = TUNE in (config.search_parameters, config.factory)
     settings = IndexSettings(
@@ -141,11 +170,28 @@ def _assemble(
         variant=encoder.variant,
         engine=encoder.engine,
     )
+    passage_ids = (passage.passage_id for passage in dataset.iter_passages())
+    if config.backend == "milvus":
+        return MilvusIndex.assemble(
+            shards,
+            PassageIds.of(passage_ids),
+            settings=settings,
+            uri=place_of(config.milvus_uri),
+            corpus=corpus_digest(read_manifest(config.dataset_uri)),
+            scratch=scratch,
+            writer=text_digest(f"{identity} {config.output_uri}")[:_WRITER_CHARACTERS],
+        )
     num_samples = min(config.training_vectors, candidate.training_vectors)
     sample = sample_rows(shards, num_samples, config.seed, dimension=encoder.dimension)
     shards_a_part = max(1, config.part_passages // config.shard_passages)
     parts = [shards[first : first + shards_a_part] for first in range(0, len(shards), shards_a_part)]
-    passage_ids = (passage.passage_id for passage in dataset.iter_passages())
-    return PassageIndex.assemble(
+    return FaissIndex.assemble(
         parts, passage_ids, sample=sample, settings=settings, scratch=scratch, like=candidate.like
+    )
+
+
+def _place(index: PassageIndex) -> dict[str, str]:
+    """What a manifest says of where the index lies, where it does not lie in the artifact."""
+    return (
+        {"milvus_uri": index.place.uri, "collection": index.place.collection} if isinstance(index, MilvusIndex) else {}
     )

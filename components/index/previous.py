@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int64, UInt64
 from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder
 from components.shared.encoding.engines.records import Maker
-from components.shared.index import PassageIndex
+from components.shared.index import FaissIndex, open_index
 from components.shared.manifest import open_artifact
 from components.shared.records import Passage
 
@@ -54,7 +54,7 @@ class PreviousIndex:
                 exactly.
         """
         self.folder = open_artifact(uri)
-        self._index = PassageIndex.open(self.folder, encoder_digest=encoder.digest)
+        self._index = open_index(self.folder, encoder_digest=encoder.digest)
         self.settings = self._index.settings
         made_by = Maker(self.settings.engine, self.settings.variant)
         if made_by != encoder.maker:
@@ -69,6 +69,11 @@ class PreviousIndex:
         hashes = np.load(self.folder / HASHES_NAME)
         self._rows = np.argsort(hashes, kind="stable")
         self._sorted = hashes[self._rows]
+
+    @property
+    def trained(self) -> Path | None:
+        """Folder of the index whose training another one can take over; None where FAISS has not trained it."""
+        return self.folder if isinstance(self._index, FaissIndex) else None
 
     def find(self, passages: Sequence[Passage]) -> Int64[np.ndarray, " passage"]:
         """The row of each passage in the earlier index; -1 where it is new or was changed."""

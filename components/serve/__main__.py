@@ -1,4 +1,4 @@
-"""Flags -> config -> server; exit codes as in shared/launch.py: 0 ended by a signal, 2 usage, 65 bad data."""
+"""Flags -> config -> server; exit codes as in shared/launch.py: 0 ended by a signal, 2 usage, 65 bad data, 75 retry."""
 
 import socket
 import sys
@@ -8,7 +8,7 @@ import tyro
 from components.serve.config import ServeConfig
 from components.serve.process.supervisor import Supervisor, WorkerSeat, bind
 from components.shared import log
-from components.shared.launch import EXIT_BAD_DATA
+from components.shared.contract.ending import EXIT_BAD_DATA, EXIT_TRANSIENT, TransientError
 
 
 def main() -> None:
@@ -22,6 +22,9 @@ def main() -> None:
     except (ValueError, FileNotFoundError) as error:
         log.error("serve stopped", problem=str(error))
         sys.exit(EXIT_BAD_DATA)
+    except TransientError as error:
+        log.error("serve stopped", problem=str(error), remedy="start it again")
+        sys.exit(EXIT_TRANSIENT)
 
 
 def _serve(config: ServeConfig, seat: WorkerSeat | None) -> None:

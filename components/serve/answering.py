@@ -14,6 +14,7 @@ from components.serve.protocols.bodies import InputType
 from components.serve.protocols.reading import CLIENT_GONE, read_body
 from components.serve.release import NotFiniteScoreError, Release
 from components.serve.service import Service
+from components.shared.contract.ending import TransientError
 from components.shared.encoding.encoder import NotFiniteError
 from components.shared.tracing.spans import span
 
@@ -107,6 +108,9 @@ async def limited(service: Service, request: Request, work: Awaitable[Result]) -
     except QueueFullError as error:
         raise HTTPException(429, str(error), {"retry-after": str(error.retry_seconds)}) from error
     except SessionDiedError as error:
+        raise HTTPException(503, str(error), {"retry-after": "1"}) from error
+    except TransientError as error:
+        # The engine that holds the index is away.
         raise HTTPException(503, str(error), {"retry-after": "1"}) from error
     except (NotFiniteError, NotFiniteScoreError) as error:
         raise HTTPException(500, str(error)) from error

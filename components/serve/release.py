@@ -34,6 +34,7 @@ from components.shared.durable import storage
 from components.shared.encoding import matryoshka
 from components.shared.encoding.encoder import Encoder, NotFiniteError, num_cores
 from components.shared.fusion.tuned import Mode, read_fusion
+from components.shared.index import PassageIndex
 from components.shared.index.opening import open_pair
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Hit, Passage
@@ -96,9 +97,7 @@ class Release:
         self.uris = uris
         self.version = version_at(uris)
         num_sessions = config.num_sessions or max(1, num_cores() // config.num_workers)
-        self.encoder, self.index = encoder, index = open_pair(
-            uris.encoder_uri, uris.index_uri, engine=config.engine, num_threads=1, num_streams=num_sessions
-        )
+        self.encoder, self.index = encoder, index = _open_pair(uris, config, num_sessions)
         _check_encoder(encoder, uris.encoder_uri)
         _check_queue(encoder, config)
         index_path = open_artifact(uris.index_uri)
@@ -263,6 +262,18 @@ class Release:
                 f"passage {broken[0]!r}: its score is not finite, so there is no answer; the index {self.version} "
                 "holds a vector with NaN or infinity: build the index again"
             )
+
+
+def _open_pair(uris: ArtifactUris, config: ServeConfig, num_sessions: int) -> tuple[Encoder, PassageIndex]:
+    return open_pair(
+        uris.encoder_uri,
+        uris.index_uri,
+        engine=config.engine,
+        num_threads=1,
+        num_streams=num_sessions,
+        # Waiting is for jobs: a request has seconds, and a release that cannot be opened now is tried again.
+        wait_seconds=0.0,
+    )
 
 
 def _check_encoder(encoder: Encoder, uri: str) -> None:

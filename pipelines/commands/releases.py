@@ -51,7 +51,14 @@ def promote(store: str, workdir: Path = Path(".retriever/run")) -> int:
     return EXIT_OK
 
 
-def releases(store: str, remove: bool = False, keep: int = 3, grace_hours: float = 24.0) -> int:
+def releases(
+    store: str,
+    remove: bool = False,
+    keep: int = 3,
+    grace_hours: float = 24.0,
+    drop_collections: bool = False,
+    milvus_uri: str = "",
+) -> int:
     """Lists the releases of a store and what lies there that nobody points to; removes that with --remove.
 
     Args:
@@ -60,11 +67,21 @@ def releases(store: str, remove: bool = False, keep: int = 3, grace_hours: float
         keep: Releases of the history that stay, to roll back to; the one that is served is always kept.
         grace_hours: A retriever stays so long after another one took its place, because a server may still be loading
             it, and one that never was a release so long after its newest file, because it may be on its way.
+        drop_collections: Drop the collections in Milvus that no retriever of this store names; otherwise they are only
+            listed. Not where another store, or a run that goes on, has its collections on the same server.
+        milvus_uri: Look at the collections of this server too, besides those that the retrievers name.
     """
     if keep < 1 or grace_hours < 0:
         raise ValueError(f"--keep {keep}, --grace-hours {grace_hours}: keep at least 1, and no negative time")
     print(release_table(history(store)))
+    # Here: they need FAISS, which other commands do not.
+    from components.shared.index import place_of
+    from pipelines.commands.collections import named_places, orphans
+
+    servers = {place.uri for place in named_places(store)} | ({place_of(milvus_uri)} if milvus_uri else set())
     lines = list(_clean(store, keep=keep, grace_hours=grace_hours, doit=remove))
+    # Behind the removal: what only a removed retriever named is named no more.
+    lines += orphans(servers, named_places(store), drop=drop_collections)
     print("\n" + "\n".join(lines) if lines else "")
     return EXIT_OK
 
@@ -106,10 +123,14 @@ def roll_back(store: str, number: int = 0) -> ReleaseRecord:
     """Serves an earlier release again: this number, or the last one with other content; the new record of history.
 
     Raises:
-        ValueError: Where there is none, its artifacts were removed, or another release was promoted meanwhile.
+        ValueError: Where there is none, its artifacts or its collection were removed, or another release was promoted
+            meanwhile.
     """
     served = read_served(store)
     restored = to_restore(history(store), number)
+    from pipelines.commands.collections import check_restorable
+
+    check_restorable(restored.index_uri, restored.release)
     chosen = replace(restored, action="rollback", restored=restored.release)
     record = serve_next(store, served, chosen)
     log.event("rolled back", release=record.release, restored=restored.release, instead_of=record.before)

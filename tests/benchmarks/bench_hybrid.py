@@ -26,7 +26,7 @@ from components.shared.bm25 import BM25, BM25_NAME, build_bm25  # noqa: E402
 from components.shared.dataset import Dataset, DatasetWriter  # noqa: E402
 from components.shared.fusion.hybrid import Hybrid  # noqa: E402
 from components.shared.fusion.tuned import MODES, Fusion  # noqa: E402
-from components.shared.index import IndexSettings, PassageIndex, set_threads  # noqa: E402
+from components.shared.index import FaissIndex, IndexSettings, set_threads  # noqa: E402
 from components.shared.records import Passage  # noqa: E402
 from tests.benchmarks.bench_serve import Server, load, make, texts_of  # noqa: E402
 
@@ -92,7 +92,7 @@ def searched(folder: Path, num_passages: int) -> None:
     vectors = generator.standard_normal((num_passages, DIMENSION), dtype=np.float32)
     ids = (f"p{number}" for number in range(num_passages))
     settings = IndexSettings("bench", DIMENSION, "Flat", "", num_passages)
-    index = PassageIndex.build([vectors], ids, sample=vectors[:1], settings=settings)
+    index = FaissIndex.build([vectors], ids, sample=vectors[:1], settings=settings)
     set_threads(1)
     queries, asked = texts(100, 8), generator.standard_normal((100, DIMENSION), dtype=np.float32)
     bm25 = BM25(dataset)

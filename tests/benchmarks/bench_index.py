@@ -24,6 +24,7 @@ from components.index.tuning import DEPTH, tune
 from components.shared.encoding.encoder import num_cores
 from components.shared.index import (
     INDEX_NAME,
+    FaissIndex,
     IndexSettings,
     PassageIndex,
     exact_rows,
@@ -78,7 +79,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> None:
             f"  curve: {its['search_parameters']:28} recall@10 {its['recall_10']:.4f}  "
             f"{its['queries_per_second']:9,.0f} queries/s"
         )
-    flat = PassageIndex.build(
+    flat = FaissIndex.build(
         iter_blocks(paths), map(str, range(num_vectors)), sample=queries[:0], settings=settings("Flat", num_vectors)
     )
     speed = compare(flat, index, queries[1::2], exact[1::2])
@@ -94,7 +95,7 @@ def build(folder: Path, paths: list[Path], chosen: Candidate, num_vectors: int) 
     start = time.time()
     parts = [paths[first : first + _PART] for first in range(0, len(paths), _PART)]
     ids = map(str, range(num_vectors))
-    index = PassageIndex.assemble(
+    index = FaissIndex.assemble(
         parts, ids, sample=sample, settings=settings(chosen.factory, num_vectors), scratch=scratch
     )
     end, trained = time.time(), (scratch / "trained.faiss").stat().st_mtime

@@ -32,7 +32,7 @@ from components.mine.config import MineConfig  # noqa: E402
 from components.mine.pools import make_pool  # noqa: E402
 from components.shared.bm25 import BM25, BM25_NAME, K1, B, build_bm25  # noqa: E402
 from components.shared.dataset import Dataset, DatasetWriter  # noqa: E402
-from components.shared.index import IndexSettings, PassageIndex  # noqa: E402
+from components.shared.index import FaissIndex, IndexSettings, open_index  # noqa: E402
 from components.shared.own_passage import same_text  # noqa: E402
 from components.shared.records import Passage  # noqa: E402
 
@@ -125,14 +125,14 @@ def vectors(folder: Path, num_passages: int, _: int) -> dict[str, float]:
     settings = IndexSettings("bench", DIMENSION, "Flat", "", num_passages)
     (folder / "index").mkdir()
     sample = np.zeros((1, DIMENSION), dtype=np.float32)
-    PassageIndex.build(blocks, (f"p{number}" for number in range(num_passages)), sample=sample, settings=settings).save(
+    FaissIndex.build(blocks, (f"p{number}" for number in range(num_passages)), sample=sample, settings=settings).save(
         folder / "index"
     )
     return {}
 
 
 def dense(folder: Path, _: int, num_queries: int) -> dict[str, float]:
-    index = PassageIndex.open(folder / "index", encoder_digest="bench")
+    index = open_index(folder / "index", encoder_digest="bench")
     asked = np.random.default_rng(3).standard_normal((num_queries, DIMENSION), dtype=np.float32)
     start = time.monotonic()
     hits = index.search(asked, DEPTH)
@@ -143,7 +143,7 @@ def pools(folder: Path, _: int, num_queries: int) -> dict[str, float]:
     """From hits to audited pools: both filters, texts compared."""
     dataset = Dataset(folder / "dataset")
     config = MineConfig(dataset_uri="", encoder_uri="", index_uri="", output_uri="", relative_margin=0.95, depth=DEPTH)
-    index = PassageIndex.open(folder / "index", encoder_digest="bench")
+    index = open_index(folder / "index", encoder_digest="bench")
     asked = np.random.default_rng(3).standard_normal((num_queries, DIMENSION), dtype=np.float32)
     lexical = BM25(dataset).search(queries(num_queries), DEPTH)
     semantic = index.search(asked, DEPTH)

@@ -22,7 +22,7 @@ from components.shared.drift.expected import GOOD_QUANTILE, best_scores, languag
 from components.shared.drift.sample import Sample, SampledQuery, read_sample
 from components.shared.durable import storage
 from components.shared.encoding.encoder import Encoder, num_cores
-from components.shared.index import PassageIndex, set_threads
+from components.shared.index import open_index, set_threads
 from components.shared.language.detection import language_of_text
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Query
@@ -75,7 +75,7 @@ class _Describer:
 
     def __init__(self, uris: ArtifactUris, dataset: Dataset) -> None:
         self._encoder = Encoder(open_artifact(uris.encoder_uri))
-        self._index = PassageIndex.open(open_artifact(uris.index_uri), encoder_digest=self._encoder.digest)
+        self._index = open_index(open_artifact(uris.index_uri), encoder_digest=self._encoder.digest)
         self._dataset, self._bm25 = dataset, BM25(dataset)
 
     def own(self, queries: Sequence[Query]) -> Queries:

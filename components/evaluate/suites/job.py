@@ -25,7 +25,7 @@ from components.shared import log
 from components.shared.contract.verdict import write_decision
 from components.shared.encoding.encoder import Encoder
 from components.shared.fusion.tuned import read_fusion
-from components.shared.index import PassageIndex
+from components.shared.index import open_index
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 
 
@@ -116,7 +116,7 @@ def find_unlike(suite: Suite) -> list[str]:
 def _properties(system: System, collection: str) -> dict[str, Any]:
     folder, index_folder = (open_artifact(system.address(name, collection)) for name in ("encoder", "index"))
     encoder = Encoder(folder)
-    index = PassageIndex.open(index_folder, encoder_digest=encoder.digest)
+    index = open_index(index_folder, encoder_digest=encoder.digest)
     return likeness.properties(encoder, folder, index.settings, read_fusion(index_folder))
 
 

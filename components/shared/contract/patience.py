@@ -24,13 +24,20 @@ _BUSY = frozenset({408, 425, 429})
 _NETWORK_ERRORS = frozenset({"TransportError", "ConnectionError", "NewConnectionError", "MaxRetryError", "Timeout"})
 
 
-def wait_out(what: str, call: Callable[[], Result], *, seconds: float | None = None) -> Result:
+def wait_out(
+    what: str,
+    call: Callable[[], Result],
+    *,
+    seconds: float | None = None,
+    passes: Callable[[BaseException], bool] | None = None,
+) -> Result:
     """The result of a call, which is repeated with growing pauses while it fails in a way that passes by itself.
 
     Args:
         what: What is asked, for the log.
         call: It may be repeated.
         seconds: How long it may take; default is what RETRIEVER_STORE_SECONDS says.
+        passes: Whether an error passes by itself; default is `passes_by_itself`.
 
     Raises:
         TransientError: Where it still failed then.
@@ -42,7 +49,7 @@ def wait_out(what: str, call: Callable[[], Result], *, seconds: float | None = N
         try:
             return call()
         except Exception as error:
-            if not passes_by_itself(error):
+            if not (passes or passes_by_itself)(error):
                 raise
             problem, waited = _first_line(error), time.monotonic() - start
             if waited + pause > patience:

@@ -13,7 +13,9 @@ from components.shared.durable import storage
 from components.shared.encoding.encoder import Encoder, Variant, read_encoder_settings
 from components.shared.encoding.engines.proof import PASSED, PROBLEM, PROOFS, Proof, prove_against_reference
 from components.shared.encoding.engines.records import ENGINES, PRECISIONS, REFERENCE, Engine, Maker, known_maker
-from components.shared.index.passage_index import PassageIndex, read_index_settings
+from components.shared.index.passage_index import PassageIndex
+from components.shared.index.reading import open_index
+from components.shared.index.settings import read_settings
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.roles import hint
 
@@ -21,7 +23,13 @@ AUTO = "auto"
 
 
 def open_pair(
-    encoder_uri: str, index_uri: str, *, engine: str = AUTO, num_threads: int = 0, num_streams: int = 1
+    encoder_uri: str,
+    index_uri: str,
+    *,
+    engine: str = AUTO,
+    num_threads: int = 0,
+    num_streams: int = 1,
+    wait_seconds: float | None = None,
 ) -> tuple[Encoder, PassageIndex]:
     """The encoder for an index's queries, and the index.
 
@@ -31,13 +39,14 @@ def open_pair(
         engine: Program that computes the queries; auto takes the index's where it is here, else the reference.
         num_threads: Of one batch, as the encoder's.
         num_streams: Batches at once, as the encoder's.
+        wait_seconds: How long a server that holds the index is waited for: see `open_index`.
 
     Raises:
         ValueError: Where another encoder made the index; where the engine is not installed; where its vectors are
             another maker's than the index's and no gate of overlap was held.
     """
     folder, index_folder = open_artifact(encoder_uri), open_artifact(index_uri)
-    settings = read_index_settings(index_folder)
+    settings, _ = read_settings(index_folder)
     made_by = known_maker(settings.engine, settings.variant, index_uri)
     chosen = _engine(engine, made_by)
     encoder = Encoder(
@@ -47,7 +56,7 @@ def open_pair(
         engine=chosen.name,
         num_streams=num_streams,
     )
-    index = PassageIndex.open(index_folder, encoder_digest=encoder.digest)
+    index = open_index(index_folder, encoder_digest=encoder.digest, wait_seconds=wait_seconds)
     _check_makers(made_by, encoder, folder, encoder_uri, index_uri)
     return encoder, index
 

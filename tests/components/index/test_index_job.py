@@ -12,7 +12,7 @@ from components.index.job import build_index
 from components.prepare.config import PrepareConfig
 from components.shared.dataset import DatasetWriter
 from components.shared.encoding.encoder import Encoder
-from components.shared.index import PassageIndex
+from components.shared.index import open_index
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Passage, Qrel, Query
 from tests.tiny_encoder import write_tiny_encoder
@@ -86,12 +86,30 @@ def test_parts_merge_into_what_one_pass_builds(world: Path, factory: str) -> Non
         assert (world / "whole" / name).read_bytes() == (world / "parts" / name).read_bytes()
 
 
-def test_vectors_of_several_jobs_make_the_index_of_one(world: Path) -> None:
+def test_vectors_of_four_jobs_one_of_them_killed_make_the_index_of_one(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     its = {"factory": "IVF16,PQ8x4fs,RFlat", "search_parameters": "auto", "min_recall": 0.5}
     build_index(config_of(world, "alone", **its))
-    for shard in range(3):
-        build_index(config_of(world, f"vectors-{shard}", product="vectors", shard=shard, num_shards=3))
-    places = ",".join(str(world / f"vectors-{shard}") for shard in (2, 0, 1))
+    encode, calls = Encoder.encode_tokens, list[int]()
+
+    def dying(self: Encoder, token_ids: list[list[int]], **named: object) -> np.ndarray:
+        calls.append(len(token_ids))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(self, token_ids, **named)  # type: ignore[arg-type]
+
+    configs = [config_of(world, f"vectors-{shard}", product="vectors", shard=shard, num_shards=4) for shard in range(4)]
+    monkeypatch.setattr(Encoder, "encode_tokens", dying)
+    with pytest.raises(KeyboardInterrupt):
+        build_index(configs[1])
+    # 2,000 passages are seven shards of 300: the second job has the second and the sixth, and only that is left to do.
+    for config in configs:
+        calls[:] = [0, 0]
+        build_index(config)
+        assert sum(calls) == {0: 600, 1: 300, 2: 500, 3: 300}[config.shard]
+    monkeypatch.undo()
+    places = ",".join(str(world / f"vectors-{shard}") for shard in (2, 0, 3, 1))
     build_index(config_of(world, "gathered", vectors_uri=places, **its))
     assert digest(world, "gathered") == digest(world, "alone")
 
@@ -130,8 +148,7 @@ def test_half_precision_vectors_on_disk_find_the_same(world: Path) -> None:
     encoder = Encoder(open_artifact(str(world / "encoder")))
     queries = encoder.encode_queries([" ".join(WORDS[number : number + 6]) for number in range(20)])
     full, half = (
-        PassageIndex.open(world / name, encoder_digest=encoder.digest).search_rows(queries, 10)[0]
-        for name in ("full", "half")
+        open_index(world / name, encoder_digest=encoder.digest).search_rows(queries, 10)[0] for name in ("full", "half")
     )
     assert np.abs(full - half).max() < 1e-3
 

@@ -10,7 +10,7 @@ from components.index.job import build_index
 from components.prepare.config import PrepareConfig
 from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.encoding.encoder import Encoder
-from components.shared.index import PassageIndex
+from components.shared.index import FaissIndex, open_index
 from components.shared.manifest import artifact_writer, open_artifact, read_manifest
 from components.shared.records import Passage
 from tests.components.index.test_index_job import SIZE, WORDS, write_dataset
@@ -70,9 +70,7 @@ def test_only_new_and_changed_passages_are_encoded(world: Path, factory: str, mo
     assert metrics["num_passages"] == SIZE - REMOVED + ADDED
     assert metrics["trained_before"] is True
     digest = Encoder(open_artifact(str(world / "encoder"))).digest
-    new, scratch = (
-        PassageIndex.open(world / f"{name}-{factory}", encoder_digest=digest) for name in ("new", "scratch")
-    )
+    new, scratch = (open_index(world / f"{name}-{factory}", encoder_digest=digest) for name in ("new", "scratch"))
     rows = np.arange(new.num_passages)
     assert np.abs(new.vectors_of(rows) - scratch.vectors_of(rows)).max() < 1e-6
 
@@ -81,22 +79,22 @@ def test_what_no_longer_holds_the_recall_is_trained_anew(world: Path, monkeypatc
     its = {"factory": "IVF16,Flat", "search_parameters": "nprobe=4"}
     build(world, "stale", "dataset", **its)
     recalls = iter([0.2, 0.9])
-    measured = PassageIndex.search_rows
+    measured = FaissIndex.search_rows
 
-    def forgetting(self: PassageIndex, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    def forgetting(self: FaissIndex, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
         scores, rows = measured(self, queries, depth)
         # A structure that the corpus has outgrown: simulated by forgetting hits, since 2,000 passages outgrow nothing.
         return scores, np.where(np.arange(rows.shape[1]) < share[0] * rows.shape[1], rows, -1)
 
     share = [0.2]
-    assemble = PassageIndex.assemble.__func__  # type: ignore[attr-defined]
+    assemble = FaissIndex.assemble.__func__  # type: ignore[attr-defined]
 
-    def assembled(cls: type[PassageIndex], *arguments: object, **named: object) -> PassageIndex:
+    def assembled(cls: type[FaissIndex], *arguments: object, **named: object) -> FaissIndex:
         share[0] = next(recalls)
         return assemble(cls, *arguments, **named)
 
-    monkeypatch.setattr(PassageIndex, "search_rows", forgetting)
-    monkeypatch.setattr(PassageIndex, "assemble", classmethod(assembled))
+    monkeypatch.setattr(FaissIndex, "search_rows", forgetting)
+    monkeypatch.setattr(FaissIndex, "assemble", classmethod(assembled))
     metrics = build(world, "rebuilt", "changed", previous_uri=str(world / "stale"), **its)
     assert metrics["trained_before"] is False
 

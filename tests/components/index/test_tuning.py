@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from components.index.tuning import grid, tune
-from components.shared.index import IndexSettings, PassageIndex, exact_rows
+from components.shared.index import FaissIndex, IndexSettings, PassageIndex, exact_rows
 
 SIZE = 6000
 
@@ -17,10 +17,10 @@ def unit_vectors(num_rows: int, seed: int) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def build(factory: str) -> PassageIndex:
+def build(factory: str) -> FaissIndex:
     vectors = unit_vectors(SIZE, 0)
     settings = IndexSettings("d" * 64, 32, factory, "", SIZE)
-    return PassageIndex.build([vectors], map(str, range(SIZE)), sample=vectors, settings=settings)
+    return FaissIndex.build([vectors], map(str, range(SIZE)), sample=vectors, settings=settings)
 
 
 def tuned(index: PassageIndex, min_recall: float) -> tuple[object, list[dict[str, object]]]:
@@ -76,7 +76,7 @@ def test_an_exact_index_has_nothing_to_tune(tmp_path: Path) -> None:
 def test_a_corpus_of_fewer_passages_than_are_looked_for_is_measured() -> None:
     vectors, queries = unit_vectors(4, 0), unit_vectors(20, 1)
     settings = IndexSettings("d" * 64, 32, "Flat", "", 4)
-    index = PassageIndex.build([vectors], map(str, range(4)), sample=vectors, settings=settings)
+    index = FaissIndex.build([vectors], map(str, range(4)), sample=vectors, settings=settings)
     point, _ = tune(index, queries, exact_rows([vectors], queries, 10), min_recall=1.0)
     assert point is not None
     assert point.recall_10 == 1.0

@@ -4,7 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.shared.index import SETTINGS_NAME, IndexSettings, PassageIndex, exact_rows, iter_blocks, recall
+from components.shared.index import (
+    SETTINGS_NAME,
+    FaissIndex,
+    IndexSettings,
+    exact_rows,
+    iter_blocks,
+    open_index,
+    recall,
+)
 from components.shared.records import Hit
 
 DIGEST = "d" * 64
@@ -21,10 +29,10 @@ def settings_of(vectors: np.ndarray, factory: str = "Flat", search_parameters: s
 
 def build(
     vectors: np.ndarray, factory: str = "Flat", search_parameters: str = "", ids: list[str] | None = None
-) -> PassageIndex:
+) -> FaissIndex:
     names = ids or [f"p{row:04d}" for row in range(len(vectors))]
     halves = np.array_split(vectors, 2)
-    return PassageIndex.build(halves, names, sample=vectors, settings=settings_of(vectors, factory, search_parameters))
+    return FaissIndex.build(halves, names, sample=vectors, settings=settings_of(vectors, factory, search_parameters))
 
 
 def brute_force(vectors: np.ndarray, queries: np.ndarray, depth: int) -> np.ndarray:
@@ -60,7 +68,7 @@ def test_a_saved_index_finds_the_same(tmp_path: Path) -> None:
     vectors, queries = unit_vectors(200), unit_vectors(5, seed=1)
     index = build(vectors)
     index.save(tmp_path)
-    opened = PassageIndex.open(tmp_path, encoder_digest=DIGEST)
+    opened = open_index(tmp_path, encoder_digest=DIGEST)
     assert opened.search(queries, 7) == index.search(queries, 7)
     assert (opened.settings, opened.num_passages) == (index.settings, 200)
 
@@ -70,7 +78,7 @@ def test_an_index_of_another_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"made by encoder dddddddddddd, asked to serve encoder eeeeeeeeeeee; .*build the index again"
     ):
-        PassageIndex.open(tmp_path, encoder_digest="e" * 64)
+        open_index(tmp_path, encoder_digest="e" * 64)
 
 
 @pytest.mark.parametrize("change", [{"dimension": 8}, {"num_passages": 9}])
@@ -79,7 +87,7 @@ def test_settings_that_do_not_fit_the_vectors_are_refused(tmp_path: Path, change
     path = tmp_path / SETTINGS_NAME
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=r"index holds 10 vectors of 16 dimensions for 10 passage ids.*build it again"):
-        PassageIndex.open(tmp_path, encoder_digest=DIGEST)
+        open_index(tmp_path, encoder_digest=DIGEST)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", json.dumps({"dimension": 8})])
@@ -87,13 +95,13 @@ def test_settings_that_are_not_an_indexs_are_refused(tmp_path: Path, content: st
     build(unit_vectors(10)).save(tmp_path)
     (tmp_path / SETTINGS_NAME).write_text(content)
     with pytest.raises(ValueError, match=r"index\.json: not the settings of an index"):
-        PassageIndex.open(tmp_path, encoder_digest=DIGEST)
+        open_index(tmp_path, encoder_digest=DIGEST)
 
 
 def test_ids_that_do_not_fit_the_vectors_are_refused() -> None:
     vectors = unit_vectors(10)
     with pytest.raises(ValueError, match="10 vectors of 16 dimensions for 3 passage ids"):
-        PassageIndex.build([vectors], ["a", "b", "c"], sample=vectors, settings=settings_of(vectors))
+        FaissIndex.build([vectors], ["a", "b", "c"], sample=vectors, settings=settings_of(vectors))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +120,7 @@ def test_approximate_indexes_find_most_of_what_is_there(
 ) -> None:
     vectors, queries = unit_vectors(1500), unit_vectors(30, seed=1)
     build(vectors, factory, search_parameters).save(tmp_path)
-    index = PassageIndex.open(tmp_path, encoder_digest=DIGEST)
+    index = open_index(tmp_path, encoder_digest=DIGEST)
     found = index.search_rows(queries, 10)[1]
     assert recall(found, exact_rows([vectors], queries, 10)) >= smallest_recall
 
@@ -175,7 +183,7 @@ def test_blocks_from_disk_are_searched_like_those_in_memory(tmp_path: Path) -> N
     for path, block in zip(paths, np.array_split(vectors, 3), strict=True):
         np.save(path, block)
     assert exact_rows(iter_blocks(paths), queries, 5).tolist() == brute_force(vectors, queries, 5).tolist()
-    index = PassageIndex.build(iter_blocks(paths), map(str, range(100)), sample=vectors, settings=settings_of(vectors))
+    index = FaissIndex.build(iter_blocks(paths), map(str, range(100)), sample=vectors, settings=settings_of(vectors))
     assert index.search_rows(queries, 5)[1].tolist() == brute_force(vectors, queries, 5).tolist()
 
 
@@ -189,7 +197,7 @@ def test_vectors_of_a_passage_are_those_of_its_row_after_saving(tmp_path: Path) 
     vectors = unit_vectors(64)
     names = [f"id-{row % 8}-{row // 8}" for row in range(64)]
     build(vectors, ids=names).save(tmp_path)
-    index = PassageIndex.open(tmp_path, encoder_digest=DIGEST)
+    index = open_index(tmp_path, encoder_digest=DIGEST)
     assert [hits[0].passage_id for hits in index.search(vectors, 1)] == names
 
 
@@ -197,7 +205,7 @@ def test_vectors_of_a_passage_are_those_of_its_row_after_saving(tmp_path: Path) 
 def test_a_search_among_some_rows_is_exact_however_the_index_searches(tmp_path: Path, factory: str) -> None:
     vectors, queries = unit_vectors(800), unit_vectors(3, seed=1)
     build(vectors, factory).save(tmp_path)
-    index = PassageIndex.open(tmp_path, encoder_digest=DIGEST)
+    index = open_index(tmp_path, encoder_digest=DIGEST)
     rows = index.rows_of(["p0700", "p0003", "nowhere", "p0150", "p0042"])
     assert rows.tolist() == [3, 42, 150, 700]
     for ranking, query in zip(index.search_among(queries, rows, 3), queries, strict=True):

@@ -15,7 +15,7 @@ from components.shared.drift.expected import (
     write_expected,
 )
 from components.shared.encoding.encoder import Encoder
-from components.shared.index import PassageIndex
+from components.shared.index import open_index
 from components.shared.records import Passage, Query
 from tests.components.serve.served import PASSAGES, Sources, write_sources
 
@@ -31,7 +31,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 def test_a_good_hit_scores_as_the_best_hits_of_19_in_20_dev_and_test_queries_do(sources: Sources) -> None:
     encoder = Encoder(Path(sources.encoder_uri), num_threads=1)
-    index = PassageIndex.open(Path(sources.index_uri), encoder_digest=encoder.digest)
+    index = open_index(Path(sources.index_uri), encoder_digest=encoder.digest)
     expected = measure_expected(Dataset(Path(sources.dataset_uri)), encoder, index)
     # By hand: all inner products, the best of each query, the value that 5 % lie below.
     products = encoder.encode_queries([query.text for query, _ in QUERIES]) @ encoder.encode_passages(PASSAGES).T
@@ -43,7 +43,7 @@ def test_a_good_hit_scores_as_the_best_hits_of_19_in_20_dev_and_test_queries_do(
 def test_of_too_few_queries_nothing_is_said_but_why(sources: Sources, tmp_path: Path) -> None:
     few = write_sources(tmp_path, queries=QUERIES[:39])
     encoder = Encoder(Path(few.encoder_uri), num_threads=1)
-    index = PassageIndex.open(Path(few.index_uri), encoder_digest=encoder.digest)
+    index = open_index(Path(few.index_uri), encoder_digest=encoder.digest)
     expected = measure_expected(Dataset(Path(few.dataset_uri)), encoder, index)
     assert (expected.good_score, expected.languages) == (None, ["en"])
     assert expected.reason == "39 dev and test queries are too few to say what a good hit is; 40 would do"
@@ -63,7 +63,7 @@ def test_a_query_that_is_a_passage_is_no_good_hit_of_its_own(tmp_path: Path) -> 
     copies = [(Query(passage.passage_id, passage.full_text), "test") for passage in PASSAGES]
     asked = write_sources(tmp_path, queries=[*copies, *QUERIES[:10]])
     encoder = Encoder(Path(asked.encoder_uri), num_threads=1)
-    index = PassageIndex.open(Path(asked.index_uri), encoder_digest=encoder.digest)
+    index = open_index(Path(asked.index_uri), encoder_digest=encoder.digest)
     expected = measure_expected(Dataset(Path(asked.dataset_uri)), encoder, index)
     assert expected.good_score is not None
     # Every copy would score 1 with itself, and 30 of 40 queries are copies.

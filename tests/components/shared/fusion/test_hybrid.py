@@ -13,7 +13,7 @@ from components.shared.dataset import Dataset, DatasetWriter
 from components.shared.encoding.encoder import Encoder
 from components.shared.fusion.hybrid import Hybrid
 from components.shared.fusion.tuned import Fusion, read_fusion, write_fusion
-from components.shared.index import IndexSettings, PassageIndex
+from components.shared.index import FaissIndex, IndexSettings, PassageIndex
 from components.shared.records import Hit, Passage
 from tests.tiny_encoder import words_of, write_tiny_encoder_files
 
@@ -47,7 +47,7 @@ class Corpus:
 
     def index_of(self, ids: list[str]) -> PassageIndex:
         index_settings = IndexSettings("digest", self.passages.shape[1], "Flat", "", len(ids))
-        return PassageIndex.build([self.passages], ids, sample=self.passages, settings=index_settings)
+        return FaissIndex.build([self.passages], ids, sample=self.passages, settings=index_settings)
 
     def hybrid(self, **settings: object) -> Hybrid:
         return Hybrid(self.bm25, self.index, Fusion(**settings))  # type: ignore[arg-type]
@@ -141,7 +141,7 @@ def test_equal_scores_rank_in_passage_id_order(tmp_path: Path) -> None:
     writer.finish([], [])
     build_bm25(Dataset(tmp_path / "dataset"), tmp_path / "dataset" / "bm25", scratch=tmp_path / "blocks")
     vectors = np.tile(np.array([[0.6, 0.8]], dtype=np.float32), (3, 1))
-    index = PassageIndex.build([vectors], "cab", sample=vectors, settings=IndexSettings("d", 2, "Flat", "", 3))
+    index = FaissIndex.build([vectors], "cab", sample=vectors, settings=IndexSettings("d", 2, "Flat", "", 3))
     hybrid = Hybrid(BM25(Dataset(tmp_path / "dataset")), index, Fusion(weight=0.5))
     assert ids_of(hybrid.search(["apple"], vectors[:1], 3)) == [["a", "b", "c"]]
 
