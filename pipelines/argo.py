@@ -47,6 +47,8 @@ _DAY = 86_400
 _SCRATCH = "/tmp"
 # Where a task leaves what a condition compares.
 _OUTPUTS = f"{_SCRATCH}/outputs"
+# The graph of a run, and the one inside it of what is done only where there is something to do.
+_WHOLE, _BEHIND = "retriever", "flow"
 # The template that tells what came of a run, and its component.
 _OUTCOME, _CHECK = "outcome", "check"
 
@@ -88,7 +90,7 @@ def workflow_template(settings: Settings, profile: str, deployment: Deployment) 
     if is_reported:
         templates.append(_outcome(machines[_CHECK], deployment))
     spec = {
-        "entrypoint": "retriever",
+        "entrypoint": _WHOLE,
         **({"onExit": _OUTCOME} if is_reported else {}),
         "arguments": {"parameters": list(_parameters(settings, deployment))},
         **({"serviceAccountName": deployment.service_account} if deployment.service_account else {}),
@@ -102,7 +104,7 @@ def workflow_template(settings: Settings, profile: str, deployment: Deployment) 
         "securityContext": _pod_security(),
         "podMetadata": {"labels": _pod_labels(deployment)},
         "volumes": [_scratch_volume(), *_claims(deployment)],
-        "templates": [{"name": "retriever", "dag": {"tasks": [_node(task, settings) for task in tasks]}}, *templates],
+        "templates": [*_graphs(settings), *templates],
     }
     return {
         "apiVersion": "argoproj.io/v1alpha1",
@@ -152,15 +154,32 @@ def _parameter(name: str, value: object, sentence: str) -> Object:
     return {"name": name, **({} if value is None else {"value": str(value)}), "description": sentence}
 
 
-def _node(task: Task, settings: Settings) -> Object:
-    """A task in the graph: what it waits for, and once a shard where it is split."""
-    makers = dict.fromkeys(component_name(maker) for maker in flow.sources(task, settings).values())
+def _graphs(settings: Settings) -> Iterator[Object]:
+    """The graph of the tasks; in one of its own, behind a task that may find that there is nothing to do."""
+    tasks, opener = flow.taking_part(settings), flow.opener(settings)
+    nodes = [_node(task, settings, opener) for task in tasks if task is not opener]
+    if opener is None:
+        yield {"name": _WHOLE, "dag": {"tasks": nodes}}
+        return
+    first = component_name(opener)
+    behind = {"name": _BEHIND, "template": _BEHIND, "dependencies": [first], "when": _passed(first)}
+    yield {"name": _WHOLE, "dag": {"tasks": [_node(opener, settings, None), behind]}}
+    yield {"name": _BEHIND, "dag": {"tasks": nodes}}
+
+
+def _passed(name: str) -> str:
+    return f"{{{{tasks.{name}.outputs.parameters.{VERDICT}}}}} == {PASSED}"
+
+
+def _node(task: Task, settings: Settings, opener: Task | None) -> Object:
+    """A task in the graph: what it waits for, and once a shard where it is split; `opener` is outside of the graph."""
+    made = [maker for maker in flow.sources(task, settings).values() if maker is not opener]
+    makers = dict.fromkeys(component_name(maker) for maker in made)
     node: Object = {"name": component_name(task), "template": component_name(task)}
     if makers:
         node["dependencies"] = list(makers)
     if task.gate:
-        gate = component_name(flow.sources(task, settings)[task.gate])
-        node["when"] = f"{{{{tasks.{gate}.outputs.parameters.{VERDICT}}}}} == {PASSED}"
+        node["when"] = _passed(component_name(flow.sources(task, settings)[task.gate]))
     if (count := flow.num_shards(task, settings)) > 1:
         node["arguments"] = {"parameters": [{"name": "shard", "value": "{{item}}"}]}
         node["withSequence"] = {"count": str(count)}
@@ -180,7 +199,7 @@ def _template(task: Task, settings: Settings, resources: Resources, deployment: 
         "retryStrategy": _retries(resources),
         **_where(resources),
         "container": _container(
-            task.component,
+            task.module,
             _flags(task, settings),
             _environment(task.name, _of_task(task, settings), resources, deployment),
             resources,
@@ -203,21 +222,21 @@ def _outcome(resources: Resources, deployment: Deployment) -> Object:
         "activeDeadlineSeconds": resources.deadline_seconds,
         "retryStrategy": _retries(resources),
         "container": _container(
-            _CHECK, flags, _environment(_OUTCOME, {}, resources, deployment), resources, deployment
+            f"components.{_CHECK}", flags, _environment(_OUTCOME, {}, resources, deployment), resources, deployment
         ),
     }
 
 
 def _container(
-    component: str,
+    module: str,
     flags: Mapping[str, object],
     environment: Iterator[Object],
     resources: Resources,
     deployment: Deployment,
 ) -> Object:
     return {
-        "image": image(component),
-        "command": ["python", "-m", f"components.{component}"],
+        "image": image(module.split(".")[1]),
+        "command": ["python", "-m", module],
         "args": [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()],
         "env": list(environment),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
@@ -256,6 +275,8 @@ def _flags(task: Task, settings: Settings) -> Mapping[str, object]:
     }
     places = durable_places(task, settings, f"{{{{workflow.parameters.{STATE}}}}}")
     for name, section in flow.owners(task).items():
+        if name in flags:
+            continue
         if name in places:
             flags[name] = places[name]
         elif (parameter := given.get(f"{section}.{name}")) is not None:

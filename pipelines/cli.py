@@ -34,7 +34,7 @@ from pipelines.cluster import copying, sizing
 from pipelines.commands.doctor import checks
 from pipelines.commands.drift import drift
 from pipelines.commands.queries import with_queries
-from pipelines.commands.releases import continued, is_served, promote, releases, rollback
+from pipelines.commands.releases import is_served, promote, releases, rollback
 from pipelines.commands.search import as_json, readable
 from pipelines.commands.search import search as ask
 from pipelines.compare.command import compare as compare_arms
@@ -42,7 +42,7 @@ from pipelines.flow import Settings
 from pipelines.local import LocalStep, StepError, Tally, plan, run_steps
 from pipelines.operate.command import compile_pipeline, schedule, status, submit, watch
 from pipelines.operate.options import PARAMS
-from pipelines.settings import SettingsError, missing, read_settings
+from pipelines.settings import SettingsError, continued, missing, read_settings
 from pipelines.suites.command import evaluate, gate
 
 

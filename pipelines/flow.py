@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from components.annotate.config import AnnotateConfig
@@ -21,69 +21,21 @@ from components.index.config import IndexConfig
 from components.mine.config import MineConfig
 from components.mine.selection import SELECTORS
 from components.prepare.config import PrepareConfig
-from components.promote.config import PromoteConfig
+from components.promote.config import PromoteConfig, StartConfig
 from components.shared.encoding.dual_encoder import DualEncoderConfig
 from components.shared.encoding.engines.config import EncodingConfig
 from components.shared.roles import Role, role_of
 from components.train.config import TrainConfig
+from pipelines.rows import Settings as Settings
+from pipelines.rows import Task as Task
+from pipelines.rows import When, always
 
-Settings = dict[str, dict[str, Any]]
-When = Callable[[Settings], bool]
 Makers = tuple[str, ...]
 
 _SYSTEMS = ("trained", "base", "bm25", "hybrid_trained", "hybrid_base")
 
-
-def _always(_: Settings) -> bool:
-    return True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One row: a task of the flow.
-
-    Attributes:
-        name: What a person reads; unique.
-        config: Config class of the component that runs.
-        sections: Sections of the parameter file that fill the config; a field belongs to the first whose class
-            declares it.
-        makes: Name of the artifact: its folder in a work folder, the output of the Kubeflow task.
-        inputs: Config field -> names of the tasks that can make it; the first one that takes part in the run does.
-        fixed: Config field -> value that only the flow decides.
-        takes: Where not empty, the only settings that this task reads; all others keep their defaults.
-        places: Config field -> durable folder of a local work folder that shards and runs share.
-        shards: Setting that says into how many tasks this row is split; each gets its number as `shard`.
-        when: Whether the task takes part in a run with these settings.
-        watched: Inputs whose content may change under one address, so that a cache must know their digest.
-        shown: Numbers of its manifest that a platform's page shows of the task.
-        page: File of its artifact that a platform's page shows.
-        note: File of its artifact in Markdown that a platform's page shows.
-        gate: Input whose maker's verdict must be `pass` before a platform starts the task; the job looks again itself.
-    """
-
-    name: str
-    config: type[Any]
-    sections: tuple[str, ...]
-    makes: str
-    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    takes: tuple[str, ...] = ()
-    places: Mapping[str, str] = field(default_factory=dict)
-    shards: str = ""
-    when: When = _always
-    watched: tuple[str, ...] = ()
-    shown: tuple[str, ...] = ()
-    page: str = ""
-    note: str = ""
-    gate: str = ""
-
-    @property
-    def component(self) -> str:
-        """The room whose job runs."""
-        return str(self.config.__module__.split(".")[1])
-
-
-# A section's class says what it may hold; `miner` is the encoder of the first dense negatives, if not the base.
+# A section's class says which settings it may hold; `miner` is the encoder of the first round's dense negatives, where
+# it is not the base.
 SECTIONS: dict[str, type[Any]] = {
     "prepare": PrepareConfig,
     "encoder": DualEncoderConfig,
@@ -100,6 +52,7 @@ SECTIONS: dict[str, type[Any]] = {
     "collect": CollectConfig,
     "judge": AnnotateConfig,
     "promote": PromoteConfig,
+    "start": StartConfig,
 }
 
 # What the run's page shows of the evaluation, where it was measured.
@@ -108,6 +61,8 @@ _MEASURED = (
     "trained_minus_base_ndcg_10",
     "gate_passed",
 )
+# What a run starts from, where a store of releases says that; else the model that the encoder's section names.
+_STARTED: dict[str, tuple[str, ...]] = {"checkpoint_uri": ("start",)}
 # Where the queries are: in the dataset that ask wrote, else in that of prepare.
 _QUERIES = ("ask", "prepare")
 _RUNS: dict[str, tuple[str, ...]] = {"dataset_uri": _QUERIES, "evaluation_uri": ("evaluate",)}
@@ -119,7 +74,7 @@ def _given(section: str, name: str = "num_queries") -> Callable[[Settings], bool
 
 
 def _exported_and_indexed(
-    label: str, section: str, prefix: str, checkpoint: Makers, when: When = _always, dataset: Makers = ("prepare",)
+    label: str, section: str, prefix: str, checkpoint: Makers, when: When = always, dataset: Makers = ("prepare",)
 ) -> tuple[Task, ...]:
     """The rows that make an encoder and its index; between them the corpus is encoded in shards where that is asked."""
     suffix = f" ({label})" if label else ""
@@ -132,6 +87,7 @@ def _exported_and_indexed(
             sections=(section, "export"),
             makes=f"{prefix}encoder",
             inputs={"dataset_uri": dataset, **({"checkpoint_uri": checkpoint} if checkpoint else {})},
+            instead=_STARTED if label == "base" else {},
             when=when,
         ),
         Task(
@@ -196,6 +152,7 @@ _TRAIN = Task(
     sections=("encoder", "train"),
     makes="checkpoint",
     inputs={"dataset_uri": _QUERIES, "pools_uri": ("mine",), "annotations_uri": ("annotate",)},
+    instead=_STARTED,
     shown=("best_dev_ndcg_10", "num_steps", "best_step"),
 )
 
@@ -212,6 +169,17 @@ def _in_warm_up(task: Task, **fixed: str) -> Task:
 
 
 FLOW: tuple[Task, ...] = (
+    Task(
+        name="start",
+        config=StartConfig,
+        job="start",
+        sections=("prepare", "encoder", "start"),
+        makes="start",
+        watched=("collection_uri", "pointer_uri"),
+        when=_given("start", "pointer_uri"),
+        shown=("release",),
+        opens=True,
+    ),
     Task(
         name="prepare",
         config=PrepareConfig,
@@ -262,7 +230,8 @@ FLOW: tuple[Task, ...] = (
         config=PromoteConfig,
         sections=("promote",),
         makes="release",
-        inputs=_RUNS | {"encoder_uri": ("export",), "index_uri": ("index",), "checkpoint_uri": ("train",)},
+        inputs=_RUNS
+        | {"encoder_uri": ("export",), "index_uri": ("index",), "checkpoint_uri": ("train",), "start_uri": ("start",)},
         when=_given("promote", "store"),
         shown=("promoted", "release"),
         gate="evaluation_uri",
@@ -339,7 +308,8 @@ def sources(task: Task, settings: Settings) -> dict[str, Task]:
     """Config field -> the task that makes it in a run with these settings; a field that no task makes is left out."""
     present = {other.name: other for other in taking_part(settings)}
     makers = {
-        name: next((present[maker] for maker in made if maker in present), None) for name, made in task.inputs.items()
+        name: next((present[maker] for maker in made if maker in present), None)
+        for name, made in ({**task.inputs, **task.instead}).items()
     }
     return {name: maker for name, maker in makers.items() if maker is not None}
 
@@ -367,7 +337,15 @@ def num_shards(task: Task, settings: Settings) -> int:
 
 def gates(settings: Settings) -> set[str]:
     """Names of the tasks whose verdict decides about others."""
-    return {sources(task, settings)[task.gate].name for task in taking_part(settings) if task.gate}
+    tasks = taking_part(settings)
+    return {
+        sources(task, settings)[task.gate].name if task.gate else task.name for task in tasks if task.gate or task.opens
+    }
+
+
+def opener(settings: Settings) -> Task | None:
+    """The task whose verdict decides whether there is anything to do; None where there always is."""
+    return next((task for task in taking_part(settings) if task.opens), None)
 
 
 def edges(settings: Settings) -> set[tuple[str, str, str]]:

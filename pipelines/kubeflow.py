@@ -12,15 +12,16 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from kfp import compiler, dsl
 
 from components.shared.contract.executor import NOTE_VARIABLE, PAGE_VARIABLE, SHOWN_VARIABLE
 from components.shared.contract.verdict import PASSED, VERDICT
-from components.shared.durable.storage import content_digest
+from components.shared.durable.storage import digest_or_absent
 from components.shared.launch import FROM_EXECUTOR_INPUT
 from components.shared.roles import SECTIONS_VARIABLE, sections_value
 from pipelines import flow
@@ -42,7 +43,7 @@ _ARTIFACT_TYPES = {"dataset": dsl.Dataset, "asked": dsl.Dataset, "encoder": dsl.
 def make_component(task: Task, settings: Settings) -> Any:  # noqa: ANN401 KFP ships no types
     """The container component of a row: artifacts, then every setting with its default and its field's sentence."""
     sources = flow.sources(task, settings)
-    arguments = [*_artifacts(task, sources, settings), *_parameters(task)]
+    arguments = [*_artifacts(task, sources, settings), *_parameters(task, settings)]
     signature = inspect.Signature(arguments, return_annotation=dsl.ContainerSpec)
 
     def container(*given: object, **named: object) -> dsl.ContainerSpec:
@@ -90,11 +91,20 @@ def build(settings: Settings, profile: str, deployment: Deployment) -> Any:  # n
             return outcome(**{name: made[task.name].output for name, task in outputs.items()})
         with dsl.ExitHandler(exit_task=guards.make_outcome(machines, deployment), name="flow"):
             checked = guards.make_check(settings, given, machines, deployment).outputs["digest"]
-            digests = dict.fromkeys(_digest_parameters(settings), checked)
-            made = _make_tasks(components, settings, {**given, **digests}, machines, deployment)
-            record = guards.make_record(made[outputs["evaluation"].name].output, machines, deployment)
-            read = {maker.name for task in tasks for maker in flow.sources(task, settings).values()}
-            record.after(*(one.task for name, one in made.items() if name not in read))
+            chosen = {**given, **dict.fromkeys(_digest_parameters(settings), checked)}
+            if (opener := flow.opener(settings)) is None:
+                _whole_flow(components, settings, chosen, machines, deployment)
+                return None
+            # Whatever its component's other jobs are: the digests of all that it reads are part of its key.
+            row = replace(machines[opener.component], cached=True)
+            first = place(
+                _make_task(opener, components[opener.name], settings, chosen, {}), row, deployment, name=opener.name
+            )
+            begun = {opener.name: _Made(first, first.outputs[_noun(opener.makes)], is_split=False)}
+            with dsl.If(first.outputs[VERDICT] == PASSED, name="there is something to do"):
+                _whole_flow(components, settings, chosen, machines, deployment, begun)
+            with dsl.Else(name="there is nothing to do"):
+                guards.make_record_of_nothing(machines, deployment)
             return None
 
     retriever.__signature__ = signature  # type: ignore[attr-defined]
@@ -130,7 +140,7 @@ def arguments(settings: Settings, deployment: Deployment | None = None) -> dict[
     for task in flow.taking_part(settings):
         for name in task.watched:
             section = flow.owners(task)[name]
-            chosen[f"{section}_{_digest_name(name)}"] = content_digest(settings[section][name])
+            chosen[f"{section}_{_digest_name(name)}"] = digest_or_absent(settings[section][name])
     return chosen
 
 
@@ -142,16 +152,34 @@ class _Made(NamedTuple):
     is_split: bool
 
 
+def _whole_flow(
+    components: Mapping[str, Any],
+    settings: Settings,
+    given: Mapping[str, object],
+    machines: Mapping[str, Resources],
+    deployment: Deployment,
+    begun: Mapping[str, _Made] = MappingProxyType({}),
+) -> None:
+    """Every task that is not begun, and the record that all came through."""
+    made = _make_tasks(components, settings, given, machines, deployment, begun)
+    record = guards.make_record(made[flow.outputs(settings)["evaluation"].name].output, machines, deployment)
+    read = {maker.name for task in flow.taking_part(settings) for maker in flow.sources(task, settings).values()}
+    record.after(*(one.task for name, one in made.items() if name not in read))
+
+
 def _make_tasks(
     components: Mapping[str, Any],
     settings: Settings,
     given: Mapping[str, object],
     machines: Mapping[str, Resources],
     deployment: Deployment,
+    begun: Mapping[str, _Made] = MappingProxyType({}),
 ) -> dict[str, _Made]:
-    """All tasks of the flow, each once a shard where it is split."""
-    made: dict[str, _Made] = {}
+    """All tasks of the flow that are not begun, each once a shard where it is split."""
+    made = dict(begun)
     for task in flow.taking_part(settings):
+        if task.name in begun:
+            continue
         make = functools.partial(_make_task, task, components[task.name], settings, given, made)
         put = functools.partial(place, resources=machines[task.component], deployment=deployment, name=task.name)
         noun, count = _noun(task.makes), flow.num_shards(task, settings)
@@ -206,7 +234,7 @@ def _make_task(
     **shard: object,
 ) -> Any:  # noqa: ANN401 KFP ships no types
     chosen: dict[str, object] = {}
-    for name, section in flow.owners(task).items():
+    for name, section in _open_fields(task, settings).items():
         chosen[name] = given.get(f"{section}_{name}", settings[section][name])
     if STATE in given:
         chosen |= durable_places(task, settings, str(given[STATE]))
@@ -215,7 +243,7 @@ def _make_task(
     for name, maker in flow.sources(task, settings).items():
         source = made[maker.name]
         # Collected anew for each reader: the compiler changes the object it has seen.
-        chosen[_artifact_name(name)] = dsl.Collected(source.output) if source.is_split else source.output
+        chosen[_input_name(task, name)] = dsl.Collected(source.output) if source.is_split else source.output
     variables = {
         SECTIONS_VARIABLE: sections_value(flow.owners(task), task.sections[-1]),
         SHOWN_VARIABLE: ",".join(task.shown),
@@ -234,7 +262,7 @@ def _artifacts(task: Task, sources: Mapping[str, Task], settings: Settings) -> I
     for name, maker in sources.items():
         kind = _artifact_type(_noun(maker.makes))
         is_split = flow.num_shards(maker, settings) > 1
-        yield _argument(_artifact_name(name), dsl.Input[list[kind]] if is_split else dsl.Input[kind])  # type: ignore[valid-type]
+        yield _argument(_input_name(task, name), dsl.Input[list[kind]] if is_split else dsl.Input[kind])  # type: ignore[valid-type]
     yield _argument(_noun(task.makes), dsl.Output[_artifact_type(_noun(task.makes))])
     # What the run's page shows of it.
     if task.shown:
@@ -247,8 +275,14 @@ def _artifacts(task: Task, sources: Mapping[str, Task], settings: Settings) -> I
         yield _argument(VERDICT, dsl.OutputPath(str))
 
 
-def _parameters(task: Task) -> Iterator[inspect.Parameter]:
-    names, types = flow.owners(task), get_type_hints(task.config)
+def _open_fields(task: Task, settings: Settings) -> dict[str, str]:
+    """Config field -> section, of every field that no task makes in this run."""
+    made = flow.sources(task, settings)
+    return {name: section for name, section in flow.owners(task).items() if name not in made}
+
+
+def _parameters(task: Task, settings: Settings) -> Iterator[inspect.Parameter]:
+    names, types = _open_fields(task, settings), get_type_hints(task.config)
     shown = [*names, *(["shard"] if task.shards else [])]
     for declared in dataclasses.fields(task.config):
         if declared.name in shown:
@@ -270,15 +304,15 @@ def _container(
         # KFP has no placeholder for the paths of a list that its local runner renders too; the launcher of the job
         # reads this word as "all paths of this input in the executor input".
         is_split = flow.num_shards(maker, settings) > 1
-        flags[name] = FROM_EXECUTOR_INPUT if is_split else bound[_artifact_name(name)].path
-    flags |= {parameter.name: bound[parameter.name] for parameter in _parameters(task)}
+        flags[name] = FROM_EXECUTOR_INPUT if is_split else bound[_input_name(task, name)].path
+    flags |= {parameter.name: bound[parameter.name] for parameter in _parameters(task, settings)}
     flags |= {**task.fixed, "output_uri": bound[_noun(task.makes)].path}
     for name in task.watched:
         # Only part of the cache key.
         del flags[_digest_name(name)]
     return dsl.ContainerSpec(
         image=image(task.component),
-        command=["python", "-m", f"components.{task.component}"],
+        command=["python", "-m", task.module],
         # With `=`, because a value may be empty or begin with a dash (a prefix, a YAML list); KFP puts the executor
         # input in place of `{{$}}`.
         args=[*(f"--{name.replace('_', '-')}={value}" for name, value in flags.items()), "--executor-input", "{{$}}"],
@@ -299,11 +333,9 @@ def _pipeline_parameters(settings: Settings, deployment: Deployment) -> Iterator
 
 def _digest_parameters(settings: Settings) -> list[str]:
     """Parameters that a run without a check brings itself: the digests of what a cache knows by name only."""
-    return [
-        f"{flow.owners(task)[name]}_{_digest_name(name)}"
-        for task in flow.taking_part(settings)
-        for name in task.watched
-    ]
+    tasks = flow.taking_part(settings)
+    names = (f"{flow.owners(task)[name]}_{_digest_name(name)}" for task in tasks for name in task.watched)
+    return list(dict.fromkeys(names))
 
 
 def _kfp_type(wanted: Any) -> type:  # noqa: ANN401 a type, or a Literal
@@ -324,6 +356,12 @@ def _noun(makes: str) -> str:
 
 def _artifact_name(field_name: str) -> str:
     return field_name.removesuffix("_uri")
+
+
+def _input_name(task: Task, field_name: str) -> str:
+    """Name of an input artifact, which no output may have too: train reads a checkpoint and makes one."""
+    name = _artifact_name(field_name)
+    return f"given_{name}" if name == _noun(task.makes) else name
 
 
 def _digest_name(field_name: str) -> str:

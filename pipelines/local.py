@@ -107,7 +107,7 @@ def _step(task: flow.Task, settings: Settings, workdir: Path, folder_of: FolderO
     name = f"{task.name} {shard + 1}/{count}" if count > 1 else task.name
     return LocalStep(
         name,
-        f"components.{task.component}",
+        task.module,
         replace(config, **durable),
         sections=sections_value(flow.owners(task), task.sections[-1]),
     )

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from components.annotate.judging.methods import METHODS
+from components.shared.contract.pointer import POINTER_NAME
 from components.shared.encoding import sentence_transformers
 from components.train.curriculum import Stage, parse_curriculum
 from pipelines import flow
@@ -136,6 +137,16 @@ def resolved(settings: Settings) -> Settings:
     if problems:
         raise SettingsError(problems)
     return replaced
+
+
+def continued(settings: Settings, store: str) -> Settings:
+    """The settings of a run that promotes to a store and starts from the encoder that is served there, if any is.
+
+    The base encoder of such a run is production's: it mines, it is what is trained further, and it is what the gate
+    compares the outcome with, on the same queries and the same new corpus. Which one that is, the run itself looks up.
+    """
+    chosen = {"promote": {"store": store}, "start": {"pointer_uri": f"{store.rstrip('/')}/{POINTER_NAME}"}}
+    return settings | {section: {**settings[section], **values} for section, values in chosen.items()}
 
 
 def only_here(settings: Settings) -> list[str]:

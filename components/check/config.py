@@ -23,7 +23,8 @@ class CheckConfig:
     """before: addresses, places and variables are looked at; end: every task is through; after: the run is over,
     however it ended."""
     watched: str = field(default="", metadata=SETTING)
-    """Address whose content is digested, so that a cache knows when it changed; empty: none."""
+    """Addresses whose content is digested, separated by spaces, so that a cache knows when one changed; what is not
+    there, such as the pointer of a store without a release, counts as such. Empty: none."""
     readable: str = field(default="", metadata=SETTING)
     """Addresses that tasks will read, as name=address separated by spaces; a name of the hub is asked for there."""
     writable: str = field(default="", metadata=SETTING)

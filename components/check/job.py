@@ -13,6 +13,7 @@ from components.check.config import CheckConfig
 from components.shared import log
 from components.shared.contract.outcome import failures_since, read_record, write_record
 from components.shared.durable import storage
+from components.shared.hashing import lines_digest
 from components.shared.manifest import artifact_writer, read_manifest
 
 
@@ -36,7 +37,8 @@ def _before(config: CheckConfig) -> dict[str, Any]:
         raise ValueError("; ".join(problems))
     write_record(config.records_uri, f"runs/{config.run_id}/started", {"run_id": config.run_id})
     log.event("everything that the run needs is there", readable=config.readable, writable=config.writable)
-    return {"digest": storage.content_digest(config.watched) if config.watched else ""}
+    digests = [storage.digest_or_absent(uri) for uri in config.watched.split()]
+    return {"digest": digests[0] if len(digests) == 1 else lines_digest(digests) if digests else ""}
 
 
 def _problems(config: CheckConfig) -> Iterator[str]:

@@ -26,7 +26,7 @@ from components.shared.encoding.encoder import (
 from components.shared.encoding.engines.drift import DevSet, Vectors, dev_set, encode, measure_cuts, measure_drift
 from components.shared.encoding.engines.proof import PROOFS, Gates, broken_gate, prove_other_makers
 from components.shared.encoding.engines.records import PRECISIONS
-from components.shared.manifest import artifact_writer, open_artifact, read_manifest
+from components.shared.manifest import artifact_writer, followed, open_artifact, read_manifest
 from components.shared.roles import hint
 
 
@@ -62,7 +62,7 @@ def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> N
             largest_difference=reports["fp32"]["largest_difference"],
             opset=config.opset,
             variants=reports,
-            **_of_training(config.checkpoint_uri),
+            **_of_training(followed(config.checkpoint_uri)),
         )
         if config.prove_engines == "yes":
             artifact.metrics[PROOFS] = prove_other_makers(

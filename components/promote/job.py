@@ -93,11 +93,13 @@ def _check_measured(config: PromoteConfig, contents: Mapping[str, str]) -> None:
 
 def _check_compared(config: PromoteConfig, served: Served) -> None:
     """Refuses to take the place of a release that the gate has not compared with."""
-    number = served.record.release if served.record else 0
-    if config.instead_of not in (-1, number):
+    if not config.start_uri:
+        return
+    number, compared = served.record.release if served.record else 0, read_manifest(config.start_uri).metrics["release"]
+    if number != compared:
         raise ValueError(
-            f"{config.store}: release {number} is served, and the gate compared with release {config.instead_of}; run "
-            "again from what is served (retriever run --continue-from)"
+            f"{config.store}: release {number} is served, and the gate compared with release {compared}; run again "
+            "from what is served (--continue-from)"
         )
 
 

@@ -28,12 +28,14 @@ import orjson
 from components.shared import identity, log
 from components.shared.durable import storage
 from components.shared.hashing import file_digest, lines_digest, text_digest
-from components.shared.roles import Role, names
+from components.shared.roles import Role, may_be_absent, names
 
 SCHEMA_VERSION = 2
 # Folder of an artifact for files that tell of the making: no reader's result depends on them, so no reader runs again
 # for them.
 LOGS = "logs/"
+# Of an artifact that stands for another: holds its address, and readers read that.
+REFERENCE_NAME = "reference.json"
 # What every manifest of ours has held since the first version, and no other program's manifest.json does.
 _OWN_FIELDS = {"schema_version", "component", "identity"}
 # In a partial folder only: whose it is, and working files.
@@ -180,12 +182,20 @@ def open_artifact(uri: str) -> Path:
     return path
 
 
+def followed(uri: str) -> str:
+    """The address that an artifact stands for whose content is a reference (REFERENCE_NAME); any other one itself."""
+    if not is_artifact(uri) or REFERENCE_NAME not in read_manifest(uri).files:
+        return uri
+    return str(orjson.loads(storage.read_bytes(f"{uri.rstrip('/')}/{REFERENCE_NAME}"))["uri"])
+
+
 def model_source(uri: str) -> str:
     """What a model is loaded from: an artifact's checked files, a bucket's fetched folder, else the address itself.
 
     Raises:
         ValueError: Naming the file of an artifact that is missing, cut or changed.
     """
+    uri = followed(uri)
     if is_artifact(uri):
         return str(open_artifact(uri))
     return str(storage.fetch(uri)) if storage.is_remote(uri) else uri
@@ -241,14 +251,18 @@ def input_digests(config: Config) -> dict[str, str]:
     fan-in).
     """
     uris = {name: getattr(config, name) for name in names(config, Role.INPUT)}
+    declared = config.__dataclass_fields__
     return {
-        name.removesuffix("_uri"): ",".join(_input_digest(uri) for uri in value.split(","))
+        name.removesuffix("_uri"): storage.digest_or_absent(value)
+        if may_be_absent(declared[name])
+        else ",".join(_input_digest(uri) for uri in value.split(","))
         for name, value in uris.items()
         if value
     }
 
 
 def _input_digest(uri: str) -> str:
+    uri = followed(uri)
     if is_artifact(uri):
         return read_manifest(uri).digest
     return storage.content_digest(uri)

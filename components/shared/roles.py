@@ -41,6 +41,9 @@ FLOW: dict[str, Any] = {"role": Role.FLOW}
 # Beside SETTING: names a folder that decides what is made there, and that a pod must reach.
 ADDRESS: dict[str, Any] = {"address": True}
 
+# Beside INPUT: it may not be there yet, which counts as a content of its own.
+MAY_BE_ABSENT: dict[str, Any] = {"may_be_absent": True}
+
 # What a step's identity depends on, beside the content of its inputs and its code.
 IDENTITY = (Role.SETTING, Role.FLOW)
 # Set by a runner for each job, as JSON: field name -> section of the parameter file; "" -> the section of all other
@@ -81,6 +84,11 @@ def role_of(field: dataclasses.Field[Any]) -> Role:
     role = field.metadata.get("role")
     assert isinstance(role, Role), f"field {field.name} declares no role"
     return role
+
+
+def may_be_absent(field: dataclasses.Field[Any]) -> bool:
+    """Whether an input need not be there."""
+    return bool(field.metadata.get("may_be_absent"))
 
 
 def names(config: Any, *wanted: Role) -> list[str]:  # noqa: ANN401 any config dataclass or its class

@@ -12,7 +12,7 @@ from typing import Any
 
 from kfp import dsl
 
-from components.shared.roles import Role, role_of
+from components.shared.roles import Role, may_be_absent, role_of
 from pipelines import flow
 from pipelines.cluster.deployment import Deployment
 from pipelines.cluster.images import image
@@ -31,7 +31,7 @@ def _container(moment: str, **values: object) -> dsl.ContainerSpec:
     return dsl.ContainerSpec(image=image(_COMPONENT), command=_COMMAND, args=[*flags, "--executor-input", "{{$}}"])
 
 
-# The three functions become components where they are used: KFP reads their image when it decorates them.
+# These functions become components where they are used: KFP reads their image when it decorates them.
 def check(
     checks: dsl.Output[dsl.Artifact],
     digest: dsl.OutputPath(str),  # type: ignore[valid-type]  # noqa: ARG001 the job finds it in the executor input
@@ -48,10 +48,10 @@ def check(
 
     Args:
         checks: What was found.
-        digest: Of the watched address.
+        digest: Of all watched addresses.
         run_id: Identifier of the run.
         records_uri: Durable folder of the records of runs.
-        watched: Address whose content is digested.
+        watched: Addresses whose content is digested, separated by spaces.
         readable: Addresses that tasks will read, as name=address separated by spaces.
         writable: Folders that tasks will write to, as name=address separated by spaces.
         variables: Environment variables that must be set.
@@ -87,6 +87,17 @@ def came_through(
     return _container("end", run_id=run_id, **places)
 
 
+def nothing_to_do(checks: dsl.Output[dsl.Artifact], run_id: str, records_uri: str) -> dsl.ContainerSpec:
+    """Leaves the record that the run is through, because what is served was made of this very collection.
+
+    Args:
+        checks: What was recorded.
+        run_id: Identifier of the run.
+        records_uri: Durable folder of the records of runs.
+    """
+    return _container("end", run_id=run_id, output_uri=checks.path, records_uri=records_uri)
+
+
 def outcome(
     checks: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],  # noqa: ARG001 the job finds it in the executor input
@@ -107,15 +118,15 @@ def outcome(
 def make_check(
     settings: Settings, given: Mapping[str, object], machines: Mapping[str, Resources], deployment: Deployment
 ) -> Any:  # noqa: ANN401 KFP ships no types
-    """The task before all others; its output `digest` is that of the watched collection."""
+    """The task before all others; its output `digest` is that of the watched collection, and of the pointer if any."""
     addresses = _addresses(settings, given)
-    (watched,) = {address for name, address in addresses.items() if name in _watched(settings)}
-    llm = next((address for name, address in addresses.items() if name.endswith(".llm_uri")), "")
+    watched = dict.fromkeys(address for name, (address, _) in addresses.items() if name in _watched(settings))
+    llm = next((address for name, (address, _) in addresses.items() if name.endswith(".llm_uri")), "")
     task = dsl.container_component(check)(
         run_id=_RUN_ID,
         records_uri=deployment.records_uri,
-        watched=watched,
-        readable=" ".join(f"{name}={address}" for name, address in addresses.items()),
+        watched=" ".join(watched),
+        readable=" ".join(f"{name}={address}" for name, (address, is_needed) in addresses.items() if is_needed),
         writable=f"state-uri={deployment.state_uri}",
         variables=" ".join(name for name, _, _ in deployment.secret_variables()),
         llm=llm,
@@ -140,6 +151,12 @@ def make_record(evaluation: Any, machines: Mapping[str, Resources], deployment: 
     return _placed(task, "came through", machines, deployment)
 
 
+def make_record_of_nothing(machines: Mapping[str, Resources], deployment: Deployment) -> Any:  # noqa: ANN401
+    """The task of a run that found nothing to do."""
+    task = dsl.container_component(nothing_to_do)(run_id=_RUN_ID, records_uri=deployment.records_uri)
+    return _placed(task, "nothing to do", machines, deployment)
+
+
 def make_outcome(machines: Mapping[str, Resources], deployment: Deployment) -> Any:  # noqa: ANN401 KFP ships no types
     """The exit task."""
     task = dsl.container_component(outcome)(run_id=_RUN_ID, records_uri=deployment.records_uri)
@@ -155,9 +172,12 @@ def _watched(settings: Settings) -> set[str]:
     return {f"{flow.owners(task)[name]}.{name}" for task in flow.taking_part(settings) for name in task.watched}
 
 
-def _addresses(settings: Settings, given: Mapping[str, object]) -> dict[str, str]:
-    """`section.setting` -> address of everything that a person names for the run to read; it may be a parameter."""
-    addresses: dict[str, str] = {}
+def _addresses(settings: Settings, given: Mapping[str, object]) -> dict[str, tuple[str, bool]]:
+    """`section.setting` -> address of everything that a person names for the run to read, and whether it must be there.
+
+    The address may be a parameter.
+    """
+    addresses: dict[str, tuple[str, bool]] = {}
     for task in flow.taking_part(settings):
         declared = {field.name: field for field in dataclasses.fields(task.config)}
         for name, section in flow.owners(task).items():
@@ -168,5 +188,5 @@ def _addresses(settings: Settings, given: Mapping[str, object]) -> dict[str, str
                 continue
             address = given.get(f"{section}_{name}", settings[section][name])
             if address != "":
-                addresses[f"{section}.{name}"] = str(address)
+                addresses[f"{section}.{name}"] = str(address), not may_be_absent(declared[name])
     return addresses

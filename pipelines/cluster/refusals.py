@@ -38,6 +38,8 @@ def refuse_for_cluster(settings: Settings, profile: str, deployment: Deployment)
     """
     machines = profile_of(profile)
     problems = [*only_here(settings), *deployment.problems()]
+    if flow.opener(settings) and not deployment.state_uri:
+        problems.append("state-uri is not set: a run that may find nothing to do says so there; add --state-uri")
     if profile not in LOCAL_PROFILES:
         tasks = flow.taking_part(settings)
         problems += _places(deployment, profile)

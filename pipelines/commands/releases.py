@@ -18,7 +18,6 @@ from components.shared import log
 from components.shared.contract.pointer import POINTER_NAME
 from components.shared.durable import storage
 from components.shared.launch import EXIT_OK
-from pipelines.flow import Settings
 from pipelines.local import LocalStep, run_steps
 from pipelines.operate.runs import columns
 from pipelines.suites.command import EXIT_GATE
@@ -143,29 +142,6 @@ def is_served(store: str, collection_uri: str) -> ReleaseRecord | None:
     if served is None or not served.collection or storage.content_digest(collection_uri) != served.collection:
         return None
     return served
-
-
-def continued(settings: Settings, store: str) -> Settings:
-    """The settings of a run that promotes to a store and starts from the encoder that is served there, if any is.
-
-    The base encoder of such a run is production's: it mines, it is what is trained further, and it is what the gate
-    compares the outcome with, on the same queries and the same new corpus.
-
-    Raises:
-        ValueError: Where the served release holds no checkpoint to go on from.
-    """
-    served = read_served(store).record
-    compared = served.release if served else 0
-    settings = {**settings, "promote": {**settings["promote"], "store": store, "instead_of": compared}}
-    if served is None:
-        return settings
-    if not served.checkpoint_uri:
-        raise ValueError(
-            f"{store}: release {served.release} holds no checkpoint, so training cannot go on from it; promote a run "
-            "with `retriever promote` first"
-        )
-    log.event("going on from what is served", release=served.release, checkpoint=served.checkpoint_uri)
-    return {**settings, "encoder": {**settings["encoder"], "checkpoint_uri": served.checkpoint_uri}}
 
 
 def release_table(records: Sequence[ReleaseRecord]) -> str:

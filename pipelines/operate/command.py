@@ -18,6 +18,7 @@ from components.shared.launch import EXIT_OK
 from pipelines.operate.figures import figures
 from pipelines.operate.naming import refuse_missing_bucket, run_name
 from pipelines.operate.options import Flow, FlowOptions, Target, compile_flow
+from pipelines.operate.registry import refuse_missing_images
 from pipelines.operate.runs import Platform, Run, table
 from pipelines.operate.watching import View, follow, summary
 from pipelines.settings import SettingsError, missing
@@ -86,6 +87,7 @@ def submit(
         compiled = Path(folder) / "retriever.yaml"
         # First: what cannot be compiled needs no cluster and no bucket to say so.
         compile_flow(flow, compiled, deployment)
+        refuse_missing_images(settings)
         if not corpus_version:
             refuse_missing_bucket(deployment.artifact_root or deployment.state_uri)
         name = run_name(settings, deployment, corpus_version=corpus_version)

@@ -11,7 +11,7 @@ import tyro
 from pipelines import argo
 from pipelines.cluster.deployment import Deployment
 from pipelines.flow import Settings
-from pipelines.settings import read_settings
+from pipelines.settings import continued, read_settings
 
 PARAMS = Path(__file__).parents[1] / "params"
 Target = Literal["kfp", "argo"]
@@ -30,6 +30,9 @@ class FlowOptions:
     """Machines the tasks ask for, see pipelines/resources.py."""
     set: Texts = ()
     """One setting over the file's, such as --set annotate.num_shards=4; may be repeated."""
+    continue_from: str = ""
+    """Store of releases: every run starts from the encoder that is served there when it begins, which the gate compares
+    with, and promotes what passes; where what is served was made of this very collection, it does nothing."""
     name: str = "retriever"
     """Name of the pipeline or WorkflowTemplate; one a corpus."""
     artifact_root: str = ""
@@ -55,7 +58,8 @@ class FlowOptions:
         Raises:
             SettingsError: Naming everything that cannot work.
         """
-        return read_settings(self.params, self.set)
+        settings = read_settings(self.params, self.set)
+        return continued(settings, self.continue_from) if self.continue_from else settings
 
     def deployment(self, schedule: str = "", timezone: str = "Etc/UTC") -> Deployment:
         """What the cluster brings to the run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from tests.cluster.argo import argo_namespace
 from tests.cluster.given_cluster import Site, cannot
 from tests.cluster.images import has_image
 from tests.cluster.kube import Kube, until
+from tests.cluster.load_pod import SCRIPT, client_pod
 from tests.cluster.overlays import write_overlay
 from tests.cluster.volumes import folder_on_the_node, has_default_storage, node_volume
 from tests.components.serve.served import write_sources
@@ -180,6 +182,36 @@ def server(
     own.run("apply", f"--kustomize={folder}")
     roll_out(own)
     return Server(own, folder, API_KEY)
+
+
+@pytest.fixture(scope="session")
+def script(server: Server) -> str:
+    """Name of the ConfigMap that holds the client."""
+    server.kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "load"},
+            "data": {"load.py": SCRIPT.read_text()},
+        }
+    )
+    return "load"
+
+
+@pytest.fixture
+def client(server: Server, serve_image: str, script: str) -> Iterator[Callable[..., str]]:
+    """Starts a client pod; its name."""
+    names: list[str] = []
+
+    def start(**load: float) -> str:
+        name = f"load-{len(names)}-{time.time_ns() % 1_000_000}"
+        server.kube.apply(client_pod(name, serve_image, script, server.key, **load))  # type: ignore[arg-type]
+        names.append(name)
+        return name
+
+    yield start
+    for name in names:
+        server.kube.run("delete", "pod", name, "--grace-period=1", "--ignore-not-found")
 
 
 def roll_out(kube: Kube, seconds: int = 180) -> None:

@@ -17,7 +17,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
 from components.shared.durable import storage
@@ -29,7 +28,8 @@ from tests.cluster.argo import begin, compiled, retriever
 from tests.cluster.argo_runs import Node, Workflow
 from tests.cluster.conftest import give_volume, wait_for_store
 from tests.cluster.given_cluster import Site, cannot
-from tests.cluster.kube import Kube, Object, until
+from tests.cluster.kube import Kube, until
+from tests.cluster.llm_pod import counts, llm_server
 from tests.cluster.settings import values, write_base, write_corpus
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -154,7 +154,7 @@ def _train_it(
     stack: ExitStack, site: Site, argo: Kube, folder: Path
 ) -> tuple[Workflow, tuple[Killed, Killed], dict[str, int]]:
     """Compiles, applies and starts the flow, kills two of its pods, and waits for its end."""
-    llm = stack.enter_context(_llm(argo, site))
+    llm = stack.enter_context(llm_server(argo, site, _CALL_SECONDS))
     command = re.sub(r" --output \S+$", "", readme.command("retriever compile"))
     chosen = values("s3://retriever/models/base", f"http://llm.{argo.namespace}.svc:8000/v1")
     storage.write_bytes(_POLICY_URI, _POLICY.encode())
@@ -170,54 +170,7 @@ def _train_it(
     annotate = _kill_annotate(workflow, llm)
     train = _kill_train(workflow)
     _shell(wait.replace("--namespace retriever", here).replace("24h", "900s"))
-    return workflow, (annotate, train), _counts(llm)
-
-
-@contextmanager
-def _llm(kube: Kube, site: Site) -> Iterator[str]:
-    """The address on this machine of an LLM's server in the cluster, which pods reach as `llm`."""
-    script = Path(__file__).with_name("llm.py").read_text()
-    for manifest in _llm_manifests(script, site.python_image):
-        kube.apply(manifest)
-    kube.run("wait", "pod/llm", "--for=condition=Ready", "--timeout=60s")
-    try:
-        with kube.forwarded("pod/llm", 8000) as url:
-            yield url
-    finally:
-        kube.run("delete", "pod/llm", "service/llm", "configmap/llm", "--grace-period=1")
-
-
-def _llm_manifests(script: str, image: str) -> Iterator[Object]:
-    metadata = {"name": "llm", "labels": {"app.kubernetes.io/name": "llm"}}
-    yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"llm.py": script}}
-    port = {"port": 8000, "targetPort": 8000}
-    yield {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata,
-        "spec": {"selector": metadata["labels"], "ports": [port]},
-    }
-    container = {
-        "name": "main",
-        "image": image,
-        "command": ["python", "/llm/llm.py", str(_CALL_SECONDS)],
-        "readinessProbe": {"httpGet": {"path": "/counts", "port": 8000}, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "llm", "mountPath": "/llm"}],
-    }
-    security = {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {
-        "containers": [container],
-        "securityContext": security,
-        "automountServiceAccountToken": False,
-        "volumes": [{"name": "llm", "configMap": {"name": "llm"}}],
-    }
-    yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
-def _counts(llm: str) -> dict[str, int]:
-    return dict(httpx.get(f"{llm}/counts").json())
+    return workflow, (annotate, train), counts(llm)
 
 
 def _kill_annotate(workflow: Workflow, llm: str) -> Killed:
@@ -225,7 +178,7 @@ def _kill_annotate(workflow: Workflow, llm: str) -> Killed:
     node = until(600, "annotate", lambda: _going(workflow, "annotate"), 2)
     kept = until(240, "calls in the bucket", _num_kept, 2)
     workflow.kube.run("delete", "pod", node.pod, "--grace-period=0", "--force")
-    return Killed(node.pod, kept, _counts(llm)["different"])
+    return Killed(node.pod, kept, counts(llm)["different"])
 
 
 def _num_kept() -> int:

@@ -4,83 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from components.serve.client import RetrieverClient
-from tests.cluster.conftest import API_KEY, Server, roll_out
+from tests.cluster.conftest import Server, roll_out
 from tests.cluster.given_cluster import Site, cannot
 from tests.cluster.kube import Kube, Object, is_true, until
+from tests.cluster.load_pod import answers_of
 from tests.cluster.overlays import write_overlay
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-
-_SCRIPT = Path(__file__).with_name("load.py")
-_CLIENT = {"retriever-client": "true"}
-_POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
-_CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-
-
-@pytest.fixture(scope="module")
-def script(server: Server) -> str:
-    """Name of the ConfigMap that holds the client."""
-    server.kube.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "load"},
-            "data": {"load.py": _SCRIPT.read_text()},
-        }
-    )
-    return "load"
-
-
-def _client(name: str, image: str, script: str, *, seconds: float, threads: int, depth: int = 3) -> Object:
-    """A pod that searches through the Service, as an application in the cluster would."""
-    arguments = ["http://retriever-serve", API_KEY, str(seconds), str(threads), str(depth)]
-    container = {
-        "name": "main",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "/load/load.py", *arguments],
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
-        "securityContext": _CONTAINER_SECURITY,
-        "volumeMounts": [{"name": "script", "mountPath": "/load"}],
-    }
-    spec = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "securityContext": _POD_SECURITY,
-        "containers": [container],
-        "volumes": [{"name": "script", "configMap": {"name": script}}],
-    }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": _CLIENT}, "spec": spec}
-
-
-@pytest.fixture
-def client(server: Server, serve_image: str, script: str) -> Iterator[Callable[..., str]]:
-    """Starts a client pod; its name."""
-    names: list[str] = []
-
-    def start(**load: float) -> str:
-        name = f"load-{len(names)}-{time.time_ns() % 1_000_000}"
-        server.kube.apply(_client(name, serve_image, script, **load))  # type: ignore[arg-type]
-        names.append(name)
-        return name
-
-    yield start
-    for name in names:
-        server.kube.run("delete", "pod", name, "--grace-period=1", "--ignore-not-found")
-
-
-def _answers(kube: Kube, pod: str, seconds: float) -> tuple[dict[str, int], dict[str, int]]:
-    """What the client got: answers by status or error, and by release."""
-    until(seconds, f"pod {pod}", lambda: kube.get("pod", pod)["status"]["phase"] in ("Succeeded", "Failed"))
-    counts = json.loads(kube.logs(pod).splitlines()[-1])
-    return counts["answers"], counts["versions"]
 
 
 def _pods(kube: Kube) -> list[Object]:
@@ -88,7 +25,7 @@ def _pods(kube: Kube) -> list[Object]:
 
 
 def test_a_search_through_the_service_finds_the_passage(server: Server, client: Callable[..., str]) -> None:
-    answers, versions = _answers(server.kube, client(seconds=2, threads=1), 60)
+    answers, versions = answers_of(server.kube, client(seconds=2, threads=1), 60)
     assert set(answers) == {"200"}
     assert len(versions) == 1
     with server.kube.forwarded("service/retriever-serve", 80) as url, RetrieverClient(url, api_key=server.key) as asked:
@@ -152,7 +89,7 @@ def test_a_rollout_under_load_loses_no_request(
     roll_out(server.kube)
     took = time.monotonic() - start
     assert took < seconds - 15, f"the rollout took {took:.0f} s, longer than the load"
-    answers, versions = _answers(server.kube, pod, seconds + 60)
+    answers, versions = answers_of(server.kube, pod, seconds + 60)
     again = answers.pop("sent again", 0)
     failed = sum(count for outcome, count in answers.items() if outcome != "200")
     figures(f"rollout in {took:.0f} s: {answers['200']} requests served, {failed} failed, {again} sent again")

@@ -12,7 +12,7 @@ from components.serve.config import ServeConfig
 from pipelines.cluster.variables import METRICS_PORT
 from tests.k8s.built import K8S, KSERVE_FIELDS, Manifest, build, only, problems
 
-_COMPONENTS = ("alerts", "dashboards", "drift", "kserve", "kueue", "podmonitor", "podmonitoring")
+_COMPONENTS = ("alerts", "dashboards", "drift", "follow", "kserve", "kueue", "podmonitor", "podmonitoring")
 
 
 @pytest.fixture
@@ -52,6 +52,12 @@ def test_everything_lands_in_one_namespace(namespace: str | None, above: Path) -
 def test_all_components_work_together(above: Path) -> None:
     kinds = {manifest["kind"] for manifest in _overlay(above, "overlays/gke", *_COMPONENTS)}
     assert {"InferenceService", "ClusterQueue", "PodMonitor", "PodMonitoring"} <= kinds
+
+
+def test_a_server_that_follows_a_pointer_has_no_other_address(above: Path) -> None:
+    (deployment,) = [one for one in _overlay(above, "overlays/kind", "follow") if one["kind"] == "Deployment"]
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert [one for one in arguments if "_URI)" in one] == ["--pointer-uri=$(POINTER_URI)"]
 
 
 def test_the_strict_schemas_find_a_misspelt_field(above: Path) -> None:

@@ -30,6 +30,11 @@ FLOWS: dict[str, dict[str, dict[str, Any]]] = {
     "collected": {"collect": {"num_queries": 30}, "judge": {"llm_uri": "judge", "num_shards": 2}},
     "promoted": {"promote": {"store": "s3://bucket/releases"}},
 }
+# Flows that a cluster alone can run.
+CONTINUED: dict[str, dict[str, Any]] = {
+    "promote": {"store": "s3://bucket/releases"},
+    "start": {"pointer_uri": "s3://bucket/releases/pointer.json"},
+}
 
 
 def compile_to(path: Path, values: dict[str, dict[str, Any]], profile: str) -> None:

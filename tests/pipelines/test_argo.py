@@ -92,6 +92,10 @@ _FLOWS: dict[str, dict[str, Any]] = {
     "miner": {"miner": {"checkpoint_uri": "retriever"}},
     "asked": {"ask": {"llm_uri": "llm", "num_queries": 50, "engine": "transformers"}},
     "promoted": {"promote": {"store": "s3://bucket/releases"}},
+    "continued": {
+        "promote": {"store": "s3://bucket/releases"},
+        "start": {"pointer_uri": "s3://bucket/releases/pointer.json"},
+    },
 }
 
 
@@ -106,7 +110,10 @@ def test_argos_graph_is_that_of_the_table(name: str, tmp_path: Path) -> None:
         re.sub(r"-\{\{inputs\.parameters\.shard\}\}$", "", _flags(containers[title])["output_uri"]): name
         for title, name in titles.items()
     }
-    tasks = {task["name"]: task for task in template["spec"]["templates"][0]["dag"]["tasks"]}
+    graphs = [one["dag"]["tasks"] for one in template["spec"]["templates"] if "dag" in one]
+    tasks = {task["name"]: task for graph in graphs for task in graph}
+    # What lies in the graph behind it waits for the task that may find nothing to do.
+    behind = tasks.pop("flow", {"dependencies": []})["dependencies"]
     edges = set()
     for title, reader in titles.items():
         makers = set()
@@ -115,9 +122,24 @@ def test_argos_graph_is_that_of_the_table(name: str, tmp_path: Path) -> None:
             edges |= {(outputs[folder], field, reader) for folder in folders & set(outputs)}
             makers |= {outputs[folder] for folder in folders & set(outputs)}
         # What is read by its address must also be waited for.
-        assert {titles[waited] for waited in tasks[title].get("dependencies", ())} == makers
+        assert {titles[waited] for waited in tasks[title].get("dependencies", ())} == makers - set(behind)
     assert edges == flow.edges(settings)
     assert {task["name"] for task in in_order(list(tasks.values()))} == set(titles)
+    assert behind == ([component_name(opener)] if (opener := flow.opener(settings)) else [])
+
+
+def test_where_there_is_nothing_to_do_the_first_task_is_the_only_one(tmp_path: Path) -> None:
+    template, _ = compiled(tmp_path, {**VALUES, **_FLOWS["continued"]})
+    first, behind = template["spec"]["templates"][0]["dag"]["tasks"]
+    assert (first["name"], behind["when"]) == ("start", "{{tasks.start.outputs.parameters.verdict}} == pass")
+    containers = _containers(template)
+    assert containers["start"]["container"]["command"] == ["python", "-m", "components.promote.start"]
+    assert containers["start"]["outputs"]["parameters"][0]["name"] == "verdict"
+    # Read when the run begins, and not when it was compiled.
+    start = "{{workflow.parameters.artifact_root}}/start"
+    for name, field in (("export-base", "checkpoint_uri"), ("train", "checkpoint_uri"), ("promote", "start_uri")):
+        assert _flags(containers[name])[field] == start, name
+    assert _flags(containers["start"])["pointer_uri"] == "s3://bucket/releases/pointer.json"
 
 
 def _flags(template: dict[str, Any]) -> dict[str, str]:

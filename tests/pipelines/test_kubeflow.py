@@ -16,7 +16,7 @@ from pipelines.cluster.names import component_name
 from pipelines.kubeflow import arguments
 from pipelines.resources import PROFILES
 from pipelines.settings import SettingsError, complete
-from tests.pipelines.compiling import FLOWS, GIVEN, compile_to
+from tests.pipelines.compiling import CONTINUED, DEPLOYMENT, FLOWS, GIVEN, compile_to
 
 pytestmark = pytest.mark.usefixtures("pushed_images", "quick_stacks")
 
@@ -260,9 +260,9 @@ def _compiled_edges(pipeline: PipelineSpec, settings: flow.Settings) -> set[tupl
             component = pipeline.components[task.component_ref.name]
             if component.HasField("dag"):
                 walk(component.dag, inner)
-            else:
-                title = titles[task.component_ref.name.removeprefix("comp-")]
-                edges.update((titles[maker], f"{name}_uri", title) for name, maker in inner.items())
+            elif title := titles.get(task.component_ref.name.removeprefix("comp-")):
+                fields = ((name.removeprefix("given_"), maker) for name, maker in inner.items())
+                edges.update((titles[maker], f"{name}_uri", title) for name, maker in fields)
 
     walk(pipeline.root.dag, {})
     return edges
@@ -287,6 +287,25 @@ def test_the_compiled_graph_is_that_of_the_table(name: str, tmp_path: Path) -> N
     specification = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
     pipeline = json_format.ParseDict(specification, PipelineSpec())
     assert _compiled_edges(pipeline, settings) == flow.edges(settings)
+
+
+def test_a_run_that_continues_looks_up_what_is_served_and_may_find_nothing_to_do(tmp_path: Path) -> None:
+    settings = complete({**GIVEN, "annotate": {"llm_uri": "llm"} | GIVEN["annotate"] | {"num_shards": 1}, **CONTINUED})
+    kubeflow.compile_to(tmp_path / "pipeline.yaml", settings, "kind", DEPLOYMENT)
+    specification = next(yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text()))
+    pipeline = json_format.ParseDict(specification, PipelineSpec())
+    assert _compiled_edges(pipeline, settings) == flow.edges(settings)
+    tasks = {name: task for one in pipeline.components.values() for name, task in one.dag.tasks.items()}
+    # A cache must know which release is served: by the digest of the check, which is made anew in every run.
+    digest = tasks["start"].inputs.parameters["pointer_digest"].task_output_parameter
+    assert (digest.producer_task, digest.output_parameter_key) == ("check", "digest")
+    assert tasks["start"].caching_options.enable_cache
+    assert not tasks["promote"].caching_options.enable_cache
+    conditions = {task.trigger_policy.condition for task in tasks.values() if task.trigger_policy.condition}
+    verdict = "inputs.parameter_values['pipelinechannel--start-verdict'] == 'pass'"
+    assert {verdict, f"!({verdict})"} <= conditions
+    # The outcome of a run that found nothing to do is that it came through.
+    assert "nothing-to-do" in tasks
 
 
 def test_a_job_in_a_container_knows_what_its_reader_can_type(compiled: PipelineSpec) -> None:

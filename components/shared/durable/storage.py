@@ -172,6 +172,14 @@ def publish(folder: Path, uri: str) -> None:
         _upload(folder / name, _below(location, name))
 
 
+def digest_or_absent(uri: str) -> str:
+    """The content's digest, or a word where nothing lies there yet."""
+    try:
+        return content_digest(uri)
+    except FileNotFoundError:
+        return "absent"
+
+
 def content_digest(uri: str) -> str:
     """sha256 over the names and contents of a file or folder; of the text itself where it is a hub name.
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from components.promote.config import PromoteConfig
+from components.promote.config import PromoteConfig, StartConfig
 from components.promote.job import promote
+from components.promote.start import start
 from components.shared.contract.pointer import parse_pointer
 from components.shared.contract.verdict import write_decision
 from components.shared.durable import storage
@@ -94,15 +95,27 @@ def test_a_run_takes_the_place_of_the_release_that_its_gate_compared_with_and_of
     sources: Path, tmp_path: Path
 ) -> None:
     store = str(tmp_path / "store")
-    config = replace(_config(sources, tmp_path, "pass", store), instead_of=3)
-    with pytest.raises(ValueError, match=r"release 0 is served, and the gate compared with release 3; run again"):
-        promote(config)
-    assert not (tmp_path / "store" / "pointer.json").exists()
-    promote(replace(config, instead_of=0))
+    promoted = _config(sources, tmp_path, "pass", store)
+    nothing = _started(tmp_path / "nothing", sources, f"{store}/pointer.json")
+    promote(replace(promoted, start_uri=nothing))
     assert json.loads((tmp_path / "store" / "pointer.json").read_bytes())["release"] == 1
     # Done once more after a kill, it finds itself served and needs nobody's place.
-    promote(replace(config, instead_of=0, output_uri=str(tmp_path / "again")))
+    promote(replace(promoted, start_uri=nothing, output_uri=str(tmp_path / "again")))
+    write_sources(tmp_path / "other", seed=1)
+    other = _config(tmp_path / "other", tmp_path / "other", "pass", store)
+    with pytest.raises(ValueError, match=r"release 1 is served, and the gate compared with release 0; run again"):
+        promote(replace(other, start_uri=nothing))
     assert json.loads((tmp_path / "store" / "pointer.json").read_bytes())["release"] == 1
+
+
+def _started(folder: Path, sources: Path, pointer_uri: str) -> str:
+    """What a run went on from, as the store is now."""
+    output = str(folder / "start")
+    config = StartConfig(
+        collection_uri=str(sources), checkpoint_uri="org/model", pointer_uri=pointer_uri, output_uri=output
+    )
+    start(config)
+    return output
 
 
 def test_the_store_must_be_named() -> None:

@@ -54,10 +54,11 @@ def serving(platform: Platform) -> Iterator[str]:
             self.send_header("Content-Type", "text/plain" if isinstance(content, str) else "application/json")
             self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
-            self.wfile.write(text.encode())
+            if self.command != "HEAD":
+                self.wfile.write(text.encode())
 
         # Names that the base class looks for.
-        do_GET = do_POST = do_PUT = do_DELETE = _do  # noqa: N815
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _do  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its name in the base class
             del format, args
