@@ -309,7 +309,7 @@ def sources(task: Task, settings: Settings) -> dict[str, Task]:
     present = {other.name: other for other in taking_part(settings)}
     makers = {
         name: next((present[maker] for maker in made if maker in present), None)
-        for name, made in ({**task.inputs, **task.instead}).items()
+        for name, made in {**task.inputs, **task.instead}.items()
     }
     return {name: maker for name, maker in makers.items() if maker is not None}
 
