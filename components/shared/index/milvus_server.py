@@ -28,12 +28,13 @@ _SCHEMES, _LITE_SUFFIX = ("http", "https"), ".db"
 _ROW, _PASSAGE_ID, _VECTOR = "row", "passage_id", "vector"
 # Longest VARCHAR of Milvus, in bytes.
 _LONGEST_ID = 65_535
-# A search that takes longer is not answered any more; writing, building and loading take what they take.
-_ANSWER_SECONDS, _WORK_SECONDS = 30.0, 6 * 3600.0
+# A question that takes longer is not answered any more; an insert may meet a busy machine, and sent again it would be
+# more work (30 s were not enough for milvus-lite on one that was busy); building and loading take what they take.
+_ANSWER_SECONDS, _INSERT_SECONDS, _WORK_SECONDS = 30.0, 600.0, 6 * 3600.0
 # Milvus returns no more hits of a query, and no more rows of a question.
 MOST_HITS = 16_384
-# gRPC's messages end at 64 MiB; a tenth of it keeps a server's memory flat.
-_MESSAGE_BYTES = 6 << 20
+# gRPC's messages end at 64 MiB; a small part of it keeps a server's memory flat.
+_MESSAGE_BYTES = 2 << 20
 _HITS_AT_ONCE = 65_536
 # Codes of Milvus and words of gRPC that say so whatever the version.
 _NOT_THERE = (4, 100)
@@ -156,7 +157,7 @@ class MilvusServer:
             attempts += 1
             # An insert that was not answered may have been done: the next attempt replaces.
             call = self._client.upsert if may_be_there or attempts > 1 else self._client.insert
-            call(name, rows, timeout=_ANSWER_SECONDS)
+            call(name, rows, timeout=_INSERT_SECONDS)
 
         self._asked("insert", send)
 
