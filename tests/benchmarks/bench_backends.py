@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[20_000, 100_000])
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--uri", default="", help="of a Milvus server; empty: milvus-lite in a folder")
+    parser.add_argument("--only", choices=("faiss", "milvus"), help="leave the other one out")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -168,15 +169,9 @@ def main() -> None:
             np.save(folder / "exact.npy", exact_rows([vectors], queries, DEPTH))
             del vectors
             auto = candidates(size, chosen.dimension, min_recall=0.95)[0].factory
-            for backend, factory in dict.fromkeys(
-                (
-                    ("faiss", "Flat"),
-                    ("faiss", auto),
-                    ("faiss", "HNSW32,Flat"),
-                    ("milvus", "Flat"),
-                    ("milvus", "HNSW32,Flat"),
-                )
-            ):
+            rows = [("faiss", factory) for factory in dict.fromkeys(("Flat", auto, "HNSW32,Flat"))]
+            rows += [("milvus", "Flat"), ("milvus", "HNSW32,Flat")]
+            for backend, factory in (row for row in rows if chosen.only in (None, row[0])):
                 uri = chosen.uri or str(folder / f"{factory.partition(',')[0]}.db")
                 print(json.dumps({"size": size} | one(folder, backend, factory, uri)), flush=True)
 
