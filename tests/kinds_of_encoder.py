@@ -165,7 +165,7 @@ def _of_mode(mode: str | tuple[str, ...]) -> Callable[[Path], Path]:
 
 def _dense(f: Path, **settings: object) -> Path:
     torch.manual_seed(1)
-    return save_folder(f, _embeddings(f / "s"), pooling_module("mean"), Dense(DIMENSION, 20, **settings), Normalize())  # type: ignore[arg-type]
+    return save_folder(f, _bert(f / "s"), pooling_module("mean"), Dense(DIMENSION, 20, **settings), Normalize())  # type: ignore[arg-type]
 
 
 def _decoder(f: Path, kind: str = "Qwen3") -> Path:

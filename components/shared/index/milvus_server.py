@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import logging.config
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -267,7 +269,9 @@ class MilvusServer:
 
 def _client_class() -> Any:  # noqa: ANN401 pymilvus has no types
     try:
-        with warnings.catch_warnings():
+        # It sets up logging when it is imported, which closes the handlers of everybody else, and one of absl's closes
+        # the stream that it was made with.
+        with warnings.catch_warnings(), patch("logging.config.dictConfig"):
             # Of its own dependencies; what it warns of is not ours to mend.
             warnings.simplefilter("ignore")
             from pymilvus import MilvusClient

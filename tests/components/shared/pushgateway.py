@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +21,17 @@ def pushgateway() -> Iterator[str]:
     program = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
     if program is None:
         pytest.skip("no Pushgateway; apt-get install prometheus-pushgateway")
-    (port,) = free_ports(1)
-    server = subprocess.Popen([program, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
-    try:
+    while True:
+        (port,) = free_ports(1)
+        # Debian's keeps what was pushed in a file of the system, which the next one would begin with.
+        flags = [f"--web.listen-address=127.0.0.1:{port}", "--persistence.file="]
+        server = subprocess.Popen([program, *flags], stderr=subprocess.DEVNULL)
         await_port(port, server)
+        # Another test's may have taken the port in between, and answers there: then ours ends at once.
+        time.sleep(0.3)
+        if server.poll() is None:
+            break
+    try:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()

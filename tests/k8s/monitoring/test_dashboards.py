@@ -60,7 +60,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Promethe
 
 
 def _search(url: str, over: threading.Event) -> None:
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         while not over.wait(0.1):
             assert client.post("/search", json={"query": _QUERY, "depth": 3}).status_code == 200
 
