@@ -11,12 +11,11 @@ import logging
 import logging.config
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -267,11 +266,20 @@ class MilvusServer:
         return wait_out(f"{self.uri}: {what}", translated, seconds=self._wait_seconds, passes=_is_away)
 
 
+@contextmanager
+def _logging_left_alone() -> Iterator[None]:
+    """Pymilvus sets up logging when it is imported, which closes the handlers of the whole process."""
+    set_up = logging.config.dictConfig
+    logging.config.dictConfig = lambda config: None
+    try:
+        yield
+    finally:
+        logging.config.dictConfig = set_up
+
+
 def _client_class() -> Any:  # noqa: ANN401 pymilvus has no types
     try:
-        # It sets up logging when it is imported, which closes the handlers of everybody else, and one of absl's closes
-        # the stream that it was made with.
-        with warnings.catch_warnings(), patch("logging.config.dictConfig"):
+        with warnings.catch_warnings(), _logging_left_alone():
             # Of its own dependencies; what it warns of is not ours to mend.
             warnings.simplefilter("ignore")
             from pymilvus import MilvusClient

@@ -122,7 +122,7 @@ def test_a_client_that_does_not_read_its_answer_does_not_stop_the_others_and_is_
         deaf.sendall(head + body)
         time.sleep(0.5)
         assert httpx.post(f"{server.url}/search", json={"query": "volcano"}).status_code == 200
-        end = time.monotonic() + 60
+        end = time.monotonic() + 20
         while not any(line["event"] == "a client did not read its answer" for line in server.lines):
             assert time.monotonic() < end
             time.sleep(0.1)
