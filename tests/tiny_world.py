@@ -21,3 +21,18 @@ def write_tiny_world(folder: Path) -> Path:
     write_tiny_checkpoint(folder / "base", words, num_layers=0)
     write_tiny_llm(folder / "llm", words)
     return collection
+
+
+def grow_collection(collection: Path) -> None:
+    """One passage is new, one has another text, one is gone, and one train query is new."""
+    corpus = [json.loads(line) for line in (collection / "corpus.jsonl").read_text().splitlines()]
+    rows = "".join(path.read_text() for path in (collection / "qrels").glob("*.tsv"))
+    judged = {line.split("\t")[1] for line in rows.splitlines()}
+    loose = [row for row in corpus if row["_id"] not in judged]
+    corpus.remove(loose[0])
+    loose[1]["text"] += " It was written once more."
+    corpus.append({"_id": "new", "title": "volcano season", "text": "This page is about the season of a volcano."})
+    (collection / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
+    with (collection / "queries.jsonl").open("a") as queries, (collection / "qrels" / "train.tsv").open("a") as qrels:
+        queries.write(json.dumps({"_id": "q-new", "text": "what is known about the season of a volcano"}) + "\n")
+        qrels.write("q-new\tnew\t1\n")

@@ -30,6 +30,7 @@ from tests.cluster.llm_pod import counts, llm_server
 from tests.cluster.load_pod import answers_of
 from tests.cluster.overlays import write_overlay
 from tests.cluster.settings import values, write_base, write_corpus
+from tests.tiny_world import grow_collection
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -120,21 +121,6 @@ def _copy(folder: Path, target: Path) -> Path:
     return target
 
 
-def _grow(collection: Path) -> None:
-    """One passage is new, one has another text, one is gone, and one train query is new."""
-    corpus = [json.loads(line) for line in (collection / "corpus.jsonl").read_text().splitlines()]
-    rows = "".join(path.read_text() for path in (collection / "qrels").glob("*.tsv"))
-    judged = {line.split("\t")[1] for line in rows.splitlines()}
-    loose = [row for row in corpus if row["_id"] not in judged]
-    corpus.remove(loose[0])
-    loose[1]["text"] += " It was written once more."
-    corpus.append({"_id": "new", "title": "volcano season", "text": "This page is about the season of a volcano."})
-    (collection / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
-    with (collection / "queries.jsonl").open("a") as queries, (collection / "qrels" / "train.tsv").open("a") as qrels:
-        queries.write(json.dumps({"_id": "q-new", "text": "what is known about the season of a volcano"}) + "\n")
-        qrels.write("q-new\tnew\t1\n")
-
-
 def _version(server: Server) -> str:
     with server.kube.forwarded("service/retriever-serve", 80) as url:
         return str(httpx.get(f"{url}/readyz").json()["version"])
@@ -189,7 +175,7 @@ def _retrains_and_is_refused(story: Story, before: Workflow, figures: Callable[[
     """The corpus changes while the gate lets nothing through: the schedule's next run retrains, and is refused."""
     llm_calls, asked, pairs = counts(story.llm)["calls"], _calls(), _pairs()
     storage.write_bytes(_POLICY_URI, _CLOSED.encode())
-    _grow(story.folder / "corpus")
+    grow_collection(story.folder / "corpus")
     storage.publish(_copy(story.folder / "corpus", story.folder / "second"), _CORPUS)
     run = before
     while "evaluate" not in {node.template for node in run.nodes()}:

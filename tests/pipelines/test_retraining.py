@@ -19,7 +19,7 @@ from components.shared.manifest import read_manifest
 from components.shared.records import Annotation, read_records
 from tests.components.serve.served import Process
 from tests.components.serve.test_reload import until
-from tests.tiny_world import write_tiny_world
+from tests.tiny_world import grow_collection, write_tiny_world
 
 pytestmark = pytest.mark.slow
 
@@ -119,21 +119,6 @@ def _asked(server: Process) -> Iterator[tuple[list[str], list[object]]]:
             thread.join()
 
 
-def _grow(collection: Path) -> None:
-    """One passage is new, one has another text, one is gone, and one train query is new."""
-    corpus = [json.loads(line) for line in (collection / "corpus.jsonl").read_text().splitlines()]
-    rows = "".join(path.read_text() for path in (collection / "qrels").glob("*.tsv"))
-    judged = {line.split("\t")[1] for line in rows.splitlines()}
-    loose = [row for row in corpus if row["_id"] not in judged]
-    corpus.remove(loose[0])
-    loose[1]["text"] += " It was written once more."
-    corpus.append({"_id": "new", "title": "volcano season", "text": "This page is about the season of a volcano."})
-    (collection / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
-    with (collection / "queries.jsonl").open("a") as queries, (collection / "qrels" / "train.tsv").open("a") as qrels:
-        queries.write(json.dumps({"_id": "q-new", "text": "what is known about the season of a volcano"}) + "\n")
-        qrels.write("q-new\tnew\t1\n")
-
-
 def test_the_story_of_two_corpora(story: Story, record_property: Callable[[str, object], None]) -> None:
     first = story.pointer()
     assert (first["release"], first["action"], first["before"]) == (1, "promote", 0)
@@ -146,7 +131,7 @@ def test_the_story_of_two_corpora(story: Story, record_property: Callable[[str, 
         assert "release 1, which is served, was made of it; nothing to do" in story.run("unchanged")
         assert "running" not in story.outcomes["unchanged"].stderr
 
-        _grow(story.folder / "collection")
+        grow_collection(story.folder / "collection")
         story.run("second")
         errors = story.outcomes["second"].stderr
         assert story.outcomes["second"].returncode == 0, errors

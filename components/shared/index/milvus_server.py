@@ -266,11 +266,15 @@ class MilvusServer:
         return wait_out(f"{self.uri}: {what}", translated, seconds=self._wait_seconds, passes=_is_away)
 
 
+def _set_up_nothing(config: Any) -> None:  # noqa: ANN401 the signature of what it stands for
+    """Stands for logging.config.dictConfig while pymilvus is imported."""
+
+
 @contextmanager
 def _logging_left_alone() -> Iterator[None]:
-    """Pymilvus sets up logging when it is imported, which closes the handlers of the whole process."""
+    """Keeps pymilvus from setting up logging when it is imported: that closes the handlers of the whole process."""
     set_up = logging.config.dictConfig
-    logging.config.dictConfig = lambda config: None
+    logging.config.dictConfig = _set_up_nothing
     try:
         yield
     finally:
