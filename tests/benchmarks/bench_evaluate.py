@@ -97,8 +97,10 @@ def measured(tool: str, folder: Path, interpreter: str, memory_gib: float) -> di
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        # Without memory some libraries end in their own ways.
-        is_full = "MemoryError" in said or "allocate" in said or done.returncode < 0
+        # Without memory some libraries end in their own ways; numba's dictionaries with "failed unexpectedly".
+        is_full = (
+            any(word in said for word in ("MemoryError", "allocate", "failed unexpectedly")) or done.returncode < 0
+        )
         return {"failed": f"not within {memory_gib:.1f} GiB" if is_full else said[:80]}
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
