@@ -183,6 +183,8 @@ def estimate(
     """
     settings = read_settings(params, [*set, *([f"prepare.collection_uri={data}"] if data is not None else [])])
     settings = with_queries(settings, data) if data is not None else settings
+    if problems := missing(settings):
+        raise SettingsError(problems)
     from pipelines.commands import labels, quotes  # heavy: no error in a setting should wait for them
 
     prices = Prices(

@@ -19,6 +19,7 @@ import yaml
 from components.annotate.judging.methods import METHODS
 from components.shared.contract.pointer import POINTER_NAME
 from components.shared.encoding import sentence_transformers
+from components.shared.yaml_text import load_yaml
 from components.train.curriculum import Stage, parse_curriculum
 from pipelines import flow
 from pipelines.flow import SECTIONS, Settings
@@ -30,6 +31,7 @@ _RENAMED = {"base": "encoder (checkpoint, pooling, prefixes and lengths) and exp
 _EXTENDS = "extends"
 # A unit vector's scores lie between -1 and 1; above this temperature a softmax over them is flat and teaches nothing.
 _LARGEST_UNIT_TEMPERATURE = 0.5
+_REMEDIES = {str: "put it in quotes", int: "write a whole number", float: "write a number"}
 
 
 class SettingsError(ValueError):
@@ -54,7 +56,7 @@ def _read(path: Path, readers: tuple[Path, ...]) -> object:
     if path in readers:
         raise SettingsError([f"{path}: extends itself by way of {', '.join(map(str, readers))}"])
     try:
-        values = yaml.safe_load(path.read_text("utf-8")) or {}
+        values = load_yaml(path.read_text("utf-8")) or {}
     except FileNotFoundError as error:
         raise SettingsError([f"{path}: no such parameter file; `pipelines/params` holds some to start from"]) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -192,7 +194,7 @@ def _assign(settings: Settings, assignment: str) -> Iterator[str]:
         yield problem
     else:
         try:
-            loaded = yaml.safe_load(value)
+            loaded = load_yaml(value)
         except yaml.YAMLError:
             loaded = value
         yield from _put(settings, section, setting, "" if loaded is None else loaded)
@@ -238,7 +240,7 @@ def _typed(section: str, name: str, value: object) -> object:
         # YAML reads 3e-5 (without a point) as text.
         return _number(value)
     if type(value) is not wanted:
-        raise ValueError(f"{value!r}: is not of type {wanted.__name__}")
+        raise ValueError(f"{value!r}: is not of type {wanted.__name__}; {_REMEDIES[wanted]}")
     return value
 
 
@@ -246,7 +248,7 @@ def _one_line(stages: object) -> str:
     if not isinstance(stages, str):
         return json.dumps(stages)
     try:
-        return json.dumps(yaml.safe_load(stages))
+        return json.dumps(load_yaml(stages))
     except yaml.YAMLError as error:
         raise ValueError(f"is not YAML ({' '.join(str(error).split())})") from error
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from components.shared.yaml_text import load_yaml
 from components.train.loss_records import LOSSES, LossRecord
 
 Labels = Literal["llm", "human", "mixed", "teacher", "clicks", "clicks_and_llm"]
@@ -147,7 +148,7 @@ def parse_curriculum(text: str) -> list[Stage]:
         ValueError: With one line for each problem of each stage: which stage, which field, what it is, what it may be.
     """
     try:
-        rows = yaml.safe_load(text)
+        rows = load_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(f"curriculum: not YAML ({error}); give a list of stages") from error
     if not isinstance(rows, list) or not rows:

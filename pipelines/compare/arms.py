@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from components.shared.yaml_text import load_yaml
 from pipelines.settings import SettingsError
 
 # Sections that all arms share: with other queries, another base model or another measure they could not be compared.
@@ -97,7 +98,7 @@ def _near(name: str, known: Iterable[str]) -> str:
 def _read(path: Path, known: Mapping[str, Arm]) -> list[Arm]:
     """The arms of a file; `extends` names an arm whose settings hold where this one says nothing."""
     try:
-        rows = yaml.safe_load(path.read_text("utf-8"))
+        rows = load_yaml(path.read_text("utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError([f"{path}: no list of arms in YAML ({' '.join(str(error).split())})"]) from error
     if not isinstance(rows, list) or not rows:

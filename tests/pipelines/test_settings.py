@@ -146,6 +146,51 @@ def test_a_broken_parameter_file_is_named(content: bytes, tmp_path: Path) -> Non
         read_settings(tmp_path / "run.yaml")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "train: {seed: 1}\nmine: {num_bm25: 3}\ntrain: {dropout: off}\n",
+            r"line 3, column 1: 'train' stands in line 1",
+        ),
+        ("train:\n  seed: 1\n  seed: 2\n", r"line 3, column 3: 'seed' stands in line 2 already; delete one"),
+        (
+            "train:\n  curriculum: [{name: a, labels: llm, epochs: 1, epochs: 2}]\n",
+            r"'epochs' stands in line 2 already",
+        ),
+        (
+            "train: {curriculum: '[{name: a, labels: llm, epochs: 1, epochs: 2}]'}\n",
+            r"'epochs' stands in line 1 already",
+        ),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=message):
+        read_settings(tmp_path / "run.yaml")
+
+
+def test_a_merged_mapping_may_be_given_other_values(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("mine: {<<: {num_bm25: 3, num_dense: 4}, num_dense: 5}\n")
+    chosen = read_settings(tmp_path / "run.yaml")["mine"]
+    assert (chosen["num_bm25"], chosen["num_dense"]) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("encoder: {checkpoint_uri: no}", "checkpoint_uri False: is not of type str; put it in quotes"),
+        ("annotate: {llm_uri: 7}", "llm_uri 7: is not of type str; put it in quotes"),
+        ("train: {seed: many}", "seed 'many': is not of type int; write a whole number"),
+        ("train: {loss_temperature: [1]}", r"loss_temperature \[1\]: is not of type float; write a number"),
+    ],
+)
+def test_a_value_of_another_type_comes_with_its_remedy(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=message):
+        read_settings(tmp_path / "run.yaml")
+
+
 def test_a_parameter_file_may_say_only_what_differs_from_another(tmp_path: Path) -> None:
     (tmp_path / "all.yaml").write_text("mine: {num_bm25: 3, num_dense: 4}\ntrain: {seed: 7}\n")
     (tmp_path / "one.yaml").write_text("extends: all.yaml\nmine: {num_dense: 5}\n")

@@ -56,6 +56,8 @@ def read_policy(uri: str = "") -> Policy:
     where = uri or str(DEFAULT_POLICY)
     try:
         values = tomllib.loads(storage.read_bytes(where).decode())
+    except FileNotFoundError as error:
+        raise ValueError(f"{where}: no such policy file; {DEFAULT_POLICY} is one to start from") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{where}: not a policy file ({error}); it is TOML, as {DEFAULT_POLICY}") from error
     if problems := list(_problems(values)):

@@ -170,7 +170,10 @@ def read_values(uri: str) -> dict[str, Any]:
     Raises:
         ValueError: Where it is not readable.
     """
-    content = storage.read_bytes(uri)
+    try:
+        content = storage.read_bytes(uri)
+    except FileNotFoundError as error:
+        raise ValueError(f"{uri}: no such suite file; pipelines/suites holds some to start from") from error
     try:
         values = orjson.loads(content) if uri.endswith(".json") else tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, orjson.JSONDecodeError) as error:

@@ -26,6 +26,7 @@ def test_a_number_without_a_point_is_a_number() -> None:
     ("text", "message"),
     [
         ("[", "curriculum: not YAML"),
+        ("[{name: a, labels: llm, name: b}]", "'name' stands in line 1 already; delete one of the two"),
         ("", "curriculum: no stages"),
         ("{name: llm}", "curriculum: no stages"),
         ("[llm]", "curriculum stage 1: 'llm' is not a mapping"),

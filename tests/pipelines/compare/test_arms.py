@@ -69,6 +69,12 @@ def test_what_is_wrong_with_an_own_arm_is_named(tmp_path: Path, row: dict[str, o
         chosen_arms("base", BUILT_IN, tmp_path / "own.yaml")
 
 
+def test_an_own_arm_says_a_thing_once(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("- {name: a, sentence: x, settings: {train: {seed: 1, seed: 2}}}\n")
+    with pytest.raises(SettingsError, match="'seed' stands in line 1 already"):
+        chosen_arms("base", BUILT_IN, tmp_path / "own.yaml")
+
+
 def test_the_variants_of_the_recipe_each_change_one_thing() -> None:
     path = Path(__file__).parents[2] / "benchmarks" / "recipes.yaml"
     names = [row["name"] for row in yaml.safe_load(path.read_text())]

@@ -158,3 +158,5 @@ def test_a_policy_that_cannot_work_is_refused(tmp_path: Path, text: str, message
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_policy(str(path))
+    with pytest.raises(ValueError, match="no such policy file"):
+        read_policy(str(tmp_path / "none.toml"))

@@ -80,3 +80,5 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "suite.toml").write_text("[[systems")
     with pytest.raises(ValueError, match="not a suite file"):
         read_suite(str(tmp_path / "suite.toml"))
+    with pytest.raises(ValueError, match=r"none\.toml: no such suite file; pipelines/suites holds some"):
+        read_suite(str(tmp_path / "none.toml"))
