@@ -22,6 +22,7 @@ from components.shared.dataset import Dataset
 from components.shared.drift.expected import measure_expected, write_expected
 from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.encoding.encoder import Encoder, num_cores
+from components.shared.encoding.unknown import unknown_share, warn_of_unknown
 from components.shared.fusion.tuned import write_fusion
 from components.shared.hashing import text_digest
 from components.shared.index import (
@@ -59,7 +60,9 @@ def build_index(config: IndexConfig) -> None:
         tokenize = partial(encoder.tokenize_passages, truncate=False)
         cuts = measure_passages(dataset, tokenize, limit=encoder.settings.passage_tokens, seed=config.seed)
         warn_of_cuts(cuts)
-        artifact.metrics.update(cut_metrics(cuts) | choice)
+        unknown = unknown_share(dataset, encoder, seed=config.seed)
+        warn_of_unknown(unknown)
+        artifact.metrics.update(cut_metrics(cuts) | choice, unknown_tokens_share=round(unknown, 4))
         if config.product == "vectors":
             encode_shards(dataset, encoder, artifact.path, config)
             write_contract(artifact.path, encoder, config)

@@ -25,6 +25,7 @@ from components.shared.dataset import SPLITS, Dataset
 from components.shared.durable import storage
 from components.shared.encoding.cuts import cut_metrics, measure_passages, warn_of_cuts
 from components.shared.encoding.encoder import Encoder
+from components.shared.encoding.unknown import unknown_share, warn_of_unknown
 from components.shared.index.opening import open_pair
 from components.shared.manifest import ArtifactWriter, artifact_writer, open_artifact
 from components.shared.records import Pool, Query, read_records
@@ -65,6 +66,8 @@ def mine(config: MineConfig) -> None:
         tokenize = partial(encoder.tokenize_passages, truncate=False)
         cuts = measure_passages(dataset, tokenize, limit=encoder.settings.passage_tokens, seed=config.seed)
         warn_of_cuts(cuts)
+        unknown = unknown_share(dataset, encoder, seed=config.seed)
+        warn_of_unknown(unknown)
         bm25 = BM25(dataset)
         miner = Miner(dataset, bm25, encoder, index, positives, config)
         candidates = _candidates(queries, dataset, Retriever(dataset, encoder, index), config, artifact)
@@ -82,6 +85,7 @@ def mine(config: MineConfig) -> None:
             num_queries_cut=_count_cut(encoder, mined),
             language=bm25.language,
             **cut_metrics(cuts),
+            unknown_tokens_share=round(unknown, 4),
         )
 
 

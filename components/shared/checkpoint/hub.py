@@ -38,6 +38,8 @@ def find_folder(uri: str) -> Path:
         ValueError: Where there is neither.
         TransientError: Where the hub did not answer as long as we waited.
     """
+    if not uri:
+        raise ValueError("no model is named; give a folder, or the name of a model on the hub")
     if Path(uri).is_dir():
         return Path(uri)
     name = _NAME.fullmatch(uri)

@@ -36,7 +36,7 @@ from components.shared.checkpoint.tokenizer import (
     end_with_eos,
     put_into_lower_case,
 )
-from components.shared.checkpoint.weights import check_finite, check_tensors
+from components.shared.checkpoint.weights import DAMAGED, check_finite, check_tensors, check_whole, remedy
 from components.shared.encoding.instructions import Prefixes, chosen
 from components.shared.encoding.matryoshka import AUTO, declared_cuts
 from components.shared.encoding.sentence_transformers import POOLINGS, ModuleSettings, read_object, read_settings
@@ -138,6 +138,7 @@ def _assembled(
 
 def _check_files(uri: str, files: Path, *, trusts: bool) -> None:
     """Refuses what transformers would load otherwise than its makers meant, or would ask about."""
+    check_whole(uri, files)
     if (files / "adapter_config.json").is_file():
         raise ValueError(
             f"{uri}: adapter_config.json: an adapter (LoRA) beside its base model; merge the two with peft's "
@@ -193,14 +194,14 @@ def _load_parts(
             ignore_mismatched_sizes=True,
             **trust,
         )
-    except (OSError, KeyError, ValueError, RuntimeError, ImportError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, ImportError, *DAMAGED) as error:
         if isinstance(error, _RefusedError):
             raise ValueError(str(error)) from None
         raise ValueError(
-            f"{uri}: transformers cannot load this model ({_first_line(error)}); give a folder or a hub name"
+            f"{uri}: transformers cannot load this model ({_first_line(error)}); {remedy(error)}"
         ) from error
     check_tensors(uri, report, is_encoder_of_pair=config.model_type in _ENCODER_CLASSES)
-    check_tokenizer(uri, tokenizer)
+    check_tokenizer(uri, tokenizer, num_rows=int(transformer.get_input_embeddings().weight.shape[0]))
     return tokenizer, transformer
 
 

@@ -15,10 +15,20 @@ from components.shared import log
 from components.shared.encoding.sentence_transformers import read_object
 
 _TEMPLATE = "TemplateProcessing"
+# Makers pad the table of embeddings by a few rows, or by some hundred that later training may use.
+_FEWEST_SHARE = 0.9
 
 
-def check_tokenizer(uri: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuses a tokenizer that an exported encoder cannot take along, or that cuts texts elsewhere.
+def check_tokenizer(uri: str, tokenizer: PreTrainedTokenizerBase, *, num_rows: int) -> None:
+    """Refuses a tokenizer that an export cannot take along, that cuts texts elsewhere, or that is of another model.
+
+    Where a folder holds no tokenizer, transformers makes one that knows the special tokens only, so that all texts are
+    alike.
+
+    Args:
+        uri: The model, for messages.
+        tokenizer: What transformers made of its files.
+        num_rows: Rows of the model's table of token embeddings.
 
     Raises:
         ValueError: Naming the file or the setting.
@@ -32,6 +42,25 @@ def check_tokenizer(uri: str, tokenizer: PreTrainedTokenizerBase) -> None:
         raise ValueError(
             f"{uri}: tokenizer_config.json: truncation_side {tokenizer.truncation_side}; "
             "texts are cut at their end here"
+        )
+    vocabulary = tokenizer.get_vocab()
+    if not set(vocabulary) - set(tokenizer.all_special_tokens):
+        raise ValueError(
+            f"{uri}: its tokenizer knows no word, {len(vocabulary)} special tokens only; tokenizer.json (or vocab.txt, "
+            "tokenizer.model) is missing or empty: get the model again, whole"
+        )
+    if beyond := sorted(((row, token) for token, row in vocabulary.items() if row >= num_rows), reverse=True):
+        raise ValueError(
+            f"{uri}: its tokenizer has {len(beyond)} tokens beyond the {num_rows} rows of the model's embeddings, up "
+            f"to {beyond[0][1]!r} ({beyond[0][0]}), so the two do not belong together; get both from one place"
+        )
+
+    if len(vocabulary) < _FEWEST_SHARE * num_rows:
+        log.warning(
+            "the tokenizer has far fewer tokens than the model has embeddings; are both of one model, and whole?",
+            num_tokens=len(vocabulary),
+            num_embeddings=num_rows,
+            model=uri,
         )
 
 

@@ -6,14 +6,18 @@ that look like any others.
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from components.shared import log
+from components.shared.encoding.sentence_transformers import read_json
 
 # Never read on the way to the last hidden states, so a file may lack them.
 _MAY_BE_MISSING = (
@@ -42,6 +46,51 @@ _MAY_BE_LEFT_OVER = (
 )
 _ENCODER_OF_PAIR = (*_MAY_BE_LEFT_OVER, r"decoder\..*")
 _SHOWN = 6
+# How files of weights fail to be read that are cut, or are something else.
+DAMAGED = (SafetensorError, pickle.UnpicklingError, EOFError)
+# What a clone without Git LFS holds in place of a large file.
+_POINTER = b"version https://git-lfs"
+# JSON that transformers reads.
+_READ = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+)
+
+
+def check_whole(uri: str, files: Path) -> None:
+    """Refuses a folder where a file that is read is a pointer of Git LFS, or JSON that was cut.
+
+    Raises:
+        ValueError: Naming the files.
+    """
+    weights = sorted(files.glob("*.safetensors")) or sorted(files.glob("*.bin"))
+    settings = [
+        path for path in sorted(files.glob("*.json")) if path.name in _READ or path.name.endswith(".index.json")
+    ]
+    words = [path for path in sorted(files.iterdir()) if path.suffix in (".txt", ".model") and path.is_file()]
+    if pointers := [path.name for path in (*settings, *weights, *words) if _begins(path, _POINTER)]:
+        raise ValueError(
+            f"{uri}: {_shown(pointers)}: pointers of Git LFS and not the files; fetch them with git lfs pull, or "
+            "download the model"
+        )
+    for path in settings:
+        read_json(path)
+
+
+def remedy(error: Exception) -> str:
+    """What to do about a model that could not be loaded."""
+    if isinstance(error, DAMAGED):
+        return "a file of weights is damaged or was cut: get the model again, whole"
+    return "give a folder or a hub name"
+
+
+def _begins(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def check_tensors(uri: str, report: Mapping[str, Any], *, is_encoder_of_pair: bool) -> None:

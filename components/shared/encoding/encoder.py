@@ -197,6 +197,13 @@ class Encoder:
         """Token ids of the vocabulary end below this number."""
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
+    @cached_property
+    def unknown_token_id(self) -> int | None:
+        """The token that stands for what the tokenizer does not know; None where it knows every byte."""
+        model = orjson.loads(self._tokenizer.to_str())["model"]
+        of_unigram, token = model.get("unk_id"), model.get("unk_token")
+        return of_unigram if token is None else self._tokenizer.token_to_id(token)
+
     def encode_queries(self, texts: Sequence[str], *, batch_tokens: int = 512) -> Vectors:
         """Vectors of queries, in their order.
 
