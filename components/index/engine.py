@@ -116,12 +116,12 @@ class _Choosing:
         rivals = self._rivals(reference)
         if not rivals:
             return self._said(reference, f"no other engine is installed for it, or fast on {processor.described()}")
+        if self._dataset.num_passages < FEWEST_PASSAGES:
+            return self._said(reference, f"fewer than {FEWEST_PASSAGES} passages are not worth a measurement")
         if config.product == "vectors":
             # Several jobs must choose alike, so that the flags decide and no measurement does.
             inexact = [maker for maker in rivals if not maker.is_exact and self._holds(maker)]
             return self._said((inexact or [reference])[0], f"by the processor's flags: {processor.described()}")
-        if self._dataset.num_passages < FEWEST_PASSAGES:
-            return self._said(reference, f"fewer than {FEWEST_PASSAGES} passages are not worth a measurement")
         return self._fastest(reference, rivals)
 
     def _usual(self, engine: str, variant: Any) -> Maker:  # noqa: ANN401 one of the config's choices

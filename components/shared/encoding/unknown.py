@@ -23,8 +23,8 @@ def unknown_share(dataset: Dataset, encoder: Encoder, *, seed: int) -> float:
     if unknown is None or not num_sampled:
         return 0.0
     rows = sorted(random.Random(seed).sample(range(dataset.num_passages), num_sampled))
-    token_ids = encoder.tokenize_passages([dataset.passage_at(row).full_text for row in rows])
-    (around,) = encoder.tokenize_passages([""])
+    texts = [dataset.passage_at(row).full_text for row in rows]
+    *token_ids, around = encoder.tokenize_passages([*texts, ""], truncate=False)
     num_words = sum(max(0, len(ids) - len(around)) for ids in token_ids)
     return sum(ids.count(unknown) for ids in token_ids) / max(1, num_words)
 
