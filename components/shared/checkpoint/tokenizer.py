@@ -22,14 +22,6 @@ _FEWEST_SHARE = 0.9
 def check_tokenizer(uri: str, tokenizer: PreTrainedTokenizerBase, *, num_rows: int) -> None:
     """Refuses a tokenizer that an export cannot take along, that cuts texts elsewhere, or that is of another model.
 
-    Where a folder holds no tokenizer, transformers makes one that knows the special tokens only, so that all texts are
-    alike.
-
-    Args:
-        uri: The model, for messages.
-        tokenizer: What transformers made of its files.
-        num_rows: Rows of the model's table of token embeddings.
-
     Raises:
         ValueError: Naming the file or the setting.
     """
@@ -43,6 +35,23 @@ def check_tokenizer(uri: str, tokenizer: PreTrainedTokenizerBase, *, num_rows: i
             f"{uri}: tokenizer_config.json: truncation_side {tokenizer.truncation_side}; "
             "texts are cut at their end here"
         )
+    check_vocabulary(uri, tokenizer, num_rows=num_rows)
+
+
+def check_vocabulary(uri: str, tokenizer: PreTrainedTokenizerBase, *, num_rows: int) -> None:
+    """Refuses a tokenizer without words, or of another model.
+
+    Where a folder holds no tokenizer, transformers makes one that knows the special tokens only, so that all texts are
+    alike.
+
+    Args:
+        uri: The model, for messages.
+        tokenizer: What transformers made of its files.
+        num_rows: Rows of the model's table of token embeddings.
+
+    Raises:
+        ValueError: Saying what is wrong, and what to do.
+    """
     vocabulary = tokenizer.get_vocab()
     if not set(vocabulary) - set(tokenizer.all_special_tokens):
         raise ValueError(
@@ -54,7 +63,6 @@ def check_tokenizer(uri: str, tokenizer: PreTrainedTokenizerBase, *, num_rows: i
             f"{uri}: its tokenizer has {len(beyond)} tokens beyond the {num_rows} rows of the model's embeddings, up "
             f"to {beyond[0][1]!r} ({beyond[0][0]}), so the two do not belong together; get both from one place"
         )
-
     if len(vocabulary) < _FEWEST_SHARE * num_rows:
         log.warning(
             "the tokenizer has far fewer tokens than the model has embeddings; are both of one model, and whole?",

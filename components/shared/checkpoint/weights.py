@@ -93,13 +93,14 @@ def _begins(path: Path, start: bytes) -> bool:
         return file.read(len(start)) == start
 
 
-def check_tensors(uri: str, report: Mapping[str, Any], *, is_encoder_of_pair: bool) -> None:
+def check_tensors(uri: str, report: Mapping[str, Any], *, is_encoder_of_pair: bool, wrong: str = "vectors") -> None:
     """Refuses a model of whose tensors some are missing or left over, but for those that change no vector.
 
     Args:
         uri: The model, for messages.
         report: What `from_pretrained(output_loading_info=True)` says.
         is_encoder_of_pair: True where the file also holds a decoder that is not used.
+        wrong: What would be wrong of such a model.
 
     Raises:
         ValueError: Naming the tensors.
@@ -117,7 +118,7 @@ def check_tensors(uri: str, report: Mapping[str, Any], *, is_encoder_of_pair: bo
         if names
     ]
     if problems:
-        raise ValueError(f"{uri}: {'; '.join(problems)}; vectors would be wrong, so get or save the model again, whole")
+        raise ValueError(f"{uri}: {'; '.join(problems)}; {wrong} would be wrong, so get or save the model again, whole")
     if harmless_missing or harmless_unexpected:
         log.event(
             "tensors without an influence on vectors",

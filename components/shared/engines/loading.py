@@ -46,6 +46,45 @@ def loading(llm_uri: str, *, revision: str = "") -> Iterator[str]:
         raise ValueError(f"llm_uri {llm_uri!r} cannot be loaded ({problem}); {remedy}") from error
 
 
+def load_causal(llm_uri: str, source: str, *, revision: str = "") -> tuple[Any, Any]:
+    """The tokenizer and the model in fp32, ready to infer, and both whole.
+
+    A model without one of its tensors, or with another model's tokenizer, answers like any other; only its labels are
+    noise. transformers fills the first with random numbers, and makes up the second where there is none.
+
+    Args:
+        llm_uri: What the user named, for messages.
+        source: A folder, or a hub name.
+        revision: Of the hub; empty: its default.
+
+    Raises:
+        ValueError: Naming what is missing or damaged.
+        OSError: Where there is no such model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from components.shared.checkpoint.tokenizer import check_vocabulary
+    from components.shared.checkpoint.weights import DAMAGED, check_finite, check_tensors, check_whole, remedy
+
+    where = f"llm_uri {llm_uri!r}"
+    if Path(source).is_dir():
+        check_whole(where, Path(source))
+    chosen = {"revision": revision} if revision else {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **chosen)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **chosen
+        )
+    except (*DAMAGED, ValueError, KeyError) as error:
+        problem = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"{where} cannot be loaded ({problem}); {remedy(error)}") from error
+    check_tensors(where, report, is_encoder_of_pair=False, wrong="likelihoods and completions")
+    check_vocabulary(where, tokenizer, num_rows=int(model.get_input_embeddings().weight.shape[0]))
+    check_finite(where, model)
+    return tokenizer, model.eval()
+
+
 def _await_hub(name: str, revision: str | None) -> None:
     """Waits until the hub answers for a name that it must be asked for; what else it says is for the library to tell.
 

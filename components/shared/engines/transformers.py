@@ -19,7 +19,7 @@ from components.shared.engines.engine import (
     model_name,
     token_ids,
 )
-from components.shared.engines.loading import loading
+from components.shared.engines.loading import load_causal, loading
 
 if TYPE_CHECKING:
     import torch
@@ -34,16 +34,13 @@ class TransformersEngine:
     def __init__(self, llm_uri: str, *, batch_tokens: int, revision: str = "") -> None:
         """Loads a folder, a hub name, or a .gguf file (dequantised to fp32)."""
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
 
         self._torch = torch
         # A bar of a second tells a log nothing.
         transformers_logging.disable_progress_bar()
         with loading(llm_uri, revision=revision) as source:
-            chosen = {"revision": revision} if revision else {}
-            self._tokenizer = AutoTokenizer.from_pretrained(source, **chosen)
-            self._model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **chosen).eval()
+            self._tokenizer, self._model = load_causal(llm_uri, source, revision=revision)
         self._end_ids = _end_ids(self._model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
         self._batch_tokens = batch_tokens
         self._queue: list[Queued] = []
