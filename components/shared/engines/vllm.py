@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.engines.config import LoadOptions
@@ -46,12 +47,18 @@ class VllmEngine:
         from vllm.platforms import current_platform
         from vllm.v1.engine.llm_engine import LLMEngine
 
+        from components.shared.checkpoint.tokenizer import check_vocabulary
+        from components.shared.checkpoint.weights import check_whole
+
         on_cpu = current_platform.is_cpu()
         if on_cpu:
             # Without a GPU to overlap with, a second process costs 5 s at the end and is left behind by a kill -9.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         options = options or LoadOptions()
+        where = f"llm_uri {llm_uri!r}"
         with loading(llm_uri, revision=options.revision) as source:
+            if Path(source).is_dir():
+                check_whole(where, Path(source))
             arguments = EngineArgs(
                 model=source,
                 seed=seed,
@@ -63,6 +70,8 @@ class VllmEngine:
             )
             self._engine = LLMEngine.from_engine_args(arguments)
         self._tokenizer = self._engine.get_tokenizer()
+        # Of the weights vLLM itself says what is missing.
+        check_vocabulary(where, self._tokenizer, num_rows=self._engine.model_config.get_vocab_size())
         self._max_model_tokens: int = self._engine.model_config.max_model_len
         self._numbers = itertools.count()
         # vLLM's own id of a running request -> the request, the number of its continuation's tokens, and when it

@@ -30,7 +30,7 @@ from components.shared.engines.engine import (
     Turn,
 )
 from components.shared.engines.opening import open_engine
-from components.shared.engines.vllm import engine_arguments
+from components.shared.engines.vllm import VllmEngine, engine_arguments
 from tests.components.shared.engines.openai_server import Answer, FakeOpenAI
 
 pytest.importorskip("vllm", reason="vLLM is not installed here; tests/vllm_env.sh makes an environment that has it")
@@ -207,6 +207,12 @@ def test_what_does_not_fit_into_the_model_is_refused(vllm_engine: Engine) -> Non
     with pytest.raises(ValueError, match=r"request 'a' needs \d+ tokens, the model takes 4096; use a smaller window"):
         vllm_engine.submit(CompletionRequest("a", (Turn("user", _QUESTIONS[0]),), 4096, 0.0, 7))
     assert vllm_engine.collect() == []
+
+
+def test_a_folder_of_pointers_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
+    with pytest.raises(ValueError, match=r"model\.safetensors: pointers of Git LFS"):
+        VllmEngine(str(tmp_path), seed=0)
 
 
 def test_a_vllm_server_weighs_every_token_as_transformers_does(
