@@ -40,7 +40,7 @@ def open_encoder(config: IndexConfig, dataset: Dataset, scratch: Path) -> tuple[
     """The encoder of the passages, and what the manifest says of the choice.
 
     Raises:
-        ValueError: Where what was asked for cannot be had here.
+        ValueError: Where what was asked for cannot be had here, a promised GPU among it.
     """
     folder = open_artifact(config.encoder_uri)
     choosing = _Choosing(config, dataset, folder)
@@ -51,6 +51,7 @@ def open_encoder(config: IndexConfig, dataset: Dataset, scratch: Path) -> tuple[
         partial = kept.with_suffix(".partial")
         partial.write_bytes(orjson.dumps(chosen))
         partial.rename(kept)
+    encoder.check_gpu_is_used()
     log.event("engine of the encoder", engine=str(encoder.maker), reason=chosen["reason"])
     # Under the name of what was computed in, which is not always what was asked for.
     proof = choosing.proof(encoder)

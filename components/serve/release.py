@@ -98,6 +98,7 @@ class Release:
         self.version = version_at(uris)
         num_sessions = config.num_sessions or max(1, num_cores() // config.num_workers)
         self.encoder, self.index = encoder, index = _open_pair(uris, config, num_sessions)
+        encoder.check_gpu_is_used()
         _check_encoder(encoder, uris.encoder_uri)
         _check_queue(encoder, config)
         index_path = open_artifact(uris.index_uri)

@@ -32,6 +32,7 @@ from components.shared.durable import storage
 from components.shared.durable.journal import Journal, read_journal
 from components.shared.engines.config import EngineConfig
 from components.shared.engines.engine import model_name
+from components.shared.engines.precision import AUTO, kept
 from components.shared.hashing import content_key
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Annotation, read_records
@@ -225,7 +226,14 @@ def paid_calls(config: EngineConfig, llm_uri: str, journal_uri: str) -> Iterator
         else:
             shutil.copytree(journal_uri, scratch, dirs_exist_ok=True)
         with Journal(scratch) as journal:
-            name = model_name(llm_uri, revision=config.llm_revision, quantization=config.vllm_quantization)
+            asked = config.llm_precision
+            settled = kept(llm_uri, revision=config.llm_revision, journal_uri=scratch) if asked == AUTO else None
+            name = model_name(
+                llm_uri,
+                revision=config.llm_revision,
+                quantization=config.vllm_quantization,
+                precision=settled.precision if settled else asked,
+            )
             changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
             yield Paid(journal, journal_model(name, llm_uri, **changes))
 

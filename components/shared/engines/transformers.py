@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from components.shared.contract.needs import check_gpu_is_used
+from components.shared.engines.config import WeightPrecision
 from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
@@ -20,6 +22,7 @@ from components.shared.engines.engine import (
     token_ids,
 )
 from components.shared.engines.loading import loading
+from components.shared.engines.precision import to_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +34,13 @@ Queued = tuple[Request, list[int], list[int]]
 class TransformersEngine:
     """A small causal LM on the CPU: likelihoods in length-sorted batches, completions by generate()."""
 
-    def __init__(self, llm_uri: str, *, batch_tokens: int, revision: str = "") -> None:
-        """Loads a folder, a hub name, or a .gguf file (dequantised to fp32)."""
+    def __init__(
+        self, llm_uri: str, *, batch_tokens: int, revision: str = "", precision: WeightPrecision = "fp32"
+    ) -> None:
+        """Loads a folder, a hub name, or a .gguf file (dequantised to fp32), and turns the weights to the precision."""
+        check_gpu_is_used(
+            "engine transformers", num_gpus=0, remedy="use engine vllm, or a profile that gives this task no GPU"
+        )
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as transformers_logging
@@ -44,11 +52,13 @@ class TransformersEngine:
             chosen = {"revision": revision} if revision else {}
             self._tokenizer = AutoTokenizer.from_pretrained(source, **chosen)
             self._model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **chosen).eval()
+        if precision == "bf16":
+            to_bf16(self._model)
         self._end_ids = _end_ids(self._model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
         self._batch_tokens = batch_tokens
         self._queue: list[Queued] = []
         self._texts: list[str] | None = None
-        self.model = model_name(llm_uri, revision=revision)
+        self.model = model_name(llm_uri, revision=revision, precision=precision)
 
     @property
     def can_constrain(self) -> bool:

@@ -11,6 +11,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from components.shared.contract.needs import check_gpu_is_used
 from components.shared.engines.config import LoadOptions
 from components.shared.engines.engine import (
     BusyTime,
@@ -47,6 +48,11 @@ class VllmEngine:
         from vllm.v1.engine.llm_engine import LLMEngine
 
         on_cpu = current_platform.is_cpu()
+        check_gpu_is_used(
+            "vLLM's CPU build",
+            num_gpus=0 if on_cpu else current_platform.device_count(),
+            remedy="take vLLM's CUDA build, or a profile without GPUs",
+        )
         if on_cpu:
             # Without a GPU to overlap with, a second process costs 5 s at the end and is left behind by a kill -9.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +53,13 @@ class OnnxRuntimeSession:
 
 
 def has_gpu() -> bool:
-    """Whether this ONNX Runtime was built for a GPU and finds one."""
+    """Whether this ONNX Runtime was built for a GPU; whether there is one only a session tells (`is_on_gpu`)."""
     return _GPU in _providers()
+
+
+def is_on_gpu(providers: Sequence[str]) -> bool:
+    """Whether a session with these providers computes on a GPU; one that could not be set up there has none."""
+    return providers[0] == _GPU
 
 
 def _session_options(num_threads: int) -> ort.SessionOptions:
@@ -69,4 +76,13 @@ def _session_options(num_threads: int) -> ort.SessionOptions:
 
 def _providers() -> list[str]:
     wanted = (_GPU, "CPUExecutionProvider")
-    return [provider for provider in wanted if provider in ort.get_available_providers()]
+    providers = [provider for provider in wanted if provider in ort.get_available_providers()]
+    if _GPU in providers:
+        _load_cuda()
+    return providers
+
+
+@functools.cache
+def _load_cuda() -> None:
+    """Loads CUDA and cuDNN from their Python packages, where they are not among the system's libraries."""
+    ort.preload_dlls()

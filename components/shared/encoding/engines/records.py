@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from components.shared.encoding.engines.processor import flags
+from components.shared.encoding.engines.processor import BF16_FLAGS, flags
 from components.shared.roles import hint
 
 
@@ -78,7 +78,7 @@ PRECISIONS = {
         Precision("fp32", "fp32", frozenset(), True, "fp32"),
         # No graph of its own: an engine computes the fp32 graph in it. AMX: 437 passages/s against 125 of ONNX Runtime
         # in fp32, on two cores.
-        Precision("bf16", "fp32", frozenset({"amx_bf16", "avx512_bf16"}), False, "bf16"),
+        Precision("bf16", "fp32", BF16_FLAGS, False, "bf16"),
         Precision("fp16", "fp16", frozenset({"cuda"}), False, "fp32"),
         # Exact queries over int8 passages find more than int8 ones: top-10 overlap 0.90 against 0.86.
         Precision("int8", "int8", frozenset(), False, "fp32"),
