@@ -39,12 +39,10 @@ Precision: TypeAlias = Literal["fp32", "bf16"]
 # bf16 must be this much faster in the median pair, and faster at all in three pairs of four: runs that are alike should
 # not change places, and fp32 wins ties.
 WORTH, _SURE_SHARE = 1.1, 0.75
-# The measurement costs what two or three steps cost.
+# The measurement costs what one to three steps cost.
 FEWEST_STEPS = 30
 # Short, middle and long slices of the first batch; seconds of the timed passes together, after one of each to warm up.
 _NUM_SLICES, _FEWEST_ROUNDS, _SECONDS = 4, 3, 2.0
-# Where bf16 is emulated it is many times slower; two pairs are enough to see that.
-_HOPELESS, _FEWEST_PAIRS = 3.0, 2
 
 
 @dataclass(frozen=True)
@@ -167,8 +165,8 @@ def timed_pairs(model: DualEncoder, slices: Sequence[Slice]) -> list[tuple[float
         piece = slices[len(pairs) % len(slices)]
         spent = {name: _seconds(model, piece, name) for name in names[:: 1 if len(pairs) % 2 else -1]}
         pairs.append((spent["fp32"], spent["bf16"]))
-        fp32, bf16 = map(sum, zip(*pairs, strict=True))
-        if len(pairs) >= _FEWEST_PAIRS and bf16 > _HOPELESS * fp32:
+        # Not faster with any of the slices: nothing more is measured.
+        if len(pairs) == len(slices) and all(bf16 >= fp32 for fp32, bf16 in pairs):
             break
     model.zero_grad(set_to_none=True)
     return pairs

@@ -47,7 +47,9 @@ def _recall(index: FaissIndex, vectors: np.ndarray) -> float:
     queries = vectors[_VECTORS:]
     exact = np.argsort(-(queries @ vectors[:_VECTORS].T), axis=1)[:, :10]
     hits = index.search(queries, 10)
-    shared = [len({int(hit.passage_id) for hit in row} & set(best.tolist())) for row, best in zip(hits, exact, strict=True)]
+    shared = [
+        len({int(hit.passage_id) for hit in row} & set(best.tolist())) for row, best in zip(hits, exact, strict=True)
+    ]
     return sum(shared) / (10 * len(shared))
 
 

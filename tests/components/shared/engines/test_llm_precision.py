@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.annotate.config import AnnotateConfig
 from components.shared.calls.journalled import journal_model
@@ -65,9 +65,10 @@ def test_bf16_weights_weigh_nearly_as_fp32_and_say_so_in_the_name(llm: Path) -> 
     assert 0 < token_nats < 0.05
 
 
-def test_embeddings_that_the_vocabulary_shares_become_bf16_and_the_vocabulary_stays(tmp_path: Path) -> None:
-    folder = write_tiny_llm(tmp_path / "tied", _WORDS)
-    model = AutoModelForCausalLM.from_pretrained(folder, tie_word_embeddings=True).eval()
+def test_embeddings_that_the_vocabulary_shares_become_bf16_and_the_vocabulary_stays(llm: Path) -> None:
+    config = AutoConfig.from_pretrained(llm)
+    config.tie_word_embeddings = True
+    model = AutoModelForCausalLM.from_config(config).eval()
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     precision.to_bf16(model)
     assert model.get_input_embeddings().weight.dtype == torch.bfloat16
