@@ -26,13 +26,13 @@ from components.annotate.quality.page import estimate as with_interval
 from components.annotate.quality.report import ANNOTATIONS_NAME, compare
 from components.annotate.trace import trace
 from components.shared.calls.journalled import Paid, journal_model
+from components.shared.calls.precision import AUTO, kept
 from components.shared.calls.tally import Prices
 from components.shared.dataset import Dataset
 from components.shared.durable import storage
 from components.shared.durable.journal import Journal, read_journal
 from components.shared.engines.config import EngineConfig
 from components.shared.engines.engine import model_name
-from components.shared.engines.precision import AUTO, kept
 from components.shared.hashing import content_key
 from components.shared.manifest import open_artifact, read_manifest
 from components.shared.records import Annotation, read_records

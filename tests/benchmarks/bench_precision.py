@@ -31,10 +31,10 @@ from components.prepare.config import PrepareConfig
 from components.prepare.job import prepare
 from components.shared import checkpoint
 from components.shared.bm25 import BM25
+from components.shared.calls.precision import differences
 from components.shared.dataset import Dataset
 from components.shared.encoding.engines import processor
 from components.shared.engines.engine import Likelihood, Request
-from components.shared.engines.precision import differences
 from components.shared.engines.transformers import TransformersEngine
 from components.shared.manifest import read_manifest
 from components.train.config import TrainConfig

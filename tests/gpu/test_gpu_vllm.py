@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.calls.precision import MOST_MEAN_NATS, MOST_TOKEN_NATS, differences, weighed
 from components.shared.engines.config import LoadOptions
 from components.shared.engines.engine import Completion, CompletionRequest, Engine, Likelihood, Request, Result, Turn
 from components.shared.engines.opening import open_engine
-from components.shared.engines.precision import MOST_MEAN_NATS, MOST_TOKEN_NATS, differences, weighed
 from tests.gpu.devices import vllm_gpu
 
 # vLLM's own imports warn.

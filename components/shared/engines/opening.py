@@ -86,16 +86,20 @@ def open_engine(
             dialect=Dialect.read(omit=endpoint_omit, rename=endpoint_rename),
             patience_seconds=endpoint_patience_seconds,
         )
+    return _open_transformers(llm_uri, options, batch_tokens=batch_tokens)
+
+
+def _open_transformers(llm_uri: str, options: LoadOptions, *, batch_tokens: int) -> Engine:
     from components.shared.engines.transformers import TransformersEngine
 
-    assert options.precision != "auto"
+    assert options.precision != "auto", "settled before"
     return TransformersEngine(
         llm_uri, batch_tokens=batch_tokens, revision=options.revision, precision=options.precision
     )
 
 
 def _settled(llm_uri: str, options: LoadOptions, *, batch_tokens: int, journal_uri: str) -> LoadOptions:
-    from components.shared.engines.precision import settled
+    from components.shared.calls.precision import settled
 
     chosen = settled(llm_uri, revision=options.revision, batch_tokens=batch_tokens, journal_uri=journal_uri)
     return replace(options, precision=chosen.precision)

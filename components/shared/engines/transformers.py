@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ from components.shared.engines.engine import (
     token_ids,
 )
 from components.shared.engines.loading import loading
-from components.shared.engines.precision import to_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -162,6 +162,25 @@ class TransformersEngine:
             ids[row, longest - len(tokens) :] = self._torch.tensor(tokens)
             mask[row, longest - len(tokens) :] = 1
         return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def to_bf16(model: Any) -> None:  # noqa: ANN401 any causal LM of transformers
+    """Turns its weights to bf16; only the projection onto the vocabulary stays fp32.
+
+    A logit of 20 has steps of .125 in bf16, and the projection is computed for the few tokens that are weighed.
+    """
+    import torch
+
+    # A copy, because it may share its weights with the embeddings.
+    head = copy.deepcopy(model.get_output_embeddings())
+    model.to(torch.bfloat16)
+    if head is not None:
+        head.register_forward_pre_hook(_in_fp32)
+        model.set_output_embeddings(head)
+
+
+def _in_fp32(_: torch.nn.Module, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return (states[0].float(), *states[1:])
 
 
 class _Constrained:

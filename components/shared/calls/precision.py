@@ -13,12 +13,10 @@ faster by a margin.
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -29,9 +27,6 @@ from components.shared.engines.config import WeightPrecision
 from components.shared.engines.engine import Engine, Likelihood, LikelihoodRequest
 from components.shared.hashing import content_key
 from components.shared.roles import hint
-
-if TYPE_CHECKING:
-    import torch
 
 AUTO = "auto"
 # Nats that a token's log-likelihood may differ from fp32, and the mean over a continuation, by which labels go: a
@@ -155,25 +150,6 @@ def differences(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float
     pairs = list(zip(ours, theirs, strict=True))
     of_tokens = max(abs(one - other) for row, its in pairs for one, other in zip(row, its, strict=True))
     return of_tokens, max(abs(statistics.fmean(row) - statistics.fmean(other)) for row, other in pairs)
-
-
-def to_bf16(model: Any) -> None:  # noqa: ANN401 any causal LM of transformers
-    """Turns its weights to bf16; only the projection onto the vocabulary stays fp32.
-
-    A logit of 20 has steps of .125 in bf16, and the projection is computed for the few tokens that are weighed.
-    """
-    import torch
-
-    # A copy, because it may share its weights with the embeddings.
-    head = copy.deepcopy(model.get_output_embeddings())
-    model.to(torch.bfloat16)
-    if head is not None:
-        head.register_forward_pre_hook(_in_fp32)
-        model.set_output_embeddings(head)
-
-
-def _in_fp32(_: torch.nn.Module, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    return (states[0].float(), *states[1:])
 
 
 def _requests() -> list[LikelihoodRequest]:

@@ -10,13 +10,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.annotate.config import AnnotateConfig
+from components.shared.calls import precision
 from components.shared.calls.journalled import journal_model
 from components.shared.durable.journal import Journal
 from components.shared.encoding.engines import processor
-from components.shared.engines import precision
 from components.shared.engines.engine import Likelihood, LikelihoodRequest, model_name
 from components.shared.engines.opening import open_engine_of
-from components.shared.engines.transformers import TransformersEngine
+from components.shared.engines.transformers import TransformersEngine, to_bf16
 from tests.tiny_llm import write_tiny_llm
 
 _WORDS = ["Passage", "Question", "the", "moon", "sea", "water", "a", "in", "of", "ships", ":"]
@@ -70,7 +70,7 @@ def test_embeddings_that_the_vocabulary_shares_become_bf16_and_the_vocabulary_st
     config.tie_word_embeddings = True
     model = AutoModelForCausalLM.from_config(config).eval()
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    precision.to_bf16(model)
+    to_bf16(model)
     assert model.get_input_embeddings().weight.dtype == torch.bfloat16
     assert model.get_output_embeddings().weight.dtype == torch.float32
     assert model(torch.tensor([[2, 3, 4]])).logits.dtype == torch.float32
