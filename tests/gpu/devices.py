@@ -17,11 +17,14 @@ def torch_gpus(least: int = 1) -> int:
     return int(count)
 
 
-def onnxruntime_gpu() -> None:
-    """ONNX Runtime's own GPU build; whether it can use the GPU is for the test to find out."""
+def onnxruntime_on(device: str) -> None:
+    """ONNX Runtime's build for a device; whether the GPU build can use the GPU is for the test to find out."""
     ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed here")
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
+    is_for_gpus = "CUDAExecutionProvider" in ort.get_available_providers()
+    if device == "cuda" and not is_for_gpus:
         pytest.skip(f"onnxruntime {ort.__version__} was built for CPUs; install onnxruntime-gpu in its place")
+    if device == "cpu" and is_for_gpus:
+        pytest.skip(f"onnxruntime {ort.__version__} was built for GPUs, and computes there")
 
 
 def faiss_gpu() -> None:

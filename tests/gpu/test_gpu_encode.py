@@ -12,7 +12,7 @@ from components.export.parity import parity_texts
 from components.shared import checkpoint
 from components.shared.encoding.encoder import Encoder, Variant
 from components.shared.encoding.engines.onnx_runtime import is_on_gpu
-from tests.gpu.devices import DEVICES, onnxruntime_gpu, torch_gpus
+from tests.gpu.devices import DEVICES, onnxruntime_on, torch_gpus
 
 _TOKENS = 64
 # fp32 on a GPU multiplies in TF32, whose 10 bits are those of fp16.
@@ -63,8 +63,7 @@ def _cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 def test_onnx_runtime_makes_the_vectors_of_fp32(
     encoder_folder: Path, texts: list[str], expected: np.ndarray, device: str, variant: Variant
 ) -> None:
-    if device == "cuda":
-        onnxruntime_gpu()
+    onnxruntime_on(device)
     encoder = Encoder(encoder_folder, variant=variant)
     assert is_on_gpu(encoder.providers) == (device == "cuda"), f"computed by {encoder.providers}"
     vectors = encoder.encode_tokens(encoder.tokenize_passages(texts), batch_tokens=2048)
@@ -77,8 +76,7 @@ def test_onnx_runtime_makes_the_vectors_of_fp32(
 @pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_auto_is_fp16_on_a_gpu_and_fp32_elsewhere(encoder_folder: Path, device: str) -> None:
-    if device == "cuda":
-        onnxruntime_gpu()
+    onnxruntime_on(device)
     encoder = Encoder(encoder_folder)
     assert str(encoder.maker) == f"onnxruntime {'fp16' if device == 'cuda' else 'fp32'}"
 

@@ -148,7 +148,7 @@ def verdict(ratio: float, token_nats: float, mean_nats: float) -> tuple[WeightPr
 def differences(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> tuple[float, float]:
     """The largest difference of a token, and of the mean over a continuation, between rows of log-likelihoods."""
     pairs = list(zip(ours, theirs, strict=True))
-    of_tokens = max(abs(one - other) for row, its in pairs for one, other in zip(row, its, strict=True))
+    of_tokens = max(abs(one - other) for row, theirs_row in pairs for one, other in zip(row, theirs_row, strict=True))
     return of_tokens, max(abs(statistics.fmean(row) - statistics.fmean(other)) for row, other in pairs)
 
 
