@@ -23,7 +23,7 @@ from components.shared.encoding.encoder import Encoder, num_cores
 from components.shared.encoding.engines import processor
 from components.shared.encoding.engines.drift import dev_set
 from components.shared.encoding.engines.proof import PASSED, PROOFS, Proof, open_maker, prove_against_reference
-from components.shared.encoding.engines.records import ENGINES, REFERENCE, Maker, known_maker, other_makers
+from components.shared.encoding.engines.records import ENGINES, PRECISIONS, REFERENCE, Maker, known_maker, other_makers
 from components.shared.index.settings import read_settings
 from components.shared.manifest import open_artifact, read_manifest
 
@@ -119,8 +119,8 @@ class _Choosing:
             return self._said(reference, f"no other engine is installed for it, or fast on {processor.described()}")
         if config.product == "vectors":
             # Several jobs must choose alike, so that the flags decide and no measurement does.
-            inexact = [maker for maker in rivals if not maker.is_exact and self._holds(maker)]
-            return self._said((inexact or [reference])[0], f"by the processor's flags: {processor.described()}")
+            surely = [maker for maker in rivals if PRECISIONS[maker.precision].is_surely_fast() and self._holds(maker)]
+            return self._said((surely or [reference])[0], f"by the processor's flags: {processor.described()}")
         if self._dataset.num_passages < FEWEST_PASSAGES:
             return self._said(reference, f"fewer than {FEWEST_PASSAGES} passages are not worth a measurement")
         return self._fastest(reference, rivals)
