@@ -1,6 +1,6 @@
 """bf16 against fp32, like for like: what training in it costs and what it makes; what an LLM says in it.
 
-    python tests/benchmarks/bench_precision.py train [--collection scifact-mini] [--seeds 3] [--folder ...]
+    python tests/benchmarks/bench_precision.py train [--collection scifact-mini] [--seeds 3] [--passage-tokens 96]
     python tests/benchmarks/bench_precision.py llm [--pools 24] [--rounds 2]
 
 train: the packaged encoder, trained on all human labels of a collection once in each precision with each seed (same
@@ -44,7 +44,6 @@ from pipelines.packaged import find_encoder, find_llm
 
 _PRECISIONS = ("fp32", "bf16")
 _CURRICULUM = "[{name: human, labels: human, human_share: 1.0, positives: one, epochs: 1, learning_rate: 3.0e-5}]"
-_LENGTHS = {"query_tokens": 32, "passage_tokens": 96}
 _POOL = 8
 
 
@@ -56,16 +55,16 @@ def prepared(collection: str, folder: Path) -> Dataset:
     return Dataset(folder / "dataset")
 
 
-def compare_training(collection: str, *, seeds: int, folder: Path) -> None:
+def compare_training(collection: str, *, seeds: int, lengths: dict[str, int], folder: Path) -> None:
     """Prints seconds of a step and nDCG@10 by precision, and the difference with its interval."""
     dataset = prepared(collection, folder)
     found: dict[str, list[np.ndarray]] = {name: [] for name in _PRECISIONS}
-    untrained = per_query(checkpoint.load(str(find_encoder()), **_LENGTHS), dataset)
+    untrained = per_query(checkpoint.load(str(find_encoder()), **lengths), dataset)
     print(f"{collection}, processor: {processor.described()}; untrained nDCG@10 {untrained.mean():.4f}", flush=True)
     for seed in range(seeds):
         for name in _PRECISIONS:
             start = time.process_time()
-            output = trained(dataset, name, seed, folder)
+            output = trained(dataset, name, seed, lengths, folder)
             seconds = time.process_time() - start
             values = per_query(checkpoint.load(str(output)), dataset)
             found[name].append(values)
@@ -78,7 +77,7 @@ def compare_training(collection: str, *, seeds: int, folder: Path) -> None:
     print(f"bf16 minus fp32: {np.mean(ours - theirs):+.4f} ({low:+.4f} to {high:+.4f}), {len(ours)} queries")
 
 
-def trained(dataset: Dataset, precision: str, seed: int, folder: Path) -> Path:
+def trained(dataset: Dataset, precision: str, seed: int, lengths: dict[str, int], folder: Path) -> Path:
     """The checkpoint of one training; its last weights, so that no label of dev chooses."""
     output = folder / f"{precision}-{seed}"
     settings: dict[str, Any] = {
@@ -94,7 +93,7 @@ def trained(dataset: Dataset, precision: str, seed: int, folder: Path) -> Path:
         "precision": precision,
     }
     if not output.exists():
-        train(TrainConfig(**settings, **_LENGTHS))
+        train(TrainConfig(**settings, **lengths))
     return output
 
 
@@ -189,6 +188,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=("train", "llm"), nargs="?", default="llm")
     parser.add_argument("--collection", default="scifact-mini")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--passage-tokens", type=int, default=96)
     parser.add_argument("--pools", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=None)
@@ -196,6 +196,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         place = flags.folder or Path(scratch)
         if flags.what == "train":
-            compare_training(flags.collection, seeds=flags.seeds, folder=place)
+            lengths = {"query_tokens": 32, "passage_tokens": flags.passage_tokens}
+            compare_training(flags.collection, seeds=flags.seeds, lengths=lengths, folder=place)
         else:
             compare_llm(flags.collection, pools=flags.pools, rounds=flags.rounds, folder=place)

@@ -128,14 +128,15 @@ def test_only_transformers_can_be_told(llm: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_packaged_model_stays_within_the_bound(tmp_path: Path) -> None:
+def test_the_packaged_model_in_bf16_says_nearly_what_it_says_in_fp32() -> None:
     from pipelines.packaged import find_llm
 
     engines = [TransformersEngine(str(find_llm()), batch_tokens=512, precision=name) for name in ("fp32", "bf16")]  # type: ignore[arg-type]
     rows = [[row.logprobs for row in precision.weighed(engine)] for engine in engines]
     token_nats, mean_nats = precision.differences(*rows)
-    assert 0 < token_nats <= precision.MOST_TOKEN_NATS
-    assert 0 < mean_nats <= precision.MOST_MEAN_NATS
+    # Whether that is near enough is for `auto` to say; weights that were turned wrongly are whole nats away.
+    assert 0 < token_nats < 0.5
+    assert 0 < mean_nats < 0.1
     request = LikelihoodRequest("a", "The capital of France is", " Paris")
     engines[1].submit(request)
     (result,) = engines[1].collect()
