@@ -22,6 +22,7 @@ from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder, num_cores
 from components.shared.encoding.engines import processor
 from components.shared.encoding.engines.drift import dev_set
+from components.shared.encoding.engines.onnx_runtime import check_encodes_on_gpu
 from components.shared.encoding.engines.proof import PASSED, PROOFS, Proof, open_maker, prove_against_reference
 from components.shared.encoding.engines.records import ENGINES, PRECISIONS, REFERENCE, Maker, known_maker, other_makers
 from components.shared.index.settings import read_settings
@@ -51,7 +52,7 @@ def open_encoder(config: IndexConfig, dataset: Dataset, scratch: Path) -> tuple[
         partial = kept.with_suffix(".partial")
         partial.write_bytes(orjson.dumps(chosen))
         partial.rename(kept)
-    encoder.check_gpu_is_used()
+    check_encodes_on_gpu(str(encoder.maker), encoder.providers)
     log.event("engine of the encoder", engine=str(encoder.maker), reason=chosen["reason"])
     # Under the name of what was computed in, which is not always what was asked for.
     proof = choosing.proof(encoder)

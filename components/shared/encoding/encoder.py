@@ -23,7 +23,6 @@ import orjson
 from jaxtyping import Float32, Int64
 from tokenizers import Encoding, Tokenizer
 
-from components.shared.contract.needs import check_gpu_is_used
 from components.shared.encoding.batches import length_sorted_batches
 from components.shared.encoding.engines.graph import CONTRACT_KEY as CONTRACT_KEY
 from components.shared.encoding.engines.graph import INPUT_NAMES as INPUT_NAMES
@@ -191,19 +190,6 @@ class Encoder:
     def providers(self) -> list[str]:
         """What the engine computes with, the first choice first."""
         return self._session.providers
-
-    def check_gpu_is_used(self) -> None:
-        """For a task whose GPU is there to encode.
-
-        Raises:
-            ValueError: Where a GPU was promised to this task and the engine computes on the CPU.
-        """
-        check_gpu_is_used(
-            str(self.maker),
-            num_gpus=int(is_on_gpu(self.providers)),
-            remedy="install onnxruntime-gpu in the place of onnxruntime, with the CUDA and cuDNN that it names, or "
-            "take a profile that gives this task no GPU",
-        )
 
     @property
     def dimension(self) -> int:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from jaxtyping import Float32, Int64
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from components.shared.contract.needs import check_gpu_is_used
 from components.shared.encoding.engines.graph import CONTRACT_KEY, INPUT_NAMES, OUTPUT_NAME, num_cores
 
 _NOT_A_GRAPH = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.InvalidArgument)
@@ -60,6 +61,20 @@ def has_gpu() -> bool:
 def is_on_gpu(providers: Sequence[str]) -> bool:
     """Whether a session with these providers computes on a GPU; one that could not be set up there has none."""
     return providers[0] == _GPU
+
+
+def check_encodes_on_gpu(maker: str, providers: Sequence[str]) -> None:
+    """For a task whose GPU is there to encode; `maker` is the engine and its precision.
+
+    Raises:
+        ValueError: Where a GPU was promised to this task and a session with these providers computes on the CPU.
+    """
+    check_gpu_is_used(
+        maker,
+        num_gpus=int(is_on_gpu(providers)),
+        remedy="install onnxruntime-gpu in the place of onnxruntime, with the CUDA and cuDNN that it names, or take a "
+        "profile that gives this task no GPU",
+    )
 
 
 def _session_options(num_threads: int) -> ort.SessionOptions:
