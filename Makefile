@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-docker test-vllm test-cluster check format ci bench study study-clicks study-budget compile lock images clean
+.PHONY: help install demo test test-docker test-vllm test-cluster test-gpu check format ci bench study study-clicks study-budget compile lock images clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,12 @@ test-vllm: $(VENV)-vllm/.recipe ## the vLLM engine, in an environment of its own
 
 test-cluster: $(VENV)/.dev ## the manifests, the server and Argo's pipeline on the cluster of KUBECONFIG (tests/cluster/README.md)
 	$(BIN)/pytest -m cluster tests/cluster
+
+# With GPU builds in the place of the CPU's: onnxruntime-gpu, faiss-gpu-cu12 and torch for CUDA; vLLM in an environment of its own.
+GPU_PYTHON ?= $(BIN)/python
+
+test-gpu: $(VENV)/.dev ## what computes on a GPU, on a machine that has one; every test that cannot run says what it lacks
+	$(GPU_PYTHON) -m pytest -m gpu -rs tests/gpu tests/components/shared/contract/test_needs.py
 
 check: $(VENV)/.dev ## style, types, rooms
 	$(BIN)/ruff check .

@@ -73,7 +73,7 @@ def annotate(config: AnnotateConfig) -> None:
     pools = ChosenPools(open_artifact(config.pools_uri) / "pools.jsonl", dataset, config)
     journal_uri = config.journal_uri or f"{config.output_uri.rstrip('/')}.journal"
     with artifact_writer("annotate", config) as artifact, Journal(journal_uri, accepts=is_completed) as journal:
-        engine = open_engine_of(config)
+        engine = open_engine_of(config, journal_uri=journal_uri)
         try:
             _annotate(config, dataset, pools, engine, journal, artifact)
             facts = write_reports(

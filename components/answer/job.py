@@ -49,7 +49,8 @@ def answer(config: AnswerConfig) -> None:
     contexts = find_contexts(dataset, chosen.queries, config)
     journal_uri = config.journal_uri or f"{config.output_uri.rstrip('/')}.journal"
     with artifact_writer("answer", config) as artifact, Journal(journal_uri, accepts=is_completed) as journal:
-        answered, facts = _answered(config, dataset, chosen.queries, contexts, journal, artifact.identity[:12])
+        places = {"journal_uri": journal_uri, "artifact": artifact.identity[:12]}
+        answered, facts = _answered(config, dataset, chosen.queries, contexts, journal, **places)
         wording = Wording(dataset.language)
         scores = _scores(config, chosen.queries, contexts, answered, wording)
         metrics = summarise(config, chosen, answered, scores, signatures(config, wording), facts["model"])
@@ -77,11 +78,13 @@ def _answered(
     queries: Sequence[Query],
     contexts: Contexts,
     journal: Journal,
+    *,
+    journal_uri: str,
     artifact: str,
 ) -> tuple[list[Answered], dict[str, Any]]:
     """Answers system by system, queries in order; and what became of the calls of this attempt."""
     profile = profile_of(config.llm_uri, config.sampling_profile, sampling_temperature=config.sampling_temperature)
-    engine = open_engine_of(config)
+    engine = open_engine_of(config, journal_uri=journal_uri)
     try:
         changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
         model = journal_model(engine.model, config.llm_uri, **changes)

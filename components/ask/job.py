@@ -48,7 +48,7 @@ def ask(config: AskConfig) -> None:
     with artifact_writer("ask", config) as artifact, Journal(journal_uri, accepts=is_completed) as journal:
         sample = draw(dataset, config, bm25)
         _log_sample(sample, config)
-        engine = open_engine_of(config)
+        engine = open_engine_of(config, journal_uri=journal_uri)
         try:
             calls = _Calls(config, engine, journal, artifact.identity[:12])
             judged = _judged(config, dataset, sample, calls, searches)

@@ -13,6 +13,7 @@ from components.export.layouts import write_sentence_transformers, write_triton
 from components.export.parity import TorchVectors, compare, parity_texts
 from components.export.variants import parse_variants, write_variant
 from components.shared import checkpoint, log
+from components.shared.contract.needs import check_gpu_is_used
 from components.shared.dataset import Dataset
 from components.shared.durable import storage
 from components.shared.encoding.encoder import (
@@ -37,8 +38,9 @@ def export(config: ExportConfig, *, max_graph_bytes: int = MAX_GRAPH_BYTES) -> N
 
     Raises:
         ValueError: Where vectors differ by more than the config allows, or find less than it demands, or are no
-            numbers; names the variant.
+            numbers; names the variant. Where a GPU was promised, which export does not use.
     """
+    check_gpu_is_used("export", num_gpus=0, remedy="its forward passes are few: give it a profile row without a GPU")
     variants = parse_variants(config.variants)
     model = checkpoint.load_as(config)
     measures = len(variants) > 1 or bool(model.settings.matryoshka)
@@ -91,7 +93,8 @@ def _of_training(checkpoint_uri: str) -> dict[str, Any]:
     if not storage.exists(f"{checkpoint_uri.rstrip('/')}/{storage.MANIFEST_NAME}"):
         return {}
     metrics = read_manifest(checkpoint_uri).metrics
-    return {name: metrics[name] for name in ("kept", "kept_reason", "trained_share") if name in metrics}
+    handed_on = ("kept", "kept_reason", "trained_share", "training_precision")
+    return {name: metrics[name] for name in handed_on if name in metrics}
 
 
 def _proof(

@@ -22,8 +22,9 @@ from components.shared.dataset import Dataset
 from components.shared.encoding.encoder import Encoder, num_cores
 from components.shared.encoding.engines import processor
 from components.shared.encoding.engines.drift import dev_set
+from components.shared.encoding.engines.onnx_runtime import check_encodes_on_gpu
 from components.shared.encoding.engines.proof import PASSED, PROOFS, Proof, open_maker, prove_against_reference
-from components.shared.encoding.engines.records import ENGINES, REFERENCE, Maker, known_maker, other_makers
+from components.shared.encoding.engines.records import ENGINES, PRECISIONS, REFERENCE, Maker, known_maker, other_makers
 from components.shared.index.settings import read_settings
 from components.shared.manifest import open_artifact, read_manifest
 
@@ -40,7 +41,7 @@ def open_encoder(config: IndexConfig, dataset: Dataset, scratch: Path) -> tuple[
     """The encoder of the passages, and what the manifest says of the choice.
 
     Raises:
-        ValueError: Where what was asked for cannot be had here.
+        ValueError: Where what was asked for cannot be had here, a promised GPU among it.
     """
     folder = open_artifact(config.encoder_uri)
     choosing = _Choosing(config, dataset, folder)
@@ -51,6 +52,7 @@ def open_encoder(config: IndexConfig, dataset: Dataset, scratch: Path) -> tuple[
         partial = kept.with_suffix(".partial")
         partial.write_bytes(orjson.dumps(chosen))
         partial.rename(kept)
+    check_encodes_on_gpu(str(encoder.maker), encoder.providers)
     log.event("engine of the encoder", engine=str(encoder.maker), reason=chosen["reason"])
     # Under the name of what was computed in, which is not always what was asked for.
     proof = choosing.proof(encoder)
@@ -120,8 +122,8 @@ class _Choosing:
             return self._said(reference, f"fewer than {FEWEST_PASSAGES} passages are not worth a measurement")
         if config.product == "vectors":
             # Several jobs must choose alike, so that the flags decide and no measurement does.
-            inexact = [maker for maker in rivals if not maker.is_exact and self._holds(maker)]
-            return self._said((inexact or [reference])[0], f"by the processor's flags: {processor.described()}")
+            surely = [maker for maker in rivals if PRECISIONS[maker.precision].is_surely_fast() and self._holds(maker)]
+            return self._said((surely or [reference])[0], f"by the processor's flags: {processor.described()}")
         return self._fastest(reference, rivals)
 
     def _usual(self, engine: str, variant: Any) -> Maker:  # noqa: ANN401 one of the config's choices

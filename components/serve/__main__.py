@@ -9,6 +9,7 @@ from components.serve.config import ServeConfig
 from components.serve.process.supervisor import Supervisor, WorkerSeat, bind
 from components.shared import log
 from components.shared.contract.ending import EXIT_BAD_DATA, EXIT_TRANSIENT, TransientError
+from components.shared.contract.needs import check_needs, promised
 
 
 def main() -> None:
@@ -16,6 +17,7 @@ def main() -> None:
     config = tyro.cli(ServeConfig, prog="python -m components.serve", use_underscores=False)
     seat = WorkerSeat.from_environment()
     try:
+        check_needs(promised())
         if seat is None and config.num_workers > 1:
             sys.exit(Supervisor(config, bind(config)).run())
         _serve(config, seat)

@@ -33,6 +33,7 @@ from components.shared.drift.expected import read_expected
 from components.shared.durable import storage
 from components.shared.encoding import matryoshka
 from components.shared.encoding.encoder import Encoder, NotFiniteError, num_cores
+from components.shared.encoding.engines.onnx_runtime import check_encodes_on_gpu
 from components.shared.fusion.tuned import Mode, read_fusion
 from components.shared.index import PassageIndex
 from components.shared.index.opening import open_pair
@@ -98,6 +99,7 @@ class Release:
         self.version = version_at(uris)
         num_sessions = config.num_sessions or max(1, num_cores() // config.num_workers)
         self.encoder, self.index = encoder, index = _open_pair(uris, config, num_sessions)
+        check_encodes_on_gpu(str(encoder.maker), encoder.providers)
         _check_encoder(encoder, uris.encoder_uri)
         _check_queue(encoder, config)
         index_path = open_artifact(uris.index_uri)

@@ -59,8 +59,10 @@ class TrainConfig(DualEncoderConfig):
     """Weight decay of AdamW; biases and layer norms are left out."""
     max_gradient_norm: float = field(default=1.0, metadata=SETTING | above(0))
     """Norm that larger gradients are scaled down to."""
-    precision: Literal["fp32", "bf16"] = field(default="fp32", metadata=SETTING)
-    """bf16 is autocast on a GPU, the loss stays fp32; on a CPU without bf16 units it is many times slower."""
+    precision: Literal["auto", "fp32", "bf16"] = field(default="fp32", metadata=SETTING)
+    """Precision in which texts are encoded while training; weights, loss and what is exported are fp32. auto takes bf16
+    where the processor or GPU computes in it and it was at least 1.1 times as fast as fp32 in two measured seconds; the
+    checkpoint's manifest says which was taken, and a run that is continued keeps it."""
     train_passage_tokens: int = field(default=0, metadata=SETTING | at_least(0))
     """Tokens that passages are cut to while training, to save time; the encoder reads passage_tokens all the same. 0
     does not cut them shorter."""

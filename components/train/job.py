@@ -29,6 +29,7 @@ from components.train.loop.state import Position
 from components.train.loop.teaching import Staged
 from components.train.loop.watch import Watch
 from components.train.material import Material, fit
+from components.train.precision import with_precision
 
 LINES_NAME = f"{LOGS}training.jsonl"
 
@@ -78,6 +79,7 @@ def train(config: TrainConfig) -> None:
             _train_and_write(material, processes)
         else:
             # What the other processes do: encode their part of each step, measure and write nothing.
+            material, _ = with_precision(material, processes, place="")
             chosen, _ = choose_kappa(material, processes, scratch=None, place="")
             fit(chosen, processes, watch=Watch(None))
         # Nobody asks for the artifact before it is there.
@@ -133,6 +135,7 @@ def _train_and_write(material: Material, processes: Processes) -> None:
         lines_path = artifact.path / LINES_NAME
         lines_path.parent.mkdir(exist_ok=True)
         place = f"{config.state_uri.rstrip('/') or artifact.scratch}/{artifact.identity}"
+        material, precision = with_precision(material, processes, place=place)
         material, kappas = choose_kappa(material, processes, scratch=artifact.scratch, place=place)
         used = human_labels_used(material)
         log.event("human labels", **used)
@@ -157,6 +160,7 @@ def _train_and_write(material: Material, processes: Processes) -> None:
             best_step=position.best_step,
             masked_pairs=watch.masked_pairs,
             num_processes=processes.count,
+            **precision.as_metrics(),
             human_labels=used,
             num_groups={stage.name: len(groups) for stage, groups in taught.staged},
             **({"teacher": dict(taught.metrics)} if taught.metrics else {}),

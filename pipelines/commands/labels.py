@@ -26,6 +26,7 @@ from components.annotate.quality.page import estimate as with_interval
 from components.annotate.quality.report import ANNOTATIONS_NAME, compare
 from components.annotate.trace import trace
 from components.shared.calls.journalled import Paid, journal_model
+from components.shared.calls.precision import AUTO, kept
 from components.shared.calls.tally import Prices
 from components.shared.dataset import Dataset
 from components.shared.durable import storage
@@ -225,7 +226,14 @@ def paid_calls(config: EngineConfig, llm_uri: str, journal_uri: str) -> Iterator
         else:
             shutil.copytree(journal_uri, scratch, dirs_exist_ok=True)
         with Journal(scratch) as journal:
-            name = model_name(llm_uri, revision=config.llm_revision, quantization=config.vllm_quantization)
+            asked = config.llm_precision
+            settled = kept(llm_uri, revision=config.llm_revision, journal_uri=scratch) if asked == AUTO else None
+            name = model_name(
+                llm_uri,
+                revision=config.llm_revision,
+                quantization=config.vllm_quantization,
+                precision=settled.precision if settled else asked,
+            )
             changes = {"endpoint_omit": config.endpoint_omit, "endpoint_rename": config.endpoint_rename}
             yield Paid(journal, journal_model(name, llm_uri, **changes))
 

@@ -151,6 +151,12 @@ def _notes(content: Mapping[str, Any], costs: Mapping[str, Cost]) -> Iterator[st
                 f"Test was read with {versions} versions of {arm}: what was changed after the first has seen test, so "
                 "its figures there are no proof."
             )
+    precisions = sorted({name for cost in costs.values() for name in cost.precisions})
+    if len(precisions) > 1:
+        yield (
+            f"Trainings ran in {' and '.join(precisions)}, because train.precision is auto: arms are like for like in "
+            "one of them only."
+        )
     for arm, cost in costs.items():
         if num_kept := cost.kept.get("base", 0):
             total = sum(cost.kept.values())

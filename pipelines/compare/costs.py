@@ -24,7 +24,8 @@ class Cost:
     """Of one arm, a mean over its seeds.
 
     `train_seconds`: of all trainings that it needs; of one that was killed, of the attempt that finished. `kept`: how
-    many of its seeds ended with which weights (base, trained, mixed), and `reasons` why.
+    many of its seeds ended with which weights (base, trained, mixed), and `reasons` why. `precisions`: those that its
+    trainings ran in.
     """
 
     llm_calls: float = 0.0
@@ -37,6 +38,7 @@ class Cost:
     num_steps: float = 0.0
     kept: Mapping[str, int] = field(default_factory=dict)
     reasons: Sequence[str] = ()
+    precisions: Sequence[str] = ()
 
 
 _SUMS = ("llm_calls", "prompt_tokens", "completion_tokens", "llm_seconds", "human_labels", "dev_labels")
@@ -55,6 +57,7 @@ def cost_of(cells: Sequence[Cell]) -> Cost:
         **means,
         kept={name: kept.count(name) for name in dict.fromkeys(kept)},
         reasons=tuple(reasons) if kept else (),
+        precisions=sorted(set().union(*(values["precisions"] for values in of_seeds))),
     )
 
 
@@ -70,6 +73,7 @@ def _of_cell(cell: Cell) -> dict[str, Any]:
         "num_steps": sum(manifest.metrics["num_steps"] for manifest in trainings),
         "kept": last.get("kept", ""),
         "reason": last.get("kept_reason", ""),
+        "precisions": {manifest.metrics["training_precision"] for manifest in trainings},
     }
 
 

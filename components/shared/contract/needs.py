@@ -1,7 +1,8 @@
 """What a pod was promised and whether it is there: GPUs, shared memory, disk; asked before the first minute of work.
 
 A task that asked for a GPU and sees none would train on the CPU for days without a word. The runner says in
-NEEDS_VARIABLE what the pod asked for; a job that nobody promised anything asks for nothing.
+NEEDS_VARIABLE what the pod asked for; a job that nobody promised anything asks for nothing. That the driver shows a GPU
+is not enough: whoever computes says whether it will compute there (`check_gpu_is_used`).
 """
 
 from __future__ import annotations
@@ -60,6 +61,16 @@ def check_needs(needs: Needs) -> None:
     """
     if problems := list(_missing(needs)):
         raise ValueError("; ".join(problems))
+
+
+def check_gpu_is_used(program: str, *, num_gpus: int, remedy: str) -> None:
+    """What every program that computes says before it does: how many GPUs it will compute on.
+
+    Raises:
+        ValueError: Where a GPU was promised to this task and the program sees none.
+    """
+    if (wanted := promised().num_gpus) and not num_gpus:
+        raise ValueError(f"this task asked for {wanted} GPUs, and {program} would compute on the CPU; {remedy}")
 
 
 def _missing(needs: Needs) -> Iterator[str]:

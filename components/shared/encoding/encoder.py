@@ -28,7 +28,7 @@ from components.shared.encoding.engines.graph import CONTRACT_KEY as CONTRACT_KE
 from components.shared.encoding.engines.graph import INPUT_NAMES as INPUT_NAMES
 from components.shared.encoding.engines.graph import OUTPUT_NAME as OUTPUT_NAME
 from components.shared.encoding.engines.graph import num_cores as num_cores
-from components.shared.encoding.engines.onnx_runtime import has_gpu
+from components.shared.encoding.engines.onnx_runtime import has_gpu, is_on_gpu
 from components.shared.encoding.engines.records import ENGINES, PRECISIONS, REFERENCE, Engine, Maker
 from components.shared.hashing import file_digest, lines_digest
 from components.shared.records import Passage
@@ -174,6 +174,10 @@ class Encoder:
         precision = _choose(variant, self.settings, folder, record)
         graph = folder / GRAPH_NAMES[PRECISIONS[precision].graph]
         self._session = record.open(graph, precision, num_threads, num_streams)
+        if precision == "fp16" and variant == "auto" and not is_on_gpu(self._session.providers):
+            # The package was built for a GPU that is not there, and fp16 is slow elsewhere.
+            graph = folder / GRAPH_NAMES["fp32"]
+            self._session = record.open(graph, "fp32", num_threads, num_streams)
         self.variant, self.engine = self._session.precision, engine
         _check_contract(graph, self._session.contract, self.settings)
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from components.shared.durable.storage import is_remote
 from components.shared.roles import INPUT, OPERATION, PLACE, SETTING, above, at_least, at_most
+
+WeightPrecision: TypeAlias = Literal["fp32", "bf16"]
 
 _PRICE = SETTING | at_least(0)
 
@@ -50,6 +52,10 @@ class EngineConfig:
     llm_revision: str = field(default="", metadata=SETTING)
     """Branch, tag or commit of the LLM on the hub (vllm and transformers); empty takes its newest state, which may
     move."""
+    llm_precision: Literal["auto", "fp32", "bf16"] = field(default="fp32", metadata=SETTING)
+    """Precision of the weights in the transformers engine. auto takes bf16 where the processor computes in it, it was
+    at least 1.1 times as fast as fp32 in a measured second, and no token's log-likelihood moved by more than 0.25 nats;
+    what was taken is kept in the journal for all who share it, and stands in the model's name of every label."""
     vllm_quantization: str = field(default="", metadata=SETTING)
     """Quantisation in which vLLM reads the weights, or which it makes when it loads them, such as fp8, awq or gptq;
     empty is what the model's own config says."""
@@ -97,6 +103,11 @@ def _local_contradictions(config: EngineConfig) -> Iterator[str]:
             f"llm_revision {config.llm_revision!r}: only a model that this engine loads from the hub has revisions; "
             "leave it out, or name the model as the hub does"
         )
+    if config.llm_precision != "fp32" and config.engine != "transformers":
+        yield (
+            f"llm_precision {config.llm_precision!r}: engine {config.engine} has a precision of its own, only "
+            "transformers can be told; leave it out"
+        )
     if config.engine == "vllm":
         return
     defaults = {field.name: field.default for field in fields(config)}
@@ -114,6 +125,7 @@ class LoadOptions:
     """How an engine in this process loads its LLM; the fields are those of EngineConfig."""
 
     revision: str = ""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
     quantization: str = ""
     max_model_tokens: int = 0
     tensor_parallel_size: int = 1
@@ -124,6 +136,7 @@ class LoadOptions:
         """Those of a component's config."""
         return cls(
             revision=config.llm_revision,
+            precision=config.llm_precision,
             quantization=config.vllm_quantization,
             max_model_tokens=config.vllm_max_model_tokens,
             tensor_parallel_size=config.vllm_tensor_parallel_size,

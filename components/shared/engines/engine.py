@@ -225,8 +225,15 @@ def check_length(request: Request, num_tokens: int, max_model_tokens: int) -> No
         )
 
 
-def model_name(llm_uri: str, *, revision: str = "", quantization: str = "") -> str:
-    """The name as recorded with labels: without the machine's folders, with what else was asked for of its weights."""
+def model_name(llm_uri: str, *, revision: str = "", quantization: str = "", precision: str = "fp32") -> str:
+    """The name as recorded with labels: without the machine's folders, with what else was asked for of its weights.
+
+    fp32 goes without saying, so that calls of versions that knew nothing else are still found.
+    """
     name = Path(llm_uri).name if Path(llm_uri).exists() or storage.is_remote(llm_uri) else llm_uri
-    asked = (("revision", revision), ("quantization", quantization))
+    asked = (
+        ("revision", revision),
+        ("quantization", quantization),
+        ("precision", "" if precision == "fp32" else precision),
+    )
     return name + "".join(f";{word} {value}" for word, value in asked if value)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from components.shared.engines.config import EngineConfig, LoadOptions
 from components.shared.engines.engine import Engine, EngineName
 
 
-def open_engine_of(config: EngineConfig) -> Engine:
-    """Opens the engine of a component's config.
+def open_engine_of(config: EngineConfig, *, journal_uri: str) -> Engine:
+    """Opens the engine of a component's config; `journal_uri` is the journal of its calls, which settles a precision.
 
     Raises:
         ValueError: As `open_engine`.
     """
+    options = LoadOptions.of(config)
+    if options.precision == "auto":
+        options = _settled(config.llm_uri, options, batch_tokens=config.batch_tokens, journal_uri=journal_uri)
     return open_engine(
         config.engine,
         llm_uri=config.llm_uri,
@@ -22,7 +27,7 @@ def open_engine_of(config: EngineConfig) -> Engine:
         batch_tokens=config.batch_tokens,
         seed=config.seed,
         num_engines=config.num_engines,
-        options=LoadOptions.of(config),
+        options=options,
     )
 
 
@@ -58,6 +63,9 @@ def open_engine(
     """
     options = options or LoadOptions()
     _refuse_contradictions(engine, endpoint_uri, endpoint_omit, endpoint_rename, num_engines)
+    if options.precision == "auto":
+        # Once for all engines: each by itself might choose otherwise.
+        options = _settled(llm_uri, options, batch_tokens=batch_tokens, journal_uri="")
     if num_engines > 1:
         from components.shared.engines.many import ManyEngines
 
@@ -78,9 +86,23 @@ def open_engine(
             dialect=Dialect.read(omit=endpoint_omit, rename=endpoint_rename),
             patience_seconds=endpoint_patience_seconds,
         )
+    return _open_transformers(llm_uri, options, batch_tokens=batch_tokens)
+
+
+def _open_transformers(llm_uri: str, options: LoadOptions, *, batch_tokens: int) -> Engine:
     from components.shared.engines.transformers import TransformersEngine
 
-    return TransformersEngine(llm_uri, batch_tokens=batch_tokens, revision=options.revision)
+    assert options.precision != "auto", "settled before"
+    return TransformersEngine(
+        llm_uri, batch_tokens=batch_tokens, revision=options.revision, precision=options.precision
+    )
+
+
+def _settled(llm_uri: str, options: LoadOptions, *, batch_tokens: int, journal_uri: str) -> LoadOptions:
+    from components.shared.calls.precision import settled
+
+    chosen = settled(llm_uri, revision=options.revision, batch_tokens=batch_tokens, journal_uri=journal_uri)
+    return replace(options, precision=chosen.precision)
 
 
 def _refuse_contradictions(

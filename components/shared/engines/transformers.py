@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from components.shared.contract.needs import check_gpu_is_used
+from components.shared.engines.config import WeightPrecision
 from components.shared.engines.engine import (
     Completion,
     CompletionRequest,
@@ -31,8 +34,13 @@ Queued = tuple[Request, list[int], list[int]]
 class TransformersEngine:
     """A small causal LM on the CPU: likelihoods in length-sorted batches, completions by generate()."""
 
-    def __init__(self, llm_uri: str, *, batch_tokens: int, revision: str = "") -> None:
-        """Loads a folder, a hub name, or a .gguf file (dequantised to fp32)."""
+    def __init__(
+        self, llm_uri: str, *, batch_tokens: int, revision: str = "", precision: WeightPrecision = "fp32"
+    ) -> None:
+        """Loads a folder, a hub name, or a .gguf file (dequantised to fp32), and turns the weights to the precision."""
+        check_gpu_is_used(
+            "engine transformers", num_gpus=0, remedy="use engine vllm, or a profile that gives this task no GPU"
+        )
         import torch
         from transformers.utils import logging as transformers_logging
 
@@ -41,11 +49,13 @@ class TransformersEngine:
         transformers_logging.disable_progress_bar()
         with loading(llm_uri, revision=revision) as source:
             self._tokenizer, self._model = load_causal(llm_uri, source, revision=revision)
+        if precision == "bf16":
+            to_bf16(self._model)
         self._end_ids = _end_ids(self._model.generation_config.eos_token_id, self._tokenizer.eos_token_id)
         self._batch_tokens = batch_tokens
         self._queue: list[Queued] = []
         self._texts: list[str] | None = None
-        self.model = model_name(llm_uri, revision=revision)
+        self.model = model_name(llm_uri, revision=revision, precision=precision)
 
     @property
     def can_constrain(self) -> bool:
@@ -149,6 +159,25 @@ class TransformersEngine:
             ids[row, longest - len(tokens) :] = self._torch.tensor(tokens)
             mask[row, longest - len(tokens) :] = 1
         return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def to_bf16(model: Any) -> None:  # noqa: ANN401 any causal LM of transformers
+    """Turns its weights to bf16; only the projection onto the vocabulary stays fp32.
+
+    A logit of 20 has steps of .125 in bf16, and the projection is computed for the few tokens that are weighed.
+    """
+    import torch
+
+    # A copy, because it may share its weights with the embeddings.
+    head = copy.deepcopy(model.get_output_embeddings())
+    model.to(torch.bfloat16)
+    if head is not None:
+        head.register_forward_pre_hook(_in_fp32)
+        model.set_output_embeddings(head)
+
+
+def _in_fp32(_: torch.nn.Module, states: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return (states[0].float(), *states[1:])
 
 
 class _Constrained:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.shared.contract.needs import check_gpu_is_used
 from components.shared.engines.config import LoadOptions
 from components.shared.engines.engine import (
     BusyTime,
@@ -51,6 +52,11 @@ class VllmEngine:
         from components.shared.checkpoint.weights import check_whole
 
         on_cpu = current_platform.is_cpu()
+        check_gpu_is_used(
+            "vLLM's CPU build",
+            num_gpus=0 if on_cpu else current_platform.device_count(),
+            remedy="take vLLM's CUDA build, or a profile without GPUs",
+        )
         if on_cpu:
             # Without a GPU to overlap with, a second process costs 5 s at the end and is left behind by a kill -9.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

@@ -48,6 +48,13 @@ def _check_alike(manifests: dict[str, Manifest]) -> None:
         ours, theirs = _settings(first), _settings(manifest)
         if differing := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
             raise ValueError(f"{uri} differs from {first_uri} in {', '.join(differing)}; shards of one run are wanted")
+        # With llm_precision auto the settings are alike where the weights were not.
+        models = [of.metrics.get("model") for of in (first, manifest)]
+        if models[0] != models[1]:
+            raise ValueError(
+                f"{uri} was labelled by {models[1]}, {first_uri} by {models[0]}; labels of one model in one precision "
+                "are wanted: annotate all shards over one journal, or with llm_precision fp32"
+            )
 
 
 def _settings(manifest: Manifest) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def accumulate_gradients(
     graphs: list[Tensor | None] = []
     for number, piece in enumerate(mine):
         with torch.set_grad_enabled(number < held):
-            encoded = _encode(model, piece, config.precision)
+            encoded = encode_slice(model, piece, config.precision)
         vectors[piece.rows] = encoded.detach()
         graphs.append(encoded if number < held else None)
     processes.sum_up(vectors)
@@ -75,7 +75,7 @@ def accumulate_gradients(
         # Out of the list before the backward pass, so that its activations are given back after it.
         graph, graphs[number] = graphs[number], None
         torch.autograd.backward(
-            _encode(model, piece, config.precision) if graph is None else graph, vectors.grad[piece.rows]
+            encode_slice(model, piece, config.precision) if graph is None else graph, vectors.grad[piece.rows]
         )
     _sum_gradients(model, processes)
     return float(value.detach()), sum(map(len, queries)) + sum(map(len, passages))
@@ -105,7 +105,8 @@ def _num_held(slices: Sequence[Slice], held_rows: int) -> int:
     return number
 
 
-def _encode(model: DualEncoder, piece: Slice, precision: str) -> Float[Tensor, "text dimension"]:
+def encode_slice(model: DualEncoder, piece: Slice, precision: str) -> Float[Tensor, "text dimension"]:
+    """Vectors of a slice, in fp32 however they were computed, with its own dropout."""
     torch.manual_seed(piece.seed)
     ids, mask = model.pad(piece.token_ids)
     with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):

@@ -21,6 +21,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from components.shared.contract.needs import check_gpu_is_used
 from components.shared.contract.stopping import PARENT_VARIABLE
 from components.shared.launch import EXIT_OK, TransientError
 
@@ -78,12 +79,18 @@ def joined_processes() -> Iterator[Processes]:
     """This process's place in the job; connects to the others where the environment names any.
 
     Raises:
+        ValueError: Where a GPU was promised and torch sees none.
         TransientError: Where the others do not come.
     """
     rank, count, local = (
         int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
     on_gpu = torch.cuda.is_available()
+    check_gpu_is_used(
+        f"torch {torch.__version__}",
+        num_gpus=torch.cuda.device_count() if on_gpu else 0,
+        remedy="take a torch that was built for CUDA and for the node's driver, or a profile without GPUs",
+    )
     device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.cuda.set_device(device)

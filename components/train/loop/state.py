@@ -1,8 +1,8 @@
 """Where training is, and the file from which a killed job continues bit for bit.
 
 The order of the data and every dropout mask are pure functions of (seed, stage, epoch, step), so a state is: position,
-trained weights, optimiser, learning-rate schedule, the best weights so far, and the metric lines up to here. Weights
-that are not trained (under LoRA) come from the base model again.
+trained weights, optimiser, learning-rate schedule, the best weights so far, the metric lines up to here, and the
+precision they were computed in. Weights that are not trained (under LoRA) come from the base model again.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def write_state(
     *,
     best_path: Path,
     lines_path: Path,
+    precision: str,
 ) -> None:
     """Writes the state, or leaves the last one whole.
 
@@ -77,6 +78,7 @@ def write_state(
         "schedule": schedule.state_dict(),
         "best": _as_tensor(best_path.read_bytes() if best_path.exists() else b""),
         "lines": _as_tensor(lines_path.read_bytes()),
+        "precision": precision,
     }
     storage.write_bytes(uri, _packed(content))
 
@@ -86,20 +88,26 @@ def read_state(uri: str) -> bytes | None:
     return storage.read_bytes(uri) if storage.exists(uri) else None
 
 
-def unpack_state(content: bytes, uri: str) -> dict[str, Any]:
+def unpack_state(content: bytes, uri: str, *, precision: str) -> dict[str, Any]:
     """The state that `write_state` wrote.
 
     Raises:
-        ValueError: Where it is no state of ours; names it and the remedy.
+        ValueError: Where it is no state of ours, or of another precision; names it and the remedy.
     """
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         files = {name: state[name].numpy().tobytes() for name in ("best", "lines")}
-        return {**state, **files, "position": Position(**state["position"])}
+        unpacked = {**state, **files, "position": Position(**state["position"]), "precision": state["precision"]}
     except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"{uri}: no training state ({type(error).__name__}); delete it to train from the start"
         ) from error
+    if unpacked["precision"] != precision:
+        raise ValueError(
+            f"{uri}: a state of training in {unpacked['precision']}, and this run trains in {precision}; delete it to "
+            "train from the start"
+        )
+    return unpacked
 
 
 def _as_tensor(content: bytes) -> Tensor:

@@ -182,14 +182,22 @@ class Trainer:
     def _write_state(self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
         if self._best_path is not None and self._watch.lines_path is not None:
             places = {"best_path": self._best_path, "lines_path": self._watch.lines_path}
-            write_state(self._state_uri, self.position, self._model, optimizer, schedule, **places)
+            write_state(
+                self._state_uri,
+                self.position,
+                self._model,
+                optimizer,
+                schedule,
+                precision=self._config.precision,
+                **places,
+            )
 
     def _resume(self) -> dict[str, Any] | None:
         """The saved state, put into model and position of every process; None where training starts."""
         packed = self._processes.from_first(read_state(self._state_uri) if self._processes.is_first else None)
         if packed is None:
             return None
-        state = unpack_state(packed, self._state_uri)
+        state = unpack_state(packed, self._state_uri, precision=self._config.precision)
         self.position = state["position"]
         load_trained_weights(self._model, state["model"])
         if self._best_path is not None and state["best"]:

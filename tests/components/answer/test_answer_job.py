@@ -30,7 +30,7 @@ def run(folder: Path, output: str = "answers", **settings: object) -> list[Answe
     """The job in this process, with the counting LLM."""
     engine = FakeEngine(folder / "calls", replies=reply)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "open_engine_of", lambda _: engine)
+        patch.setattr(job, "open_engine_of", lambda *_, **__: engine)
         try:
             answer(config(folder, output, **settings))
         finally:
@@ -133,7 +133,7 @@ def test_only_the_passages_asked_for_are_shown_and_cut_to_their_length(tmp_path:
     write_inputs(tmp_path)
     engine = FakeEngine(replies=reply)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "open_engine_of", lambda _: engine)
+        patch.setattr(job, "open_engine_of", lambda *_, **__: engine)
         answer(config(tmp_path, num_passages=1, passage_words=4, closed_book="no", oracle="no", systems="good"))
     shown = [turn.content for request in engine.requests for turn in request.turns[-1:]]  # type: ignore[union-attr]
     assert len(shown) == 30

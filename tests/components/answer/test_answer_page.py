@@ -47,7 +47,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for name, settings in configs.items():
             said = reply if name != "long" else (lambda _: _LONG_WORD)
             engine = FakeEngine(folder / f"calls-{name}", replies=said)
-            patch.setattr(job, "open_engine_of", lambda _, engine=engine: engine)
+            patch.setattr(job, "open_engine_of", lambda *_, engine=engine, **__: engine)
             answer(settings)
     return {name: Path(settings.output_uri) / "report.html" for name, settings in configs.items()}
 

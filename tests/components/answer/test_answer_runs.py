@@ -35,7 +35,7 @@ def test_dense_and_hybrid_systems_are_answered_from_like_bm25(tmp_path: Path) ->
         "closed_book": "no",
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "open_engine_of", lambda _: engine)
+        patch.setattr(job, "open_engine_of", lambda *_, **__: engine)
         try:
             answer(config(tmp_path, num_queries=8, **made))
         finally:

@@ -53,7 +53,7 @@ def judge(folder: Path, output: str, reply: Any) -> None:
     """annotate over the pools, with an LLM that is told what to select."""
     engine = FakeEngine(replies=reply)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(annotate_job, "open_engine_of", lambda _: engine)
+        patch.setattr(annotate_job, "open_engine_of", lambda *_, **__: engine)
         annotate_job.annotate(
             AnnotateConfig(
                 dataset_uri=str(folder / "dataset"),

@@ -99,6 +99,34 @@ def test_bf16_is_a_rival_where_a_flag_says_so(monkeypatch: pytest.MonkeyPatch) -
     assert not PRECISIONS["bf16"].is_fast()
 
 
+def test_only_amx_makes_bf16_fast_for_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flags, computes, surely in (
+        ({"avx2"}, False, False),
+        ({"avx2", "avx512_bf16"}, True, False),
+        ({"avx2", "avx512_bf16", "amx_bf16"}, True, True),
+    ):
+        monkeypatch.setattr(records, "flags", lambda flags=flags: frozenset(flags))
+        assert (PRECISIONS["bf16"].is_fast(), PRECISIONS["bf16"].is_surely_fast()) == (computes, surely)
+
+
+@needs_openvino
+def test_several_jobs_take_bf16_by_the_flags_only_where_it_is_fast_for_certain(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, dataset = config_of(world, product="vectors", num_shards=2), Dataset(world / "dataset")
+    for name in ("small", "large"):
+        (tmp_path / name).mkdir()
+    # AVX-512 BF16 alone was slower than fp32, and several jobs that must agree measure nothing.
+    monkeypatch.setattr(records, "flags", lambda: frozenset({"avx512_bf16"}))
+    # As one job does of a small corpus.
+    _, said = open_encoder(config, dataset, tmp_path / "small")
+    assert "fewer than 5000 passages" in said["engine_reason"]
+    monkeypatch.setattr("components.index.engine.FEWEST_PASSAGES", 10)
+    encoder, said = open_encoder(config, dataset, tmp_path / "large")
+    assert (str(encoder.maker), said["engine_passages_per_second"]) == ("onnxruntime fp32", {})
+    assert "by the processor's flags" in said["engine_reason"]
+
+
 def test_the_flags_are_those_of_the_first_processor_and_none_where_the_file_is_missing(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t\t: fpu avx2 amx_bf16 avx512_bf16\nprocessor : 1\n")
     assert processor.flags_of(tmp_path / "cpuinfo") == {"avx2", "amx_bf16", "avx512_bf16"}

@@ -19,6 +19,7 @@ def write_shard(
     said: int = 4,
     quarantined: int = 1,
     seed: int = 42,
+    model: str = "llm",
 ) -> str:
     uri = str(folder / f"shard-{shard}-{num_shards}-{seed}-{said}")
     places = {"dataset_uri": "", "pools_uri": "", "llm_uri": ""}
@@ -26,7 +27,7 @@ def write_shard(
     with artifact_writer("annotate", config) as artifact:
         annotations = [Annotation(f"q{shard}-{n}", ("p",), ("positive",), "m", "llm", "ok") for n in range(lines)]
         write_records(artifact.path / "annotations.jsonl", annotations)
-        artifact.metrics.update(num_annotated=said, num_quarantined=quarantined)
+        artifact.metrics.update(num_annotated=said, num_quarantined=quarantined, model=model)
     return uri
 
 
@@ -43,6 +44,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 def test_shards_of_different_settings_are_refused(tmp_path: Path) -> None:
     uris = [write_shard(tmp_path, shard=0), write_shard(tmp_path, shard=1, seed=7)]
     with pytest.raises(ValueError, match=r"differs from .* in seed; shards of one run are wanted"):
+        check_shards(uris, max_quarantine_share=0.2)
+
+
+def test_shards_of_two_precisions_are_refused_where_both_were_called_auto(tmp_path: Path) -> None:
+    uris = [write_shard(tmp_path, shard=0), write_shard(tmp_path, shard=1, model="llm;precision bf16")]
+    with pytest.raises(ValueError, match=r"labelled by llm;precision bf16, .* by llm; .* one precision are wanted"):
         check_shards(uris, max_quarantine_share=0.2)
 
 

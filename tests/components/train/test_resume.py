@@ -79,7 +79,7 @@ def test_a_state_that_finds_no_room_leaves_the_last_one_whole(inputs: Path) -> N
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
     (inputs / "lines").write_bytes(b"")
     uri = inputs / "states" / "state.pt"
-    places = {"best_path": inputs / "none", "lines_path": inputs / "lines"}
+    places = {"best_path": inputs / "none", "lines_path": inputs / "lines", "precision": "fp32"}
     write_state(str(uri), Position(step=7), model, optimizer, schedule, **places)
     before, limits = uri.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -93,13 +93,13 @@ def test_a_state_that_finds_no_room_leaves_the_last_one_whole(inputs: Path) -> N
     assert uri.read_bytes() == before
     content = read_state(str(uri))
     assert content is not None
-    assert unpack_state(content, str(uri))["position"] == Position(step=7)
+    assert unpack_state(content, str(uri), precision="fp32")["position"] == Position(step=7)
 
 
 @pytest.mark.parametrize("content", [b"", b"half", b"PK\x03\x04 and no more"])
 def test_what_is_no_state_is_named(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"gs://b/state\.pt: no training state .* delete it to train from the start"):
-        unpack_state(content, "gs://b/state.pt")
+        unpack_state(content, "gs://b/state.pt", precision="fp32")
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ import pytest
 
 from pipelines.compare.arms import Arm, chosen_arms
 from pipelines.compare.built_in import BUILT_IN
-from pipelines.compare.content import content_of
+from pipelines.compare.content import _notes, content_of
+from pipelines.compare.costs import Cost
 from pipelines.compare.planning import Given
 from pipelines.compare.results import BASE, BM25, HYBRID, choose, compared, ingredients, read_rows
 from pipelines.compare.run import READS_NAME, read_versions
@@ -122,3 +123,11 @@ def test_an_arm_that_was_changed_after_test_was_read_is_named(tmp_path: Path) ->
 
 def _content(folder: Path, splits: dict[str, object]) -> dict[str, object]:
     return content_of(asked(folder, "human,llm"), splits, reads={})  # type: ignore[arg-type]
+
+
+def test_arms_that_were_trained_in_two_precisions_are_named() -> None:
+    content = {"splits": {}, "reads": {}}
+    one, other = Cost(precisions=["fp32"]), Cost(precisions=["bf16", "fp32"])
+    assert list(_notes(content, {"a": one, "b": one})) == []
+    (note,) = _notes(content, {"a": one, "b": other})
+    assert note.startswith("Trainings ran in bf16 and fp32, because train.precision is auto")

@@ -16,4 +16,5 @@ class EncodingConfig:
 
     engine: EngineName = field(default="auto", metadata=SETTING)
     """Program that computes the encoder's graph. auto: index takes what the processor has and a measured second finds
-    fastest (OpenVINO where it is installed, in bf16 with AMX or AVX-512 BF16), all others take that of the index."""
+    fastest (OpenVINO where it is installed, with AMX or AVX-512 BF16 also in bf16), all others take that of the
+    index."""

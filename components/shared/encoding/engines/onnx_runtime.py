@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import onnxruntime as ort
 from jaxtyping import Float32, Int64
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from components.shared.contract.needs import check_gpu_is_used
 from components.shared.encoding.engines.graph import CONTRACT_KEY, INPUT_NAMES, OUTPUT_NAME, num_cores
 
 _NOT_A_GRAPH = (ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf, ort_errors.InvalidArgument)
@@ -51,8 +54,27 @@ class OnnxRuntimeSession:
 
 
 def has_gpu() -> bool:
-    """Whether this ONNX Runtime was built for a GPU and finds one."""
+    """Whether this ONNX Runtime was built for a GPU; whether there is one only a session tells (`is_on_gpu`)."""
     return _GPU in _providers()
+
+
+def is_on_gpu(providers: Sequence[str]) -> bool:
+    """Whether a session with these providers computes on a GPU; one that could not be set up there has none."""
+    return providers[0] == _GPU
+
+
+def check_encodes_on_gpu(maker: str, providers: Sequence[str]) -> None:
+    """For a task whose GPU is there to encode; `maker` is the engine and its precision.
+
+    Raises:
+        ValueError: Where a GPU was promised to this task and a session with these providers computes on the CPU.
+    """
+    check_gpu_is_used(
+        maker,
+        num_gpus=int(is_on_gpu(providers)),
+        remedy="install onnxruntime-gpu in the place of onnxruntime, with the CUDA and cuDNN that it names, or take a "
+        "profile that gives this task no GPU",
+    )
 
 
 def _session_options(num_threads: int) -> ort.SessionOptions:
@@ -69,4 +91,13 @@ def _session_options(num_threads: int) -> ort.SessionOptions:
 
 def _providers() -> list[str]:
     wanted = (_GPU, "CPUExecutionProvider")
-    return [provider for provider in wanted if provider in ort.get_available_providers()]
+    providers = [provider for provider in wanted if provider in ort.get_available_providers()]
+    if _GPU in providers:
+        _load_cuda()
+    return providers
+
+
+@functools.cache
+def _load_cuda() -> None:
+    """Loads CUDA and cuDNN from their Python packages, where they are not among the system's libraries."""
+    ort.preload_dlls()

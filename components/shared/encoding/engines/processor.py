@@ -8,6 +8,13 @@ from pathlib import Path
 _CPUINFO = Path("/proc/cpuinfo")
 # Of hundreds of flags, those that decide here; the narrowest first.
 DECIDING = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+# Of which a processor has one that computes in bf16 itself; all others emulate it, many times slower.
+BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
+
+
+def computes_bf16() -> bool:
+    """Whether bf16 is worth a try here."""
+    return bool(BF16_FLAGS & flags())
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from components.shared.encoding.engines.processor import flags
+from components.shared.encoding.engines.processor import BF16_FLAGS, flags
 from components.shared.roles import hint
 
 
@@ -56,7 +56,8 @@ class Precision:
     Attributes:
         name: As manifests and settings say it.
         graph: The graph of the encoder's folder that is loaded for it.
-        needs: Flags of which a processor has one where the precision is fast; empty: it is on all.
+        needs: Flags of which a processor has one where it computes in the precision itself; empty: all do.
+        surely: Those of them with which it is faster than fp32 for certain; with the others only a measurement tells.
         is_exact: Whether vectors are those of torch to 1e-5, so that they mix with all others that are.
         queries: Precision of the queries that search such an index.
     """
@@ -64,24 +65,29 @@ class Precision:
     name: str
     graph: str
     needs: frozenset[str]
+    surely: frozenset[str]
     is_exact: bool
     queries: str
 
     def is_fast(self) -> bool:
-        """Whether the processor has what it needs."""
+        """Whether the processor has what it needs; how fast that is, a measurement tells."""
         return not self.needs or bool(self.needs & flags())
+
+    def is_surely_fast(self) -> bool:
+        """Whether it may be taken where nothing can be measured."""
+        return bool(self.surely & flags())
 
 
 PRECISIONS = {
     record.name: record
     for record in (
-        Precision("fp32", "fp32", frozenset(), True, "fp32"),
+        Precision("fp32", "fp32", frozenset(), frozenset(), True, "fp32"),
         # No graph of its own: an engine computes the fp32 graph in it. AMX: 437 passages/s against 125 of ONNX Runtime
-        # in fp32, on two cores.
-        Precision("bf16", "fp32", frozenset({"amx_bf16", "avx512_bf16"}), False, "bf16"),
-        Precision("fp16", "fp16", frozenset({"cuda"}), False, "fp32"),
+        # in fp32, on two cores; AVX-512 BF16 alone: .79 of ONNX Runtime's fp32 on one processor (RESULTS.md).
+        Precision("bf16", "fp32", BF16_FLAGS, frozenset({"amx_bf16"}), False, "bf16"),
+        Precision("fp16", "fp16", frozenset({"cuda"}), frozenset(), False, "fp32"),
         # Exact queries over int8 passages find more than int8 ones: top-10 overlap 0.90 against 0.86.
-        Precision("int8", "int8", frozenset(), False, "fp32"),
+        Precision("int8", "int8", frozenset(), frozenset(), False, "fp32"),
     )
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.contract.needs import Needs, check_needs, count_gpus, promised
+from components.shared.contract.needs import Needs, check_gpu_is_used, check_needs, count_gpus, promised
 
 
 def test_nothing_promised_is_nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +42,17 @@ def test_without_a_driver_there_are_no_gpus_and_a_reason() -> None:
     assert "libcuda.so.1" in problem or "error" in problem
 
 
+def test_who_computes_on_the_cpu_where_a_gpu_was_promised_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RETRIEVER_NEEDS", raising=False)
+    check_gpu_is_used("torch", num_gpus=0, remedy="none")
+    monkeypatch.setenv("RETRIEVER_NEEDS", Needs(num_gpus=2).as_variable())
+    check_gpu_is_used("torch", num_gpus=1, remedy="none")
+    with pytest.raises(ValueError, match="asked for 2 GPUs, and torch would compute on the CPU; build it anew"):
+        check_gpu_is_used("torch", num_gpus=0, remedy="build it anew")
+
+
 @pytest.mark.gpu
 def test_a_gpu_that_is_there_is_counted() -> None:
+    if not Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has no NVIDIA GPU (/dev/nvidia0)")
     assert count_gpus()[0] >= 1
