@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -181,10 +181,7 @@ def estimate(
         human_label_dollars: A person's price for judging one passage.
         fixed_dollars: What is spent before the first label: setting up, a gold set.
     """
-    settings = read_settings(params, [*set, *([f"prepare.collection_uri={data}"] if data is not None else [])])
-    settings = with_queries(settings, data) if data is not None else settings
-    if problems := missing(settings):
-        raise SettingsError(problems)
+    settings = _to_quote_for(params, data, set)
     from pipelines.commands import labels, quotes  # heavy: no error in a setting should wait for them
 
     prices = Prices(
@@ -205,6 +202,15 @@ def estimate(
         )
         answering = quotes.answering_lines(settings, folder, workdir, prices=prices, throughput=throughput)
     return _say([*labels.quote_lines(quote), *answering])
+
+
+def _to_quote_for(params: Path, data: Path | None, assignments: Sequence[str]) -> Settings:
+    place = () if data is None else (f"prepare.collection_uri={data}",)
+    settings = read_settings(params, [*assignments, *place])
+    settings = settings if data is None else with_queries(settings, data)
+    if problems := missing(settings):
+        raise SettingsError(problems)
+    return settings
 
 
 def _say(lines: Iterable[str]) -> int:

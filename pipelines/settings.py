@@ -18,8 +18,8 @@ import yaml
 
 from components.annotate.judging.methods import METHODS
 from components.shared.contract.pointer import POINTER_NAME
+from components.shared.contract.yaml_text import load_yaml
 from components.shared.encoding import sentence_transformers
-from components.shared.yaml_text import load_yaml
 from components.train.curriculum import Stage, parse_curriculum
 from pipelines import flow
 from pipelines.flow import SECTIONS, Settings

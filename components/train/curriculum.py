@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from components.shared.yaml_text import load_yaml
+from components.shared.contract.yaml_text import load_yaml
 from components.train.loss_records import LOSSES, LossRecord
 
 Labels = Literal["llm", "human", "mixed", "teacher", "clicks", "clicks_and_llm"]

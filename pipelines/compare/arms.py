@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from components.shared.yaml_text import load_yaml
+from components.shared.contract.yaml_text import load_yaml
 from pipelines.settings import SettingsError
 
 # Sections that all arms share: with other queries, another base model or another measure they could not be compared.
