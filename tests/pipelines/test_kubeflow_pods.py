@@ -31,6 +31,9 @@ def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path
             "volumeName": "shared-memory",
         }
         assert its[name]["podMetadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+    # The others hold torch or vLLM, which are CUDA builds in the first place.
+    in_variant = {name for name, each in executors.items() if each["container"]["image"].endswith("-gpu")}
+    assert in_variant == {"exec-index", "exec-index-base"}
 
 
 _CLUSTER_PROFILES = sorted(set(PROFILES) - LOCAL_PROFILES)
