@@ -22,6 +22,13 @@ from kfp.local import docker_task_handler
 
 # The one whose run_docker_container was read; another may call it differently or no longer need this.
 _KFP_VERSION = "2.17.0"
+# Keywords of `run_compiled` for containers that may write to their artifacts and to memory only, and have no rights.
+HARDENED: Mapping[str, Any] = {
+    "read_only": True,
+    "tmpfs": {"/tmp": "", "/home/retriever": ""},
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+}
 
 
 def run_compiled(pipeline: Path, arguments: Mapping[str, Any], root: Path, **container: object) -> dict[str, Path]:
