@@ -1,8 +1,8 @@
-"""Writes the images' lock files: exact versions, those of constraints.txt, each with the sha256 of the one file that is installed.
+"""Writes the images' lock files: exact versions, those of constraints.txt, with the sha256 of each file.
 
-<component>.lock is all that an image holds; <component>.gpu.lock is the same with ONNX Runtime and FAISS for NVIDIA GPUs,
-where an image has them and no torch (torch and vLLM are CUDA builds in the first place); traces.lock is what TRACES=1 adds;
-build.lock is what builds the packages that no index has as a wheel, and stays in no image for that.
+<component>.lock is all that an image holds; <component>.gpu.lock is the same with ONNX Runtime and FAISS for NVIDIA
+GPUs, where an image has them and no torch (torch and vLLM are CUDA builds in the first place); traces.lock is what
+TRACES=1 adds; build.lock is what builds the packages that no index has as a wheel, and stays in no image for that.
 
 One resolution for all images, so that the encoder that export writes meets the same numpy, tokenizers and onnxruntime
 in index, evaluate and serve; only ask, annotate and answer have their own, because vLLM takes no newer numpy and
@@ -35,8 +35,8 @@ _BESIDE_EXTRAS = dict.fromkeys(_WITH_VLLM, ("vllm==0.32.0",))
 # What these need in other versions than constraints.txt has: vLLM 0.32 wants numpy < 2.4 and transformers < 5.20.
 APART = dict.fromkeys(_WITH_VLLM, ("numpy", "transformers"))
 
-# In the GPU variant of an image: package -> what the extra `gpu` has in its place. The libraries of CUDA and cuDNN come as
-# packages too, because the base image has none and GKE mounts the driver only.
+# In the GPU variant of an image: package -> what the extra `gpu` has in its place. The libraries of CUDA and cuDNN come
+# as packages too, because the base image has none and GKE mounts the driver only.
 ON_GPU = {"onnxruntime": "onnxruntime-gpu[cuda,cudnn]", "faiss-cpu": "faiss-gpu"}
 
 _HEADER = """\
@@ -51,7 +51,7 @@ _BUILD_HEADER = """\
 
 
 def resolve(components: Iterable[str], *beside_them: str) -> dict[str, dict[str, Any]]:
-    """Name -> metadata, with the sha256 of the file, of every distribution that these components, and further extras, need."""
+    """Name -> metadata, with its file's sha256, of all distributions that these components, and more extras, need."""
     chosen = tuple(components)
     beside = [name for component in chosen for name in _BESIDE_EXTRAS.get(component, ())]
     apart = {name for component in chosen for name in APART.get(component, ())}
@@ -66,7 +66,9 @@ def resolve(components: Iterable[str], *beside_them: str) -> dict[str, dict[str,
         pip += ["--constraint", str(constraints), "--report", str(report)]
         subprocess.run([*pip, f"{FOLDER.parent}[{extras}]", *beside], check=True)
         installed = json.loads(report.read_text())["install"]
-    return {str(canonicalize_name(entry["metadata"]["name"])): entry["metadata"] | _sha256(entry) for entry in installed}
+    return {
+        str(canonicalize_name(entry["metadata"]["name"])): entry["metadata"] | _sha256(entry) for entry in installed
+    }
 
 
 def _sha256(entry: dict[str, Any]) -> dict[str, str]:
@@ -133,7 +135,7 @@ def lines_of(distributions: Mapping[str, dict[str, Any]], names: Iterable[str]) 
 def write_locks() -> None:
     """Writes all lock files."""
     alike = [component for component in COMPONENTS if component not in APART]
-    # Those that need versions of their own need the same ones: one resolution, so that their images share what they can.
+    # Those that need versions of their own need the same ones: one resolution, for images that share what they can.
     texts = lock_texts(resolve(APART), APART)
     distributions = resolve(alike, "gpu", "traces")
     texts |= lock_texts(distributions, alike)

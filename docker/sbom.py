@@ -1,8 +1,8 @@
 """Writes what an image holds as a CycloneDX document: `sbom.py LOCK >sbom.cdx.json`, by the image's own Python.
 
-The Python packages are those that this Python really finds, each with the sha256 that its lock has of the file it came from;
-what the lock does not name has none. Debian's packages are those of dpkg. No date and no number of its own, so that one
-image has one document.
+The Python packages are those that this Python really finds, each with the sha256 that its lock has of the file it came
+from; what the lock does not name has none. Debian's packages are those of dpkg. No date and no number of its own, so
+that one image has one document.
 """
 
 import json
@@ -49,7 +49,9 @@ def _licences(distribution: Distribution) -> Iterator[dict[str, Any]]:
     if expression := metadata.get("License-Expression"):
         yield {"expression": expression}
         return
-    classified = [line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")]
+    classified = [
+        line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")
+    ]
     written = (metadata.get("License") or "").strip().splitlines()
     for name in classified or [line.strip() for line in written[:1] if len(line) <= _LONGEST_NAME]:
         yield {"license": {"name": name}}
@@ -62,7 +64,9 @@ def _debian(dpkg: Path) -> Iterator[dict[str, Any]]:
         fields = dict(line.split(": ", 1) for line in entry.splitlines() if re.match(r"[A-Z][\w-]*: ", line))
         if fields["Status"].endswith(" installed"):
             name, version = fields["Package"], fields["Version"]
-            purl = f"pkg:deb/debian/{name}@{version.replace(':', '%3A').replace('+', '%2B')}?arch={fields['Architecture']}"
+            purl = (
+                f"pkg:deb/debian/{name}@{version.replace(':', '%3A').replace('+', '%2B')}?arch={fields['Architecture']}"
+            )
             yield {"type": "library", "name": name, "version": version, "purl": purl}
 
 

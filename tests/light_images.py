@@ -44,7 +44,9 @@ def light_images(base_image: str) -> Mapping[str, str]:
     present = {canonicalize_name(path.name.removesuffix(".tar.gz").split("-")[0]) for path in files}
     wanted = {name for component in LIGHT for name in locked(component)} | set(locked("build"))
     if missing := wanted - present:
-        pytest.skip(f"docker/wheelhouse lacks {sorted(missing)[:3]}; `make test-docker` fills it, or docker/wheelhouse.sh")
+        pytest.skip(
+            f"docker/wheelhouse lacks {sorted(missing)[:3]}; `make test-docker` fills it, or docker/wheelhouse.sh"
+        )
     said = make_images(REGISTRY, TAG, *LIGHT, BASE_IMAGE=base_image, NETWORK="none")
     print("".join(f"{line}\n" for line in said.splitlines() if " MB of " in line))  # noqa: T201
     return {component: f"{REGISTRY}/{component}:{TAG}" for component in LIGHT}

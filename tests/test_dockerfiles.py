@@ -1,4 +1,4 @@
-"""The images: linted, locked to what pyproject.toml asks for; test_images.py builds and runs them."""
+"""The images: linted, locked to what pyproject.toml asks for; test_image_contents.py builds and runs them."""
 
 import re
 import subprocess
@@ -16,6 +16,8 @@ from tests.light_images import COMPONENTS, DOCKER, LIGHT, locked
 from tests.test_locks import lock_module
 
 ROOT = Path(__file__).parents[1]
+
+
 def asked_for(component: str) -> Iterator[Requirement]:
     """What pyproject.toml says the component needs, extras of this project followed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -107,5 +109,3 @@ def test_the_images_without_torch_are_those_that_are_built_here() -> None:
 @pytest.mark.parametrize("component", LIGHT)
 def test_light_images_hold_no_torch(component: str) -> None:
     assert not {"torch", "transformers", "vllm", "kfp"} & set(locked(component))
-
-

@@ -1,9 +1,10 @@
 """Which image runs a component, and whether a cluster can rely on its name.
 
-A component has one build or two: `index` for processors, `index-gpu` for NVIDIA GPUs. What holds torch or vLLM is a build
-for GPUs in the first place, which runs on processors too. A reference comes from, in this order: `IMAGE_<BUILD>`; a file of digests that `IMAGE_DIGESTS` names; `REGISTRY` and
-`TAG`; the file of digests that `make images PUSH=1` left. Kubeflow's cache knows an image by its text, and a node pulls
-a tag once, so a tag that moves gives stale hits and stale code.
+A component has one build or two: `index` for processors, `index-gpu` for NVIDIA GPUs. What holds torch or vLLM is a
+build for GPUs in the first place, which runs on processors too. A reference comes from, in this order: `IMAGE_<BUILD>`; a
+file of digests that `IMAGE_DIGESTS` names; `REGISTRY` and `TAG`; the file of digests that `make images PUSH=1` left.
+Kubeflow's cache knows an image by its text, and a node pulls a tag once, so a tag that moves gives stale hits and stale
+code.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def image_problems(builds: Iterable[str]) -> Iterator[str]:
         reference = image(build)
         if "@" in reference:
             if not _DIGEST.fullmatch(reference):
-                yield f"image {reference}: is no digest; write {variable(build)}=registry/{build}@sha256:<64 hex digits>"
+                yield f"image {reference}: is no digest; write {variable(build)}=registry/name@sha256:<64 hex digits>"
             continue
         repository, _, tag = reference.rpartition(":")
         if not repository or "/" in tag or tag.removesuffix(_ON_GPU) in _MOVING:

@@ -71,9 +71,7 @@ def digests(
     """The file that `make images PUSH=1` leaves; what holds torch is there as the thin image. Only the registry has them."""
     path = tmp_path_factory.mktemp("pushed") / "digests.json"
     where, tag = f"{registry.host}/retriever", "0.0.1"
-    make_images(
-        where, tag, *_LIGHT, BASE_IMAGE=base_image, NETWORK="none", PUSH="1", DIGESTS=str(path)
-    )
+    make_images(where, tag, *_LIGHT, BASE_IMAGE=base_image, NETWORK="none", PUSH="1", DIGESTS=str(path))
     thin = f"{where}/thin"
     docker_daemon.images.get(thin_image).tag(thin, tag)
     docker_daemon.images.push(thin, tag)

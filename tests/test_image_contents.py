@@ -73,7 +73,9 @@ def test_an_image_says_what_it_is_and_runs_as_nobody(component: str, light_image
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
     assert (labels["title"], labels["version"], labels["licenses"]) == (f"retriever {component}", TAG, "Apache-2.0")
     code = ["docker", "components/__init__.py", "components/shared", f"components/{component}"]
-    last = subprocess.run(["git", "log", "-1", "--format=%H", "--", *code], capture_output=True, text=True, cwd=DOCKER.parent)
+    last = subprocess.run(
+        ["git", "log", "-1", "--format=%H", "--", *code], capture_output=True, text=True, cwd=DOCKER.parent
+    )
     assert labels["revision"] == (last.stdout.strip() or "unknown")
     assert (config["User"], config["Entrypoint"]) == ("10001:10001", None)
     environment = dict(entry.split("=", 1) for entry in config["Env"])
