@@ -23,7 +23,7 @@ def locked(name: str) -> dict[str, str]:
 
 
 COMPONENTS = tuple(sorted(path.parent.name for path in (_ROOT / "components").glob("*/__main__.py")))
-# The others hold gigabytes of CUDA: `docker/images.sh REGISTRY TAG train` builds one on demand, where an index is reached.
+# The others hold gigabytes of CUDA: `docker/images.sh REGISTRY TAG train` builds one on demand, with an index.
 LIGHT = tuple(component for component in COMPONENTS if "torch" not in locked(component))
 
 
@@ -44,9 +44,7 @@ def light_images(base_image: str) -> Mapping[str, str]:
     present = {canonicalize_name(path.name.removesuffix(".tar.gz").split("-")[0]) for path in files}
     wanted = {name for component in LIGHT for name in locked(component)} | set(locked("build"))
     if missing := wanted - present:
-        pytest.skip(
-            f"docker/wheelhouse lacks {sorted(missing)[:3]}; `make test-docker` fills it, or docker/wheelhouse.sh"
-        )
+        pytest.skip(f"docker/wheelhouse lacks {sorted(missing)[:3]}; `make test-docker` fills it")
     said = make_images(REGISTRY, TAG, *LIGHT, BASE_IMAGE=base_image, NETWORK="none")
     print("".join(f"{line}\n" for line in said.splitlines() if " MB of " in line))  # noqa: T201
     return {component: f"{REGISTRY}/{component}:{TAG}" for component in LIGHT}

@@ -1,4 +1,4 @@
-"""The images without torch, built without a network and run as a cluster runs them: what they hold, and that it works."""
+"""The images without torch, built without a network and run as a cluster runs them: what they hold, that it works."""
 
 import json
 import os
@@ -27,7 +27,7 @@ _HARDENED = (
     "--security-opt=no-new-privileges",
     "--user=12345:12345",
 )
-# Every module of the room but what runs by being imported and what asks a server from elsewhere; then what is there beside.
+# Imports the room but what runs by being imported and what asks a server from elsewhere; then says what else is there.
 _LOOK_ROUND = """
 import importlib, importlib.util, os, pathlib, pkgutil, shutil, sys
 room = importlib.import_module(f"components.{sys.argv[1]}")

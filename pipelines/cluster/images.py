@@ -1,10 +1,10 @@
 """Which image runs a component, and whether a cluster can rely on its name.
 
 A component has one build or two: `index` for processors, `index-gpu` for NVIDIA GPUs. What holds torch or vLLM is a
-build for GPUs in the first place, which runs on processors too. A reference comes from, in this order: `IMAGE_<BUILD>`; a
-file of digests that `IMAGE_DIGESTS` names; `REGISTRY` and `TAG`; the file of digests that `make images PUSH=1` left.
-Kubeflow's cache knows an image by its text, and a node pulls a tag once, so a tag that moves gives stale hits and stale
-code.
+build for GPUs in the first place, which runs on processors too. A reference comes from, in this order:
+`IMAGE_<BUILD>`; a file of digests that `IMAGE_DIGESTS` names; `REGISTRY` and `TAG`; the file of digests that
+`make images PUSH=1` left. Kubeflow's cache knows an image by its text, and a node pulls a tag once, so a tag that moves
+gives stale hits and stale code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A thin image (the system's Python and nothing else, packages mounted) for what holds torch, and what compiling needs."""
+"""A thin image (the system's Python, packages mounted) for what holds torch, and what compiling needs."""
 
 import sys
 from collections.abc import Iterator, Mapping

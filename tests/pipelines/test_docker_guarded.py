@@ -1,7 +1,8 @@
 """The pipeline as it is compiled for a cluster, in real containers: a killed shard, a refused shard, a closed gate.
 
-Three runs after one another on one state in a bucket, each with KFP's exit handler round the flow. The containers may write
-to their artifacts and to memory only. Every attempt is the last one here: half a minute passes before KFP's second.
+Three runs after one another on one state in a bucket, each with KFP's exit handler round the flow. The containers may
+write to their artifacts and to memory only. Finished tasks are in KFP's cache, as on a cluster. Every attempt is the
+last one: half a minute passes before KFP's second.
 """
 
 import os
@@ -37,13 +38,13 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 _BUCKET = "s3://tests/guarded"
 _STATE, _STORE = f"{_BUCKET}/state", f"{_BUCKET}/releases"
 _STAGE = {"name": "llm", "labels": "llm", "epochs": 1, "learning_rate": 2e-3}
-# Before the kill a call takes this long: a journal goes into the bucket every half minute. By then both shards have some there.
+# Before the kill a call takes this long: a journal goes into the bucket every half minute, and both shards have some.
 _CALL_SECONDS, _NUM_SHARDS, _NUM_KEPT = 4.0, 2, 8
 
 
 @dataclass
 class Llm:
-    """The server of an LLM, a fake of an outside thing: slow until the kill, it counts its answers, and refuses if told to."""
+    """The server of an LLM, a fake of an outside thing: slow until the kill; it counts its answers, and may refuse."""
 
     requests: list[Asked] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
@@ -52,6 +53,7 @@ class Llm:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, asked: Asked, authorization: str) -> Answer:
+        assert authorization == ""
         if asked.method != "POST":
             return Answer(200, {"data": [{"id": "llm", "object": "model"}]})
         if self.is_refusing:
@@ -116,7 +118,9 @@ def story(
         before = set(_outcomes())
         given = arguments(settings, deployment) | {"annotate_endpoint_uri": f"{url}/v1"}
         try:
-            run_compiled(pipeline, given, folder / "root", network_mode="host", mounts=mounts, **HARDENED)
+            run_compiled(
+                pipeline, given, folder / "root", is_cached=True, network_mode="host", mounts=mounts, **HARDENED
+            )
             failure = ""
         except RuntimeError as error:
             failure = str(error)

@@ -68,7 +68,7 @@ def digests(
     docker_daemon: DockerClient,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The file that `make images PUSH=1` leaves; what holds torch is there as the thin image. Only the registry has them."""
+    """What `make images PUSH=1` leaves, with the thin image for what holds torch; only the registry has them."""
     path = tmp_path_factory.mktemp("pushed") / "digests.json"
     where, tag = f"{registry.host}/retriever", "0.0.1"
     make_images(where, tag, *_LIGHT, BASE_IMAGE=base_image, NETWORK="none", PUSH="1", DIGESTS=str(path))
