@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 _ROOT = Path(__file__).parents[1]
 DOCKER = _ROOT / "docker"
 REGISTRY, TAG = "retriever-image-test", "0.0.1"
+_SIZES: list[str] = []
 
 
 def locked(name: str) -> dict[str, str]:
@@ -25,6 +26,15 @@ def locked(name: str) -> dict[str, str]:
 COMPONENTS = tuple(sorted(path.parent.name for path in (_ROOT / "components").glob("*/__main__.py")))
 # The others hold gigabytes of CUDA: `docker/images.sh REGISTRY TAG train` builds one on demand, with an index.
 LIGHT = tuple(component for component in COMPONENTS if "torch" not in locked(component))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Sizes beside their budgets, and what was not built."""
+    if _SIZES:
+        terminalreporter.section("images, built without a network")
+        heavy = ", ".join(component for component in COMPONENTS if component not in LIGHT)
+        for line in (*_SIZES, f"not built, because they hold CUDA: {heavy}; docker/images.sh builds one on demand"):
+            terminalreporter.write_line(line)
 
 
 def make_images(registry: str, tag: str, *components: str, **environment: str) -> str:
@@ -46,5 +56,5 @@ def light_images(base_image: str) -> Mapping[str, str]:
     if missing := wanted - present:
         pytest.skip(f"docker/wheelhouse lacks {sorted(missing)[:3]}; `make test-docker` fills it")
     said = make_images(REGISTRY, TAG, *LIGHT, BASE_IMAGE=base_image, NETWORK="none")
-    print("".join(f"{line}\n" for line in said.splitlines() if " MB of " in line))  # noqa: T201
+    _SIZES.extend(line for line in said.splitlines() if " MB of " in line)
     return {component: f"{REGISTRY}/{component}:{TAG}" for component in LIGHT}

@@ -33,7 +33,7 @@ save() { # NAME IMAGE
 }
 
 for component; do
-    fresh "$component" docker/Dockerfile "docker/$component.lock" docker/check.lock components/shared "components/$component" && continue
+    fresh "$component" docker/Dockerfile "docker/$component.lock" docker/check.lock docker/sbom.py components/shared "components/$component" && continue
     # What make test-docker left there is enough, and removing it would have that fetch it all again.
     [ -f docker/wheelhouse/.light ] || PIP="$python -m pip" sh docker/wheelhouse.sh "$component"
     BASE_IMAGE=$base NETWORK=none sh docker/images.sh "$registry" "$tag" "$component" >&2
