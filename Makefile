@@ -34,12 +34,16 @@ demo: $(VENV)/.demo ## the main job: train, measure and get ready to serve a ret
 test: $(VENV)/.dev ## all tests that need no Docker, vLLM, cluster or GPU
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not docker and not vllm and not cluster and not gpu"
 
-# Wheels for the one image that is built without a network.
-docker/wheelhouse/.serve: docker/serve.lock docker/cuda.lock | $(VENV)/.dev
-	sh docker/wheelhouse.sh serve "$(BIN)/python -m pip"
+# A room with a __main__ is a component.
+COMPONENTS := $(notdir $(patsubst %/,%,$(dir $(wildcard components/*/__main__.py))))
+# Those whose images hold no torch: the tests build them without a network, from these files.
+LIGHT := $(filter $(COMPONENTS),$(basename $(notdir $(shell grep -L '^torch==' docker/*.lock))))
+
+docker/wheelhouse/.light: docker/build.lock $(LIGHT:%=docker/%.lock) | $(VENV)/.dev
+	PIP="$(BIN)/python -m pip" sh docker/wheelhouse.sh $(LIGHT)
 	@touch $@
 
-test-docker: $(VENV)/.dev docker/wheelhouse/.serve ## the compiled pipeline and the images in real containers
+test-docker: $(VENV)/.dev docker/wheelhouse/.light ## the compiled pipeline and every image without torch in real containers
 	$(BIN)/pytest -m docker
 
 $(VENV)-vllm/.recipe: tests/vllm_env.sh
@@ -90,12 +94,10 @@ compile: $(VENV)/.demo ## the Kubeflow pipeline as YAML
 
 REGISTRY ?= retriever
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-# A room with a __main__ is a component.
-COMPONENTS := $(notdir $(patsubst %/,%,$(dir $(wildcard components/*/__main__.py))))
 PUSH ?=
 
-images: ## the image of every component, as REGISTRY/<component>:TAG; PUSH=1 pushes and writes their digests for compile
-	@PUSH=$(PUSH) TRACES=$(TRACES) sh docker/images.sh $(REGISTRY) $(TAG) $(COMPONENTS)
+images: ## the image of every component, as REGISTRY/<component>:TAG; PUSH=1 pushes and writes their digests for compile, VARIANT=gpu adds those for GPUs
+	@PUSH=$(PUSH) TRACES=$(TRACES) VARIANT=$(VARIANT) SBOMS=$(SBOMS) sh docker/images.sh $(REGISTRY) $(TAG) $(COMPONENTS)
 
 lock: $(VENV)/.dev ## write the images' lock files again
 	$(BIN)/python docker/lock.py

@@ -1,4 +1,8 @@
-"""Writes <component>.lock, cuda.lock and traces.lock: exact versions of what images hold, those of constraints.txt.
+"""Writes the images' lock files: exact versions, those of constraints.txt, with the sha256 of each file.
+
+<component>.lock is all that an image holds; <component>.gpu.lock is the same with ONNX Runtime and FAISS for NVIDIA
+GPUs, where an image has them and no torch (torch and vLLM are CUDA builds in the first place); traces.lock is what
+TRACES=1 adds; build.lock is what builds the packages that no index has as a wheel, and stays in no image for that.
 
 One resolution for all images, so that the encoder that export writes meets the same numpy, tokenizers and onnxruntime
 in index, evaluate and serve; only ask, annotate and answer have their own, because vLLM takes no newer numpy and
@@ -10,8 +14,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -30,21 +35,23 @@ _BESIDE_EXTRAS = dict.fromkeys(_WITH_VLLM, ("vllm==0.32.0",))
 # What these need in other versions than constraints.txt has: vLLM 0.32 wants numpy < 2.4 and transformers < 5.20.
 APART = dict.fromkeys(_WITH_VLLM, ("numpy", "transformers"))
 
-_HEADER = """\
-# Written by docker/lock.py; do not edit. All that the {component} image holds.
-"""
-_CUDA_HEADER = """\
-# Written by docker/lock.py; do not edit. Constraints, not requirements: the CUDA libraries that the index's torch asks
-# for. A torch built for CPUs asks for none of them, and then none is installed.
-"""
+# In the GPU variant of an image: package -> what the extra `gpu` has in its place. The libraries of CUDA and cuDNN come
+# as packages too, because the base image has none and GKE mounts the driver only.
+ON_GPU = {"onnxruntime": "onnxruntime-gpu[cuda,cudnn]", "faiss-cpu": "faiss-gpu"}
 
+_HEADER = """\
+# Written by docker/lock.py; do not edit. All that the image holds.
+"""
 _TRACES_HEADER = """\
 # Written by docker/lock.py; do not edit. What TRACES=1 adds to the images that do not hold it already (vLLM's do).
 """
+_BUILD_HEADER = """\
+# Written by docker/lock.py; do not edit. What makes wheels of the packages that no index has as one.
+"""
 
 
-def resolve(components: Iterable[str], *beside_them: str) -> list[dict[str, Any]]:
-    """Metadata of every distribution that the images of these components, and further extras, would install."""
+def resolve(components: Iterable[str], *beside_them: str) -> dict[str, dict[str, Any]]:
+    """Name -> metadata, with its file's sha256, of all distributions that these components, and more extras, need."""
     chosen = tuple(components)
     beside = [name for component in chosen for name in _BESIDE_EXTRAS.get(component, ())]
     apart = {name for component in chosen for name in APART.get(component, ())}
@@ -58,21 +65,39 @@ def resolve(components: Iterable[str], *beside_them: str) -> list[dict[str, Any]
         pip = [sys.executable, "-m", "pip", "install", "--isolated", "--dry-run", "--ignore-installed"]
         pip += ["--constraint", str(constraints), "--report", str(report)]
         subprocess.run([*pip, f"{FOLDER.parent}[{extras}]", *beside], check=True)
-        return [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
+        installed = json.loads(report.read_text())["install"]
+    return {
+        str(canonicalize_name(entry["metadata"]["name"])): entry["metadata"] | _sha256(entry) for entry in installed
+    }
 
 
-def needed(distributions: dict[str, dict[str, Any]], roots: Iterable[str]) -> set[str]:
-    """Names of all distributions that the root requirements pull in, directly or not."""
-    found: set[tuple[str, str]] = set()
+def _sha256(entry: dict[str, Any]) -> dict[str, str]:
+    # The project itself is a folder, and in no lock.
+    return {"sha256": entry["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256", "")}
+
+
+def needed(
+    distributions: Mapping[str, dict[str, Any]], roots: Iterable[str], instead: Mapping[str, str] = MappingProxyType({})
+) -> set[str]:
+    """Names of all distributions that the root requirements pull in, directly or not.
+
+    Args:
+        distributions: What `resolve` returned.
+        roots: Requirements.
+        instead: Name of a package -> the requirement that takes its place.
+    """
+    seen: set[tuple[str, str]] = set()
     waiting = [Requirement(root) for root in roots]
     while waiting:
         requirement = waiting.pop()
-        name = str(canonicalize_name(requirement.name))
+        if (name := str(canonicalize_name(requirement.name))) in instead:
+            requirement = Requirement(instead[name])
+            name = str(canonicalize_name(requirement.name))
         for extra in ("", *requirement.extras):
-            if (name, extra) not in found:
-                found.add((name, extra))
+            if (name, extra) not in seen:
+                seen.add((name, extra))
                 waiting.extend(_required(distributions[name], extra))
-    return {name for name, _ in found} - {PROJECT}
+    return {name for name, _ in seen} - {PROJECT}
 
 
 def _required(distribution: dict[str, Any], extra: str) -> Iterator[Requirement]:
@@ -85,44 +110,40 @@ def _required(distribution: dict[str, Any], extra: str) -> Iterator[Requirement]
             yield requirement
 
 
-def is_cuda(name: str) -> bool:
-    """True for NVIDIA's libraries and torch's compiler for them."""
-    return name.startswith(("nvidia-", "cuda-")) or name == "triton"
-
-
-def lock_texts(metadata: list[dict[str, Any]], components: Iterable[str]) -> dict[str, str]:
-    """File name -> content, of these components' locks and of the CUDA constraints, from one resolution."""
-    distributions = {str(canonicalize_name(distribution["name"])): distribution for distribution in metadata}
-
-    def lines(names: Iterable[str]) -> str:
-        # Without the local part (+cpu): which build of torch is taken is a matter of the wheels, not of the lock.
-        return "".join(f"{name}=={distributions[name]['version'].partition('+')[0]}\n" for name in sorted(names))
-
-    texts = {"cuda.lock": _CUDA_HEADER + lines(filter(is_cuda, distributions))}
+def lock_texts(distributions: Mapping[str, dict[str, Any]], components: Iterable[str]) -> dict[str, str]:
+    """File name -> content, of these components' locks and of their GPU variants."""
+    texts = {}
     for component in components:
         extras = ",".join((component, *_MORE_EXTRAS.get(component, ())))
         roots = (f"{PROJECT}[{extras}]", *_BESIDE_EXTRAS.get(component, ()))
-        names = (name for name in needed(distributions, roots) if not is_cuda(name))
-        texts[f"{component}.lock"] = _HEADER.format(component=component) + lines(names)
+        names = needed(distributions, roots)
+        texts[f"{component}.lock"] = _HEADER + lines_of(distributions, names)
+        if names & set(ON_GPU) and "torch" not in names:
+            on_gpu = needed(distributions, roots, ON_GPU)
+            texts[f"{component}.gpu.lock"] = _HEADER + lines_of(distributions, on_gpu)
     return texts
 
 
-def traces_text(metadata: list[dict[str, Any]]) -> str:
-    """Content of traces.lock, from a resolution with that extra: what it needs, and nothing that all images have."""
-    distributions = {str(canonicalize_name(distribution["name"])): distribution for distribution in metadata}
-    names = needed(distributions, map(str, _required(distributions[PROJECT], "traces")))
-    return _TRACES_HEADER + "".join(f"{name}=={distributions[name]['version']}\n" for name in sorted(names))
+def lines_of(distributions: Mapping[str, dict[str, Any]], names: Iterable[str]) -> str:
+    """Exact requirements of pip, sorted by name."""
+    return "".join(
+        f"{name}=={distributions[name]['version']} --hash=sha256:{distributions[name]['sha256']}\n"
+        for name in sorted(names)
+    )
 
 
 def write_locks() -> None:
-    """Writes all lock files; those of the components that need versions of their own first, for one cuda.lock."""
+    """Writes all lock files."""
     alike = [component for component in COMPONENTS if component not in APART]
-    # Those that need them need the same ones: one resolution, so that their images share what they can.
-    for group in (list(APART), alike):
-        resolved = resolve(group, *(["traces"] if group is alike else []))
-        for file_name, text in lock_texts(resolved, group).items():
-            (FOLDER / file_name).write_text(text)
-    (FOLDER / "traces.lock").write_text(traces_text(resolved))
+    # Those that need versions of their own need the same ones: one resolution, for images that share what they can.
+    texts = lock_texts(resolve(APART), APART)
+    distributions = resolve(alike, "gpu", "traces")
+    texts |= lock_texts(distributions, alike)
+    traces = needed(distributions, map(str, _required(distributions[PROJECT], "traces")))
+    texts["traces.lock"] = _TRACES_HEADER + lines_of(distributions, traces)
+    texts["build.lock"] = _BUILD_HEADER + lines_of(distributions, ["setuptools"])
+    for file_name, text in texts.items():
+        (FOLDER / file_name).write_text(text)
 
 
 if __name__ == "__main__":

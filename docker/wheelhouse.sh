@@ -1,15 +1,16 @@
 #!/bin/sh
-# Fills docker/wheelhouse with the wheels of a component's lock, for a build without an index: wheelhouse.sh COMPONENT [PIP]
-# Run it on Linux with the Python of the images (3.11). Afterwards:
-#     docker build --network none -f docker/Dockerfile --build-arg COMPONENT=serve --build-arg BASE_IMAGE=retriever-base:bookworm .
+# Fills docker/wheelhouse with the files of locks, for builds without an index: wheelhouse.sh LOCK... (serve, or index.gpu)
+# Run it on Linux with the Python of the images (3.11); PIP says how pip is called. Every file is held against its sha256, here and
+# in the build. Locks that differ in a version (those of ask, annotate and answer, which hold vLLM, and all others) do not go into one.
+# Afterwards: BASE_IMAGE=retriever-base:bookworm NETWORK=none sh docker/images.sh retriever 0.1.0 serve
 set -eu
 
-component=$1
-pip=${2:-python3 -m pip}
 folder=$(dirname "$0")
 rm -rf "$folder/wheelhouse"
-# No release of these has a wheel: they are built here, because a build without an index has nothing to build with.
-sources=rouge-score
+wanted=$(mktemp)
+trap 'rm -f "$wanted"' EXIT
+for lock in build "$@"; do grep '==' "$folder/$lock.lock"; done | sort -u >"$wanted"
+# What has no wheel comes as its sources (rouge-score): the build makes it with what build.lock names.
 # shellcheck disable=SC2086  # PIP may be several words
-$pip wheel --quiet --disable-pip-version-check --only-binary=:all: --no-binary="$sources" --wheel-dir "$folder/wheelhouse" \
-    --requirement "$folder/$component.lock" --constraint "$folder/cuda.lock"
+${PIP:-python3 -m pip} download --quiet --disable-pip-version-check --no-deps --require-hashes \
+    --dest "$folder/wheelhouse" --requirement "$wanted"

@@ -23,7 +23,7 @@ from components.shared.telemetry import GATEWAY_VARIABLE
 from components.shared.tracing.spans import RUN_VARIABLE
 from pipelines import flow
 from pipelines.cluster.deployment import Deployment
-from pipelines.cluster.images import image
+from pipelines.cluster.images import build_of, image
 from pipelines.cluster.names import component_name, field_sentences, slug
 from pipelines.cluster.places import STATE, durable_places, run_parameters
 from pipelines.cluster.refusals import refuse_for_cluster
@@ -235,7 +235,7 @@ def _container(
     deployment: Deployment,
 ) -> Object:
     return {
-        "image": image(module.split(".")[1]),
+        "image": image(build_of(module.split(".")[1], resources)),
         "command": ["python", "-m", module],
         "args": [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()],
         "env": list(environment),

@@ -27,7 +27,7 @@ from components.shared.roles import SECTIONS_VARIABLE, sections_value
 from pipelines import flow
 from pipelines.cluster import guards
 from pipelines.cluster.deployment import Deployment
-from pipelines.cluster.images import image
+from pipelines.cluster.images import build_of, image
 from pipelines.cluster.names import component_name, field_sentences
 from pipelines.cluster.places import STATE, durable_places, run_parameters
 from pipelines.cluster.placing import place
@@ -40,7 +40,7 @@ from pipelines.settings import SettingsError, missing
 _ARTIFACT_TYPES = {"dataset": dsl.Dataset, "asked": dsl.Dataset, "encoder": dsl.Model, "checkpoint": dsl.Model}
 
 
-def make_component(task: Task, settings: Settings) -> Any:  # noqa: ANN401 KFP ships no types
+def make_component(task: Task, settings: Settings, resources: Resources) -> Any:  # noqa: ANN401 KFP ships no types
     """The container component of a row: artifacts, then every setting with its default and its field's sentence."""
     sources = flow.sources(task, settings)
     arguments = [*_artifacts(task, sources, settings), *_parameters(task, settings)]
@@ -49,7 +49,7 @@ def make_component(task: Task, settings: Settings) -> Any:  # noqa: ANN401 KFP s
     def container(*given: object, **named: object) -> dsl.ContainerSpec:
         bound = signature.bind(*given, **named)
         bound.apply_defaults()
-        return _container(task, sources, settings, bound.arguments)
+        return _container(task, sources, settings, resources, bound.arguments)
 
     # What KFP reads of a function.
     container.__signature__ = signature  # type: ignore[attr-defined]
@@ -71,7 +71,7 @@ def build(settings: Settings, profile: str, deployment: Deployment) -> Any:  # n
         # KFP lets no pipeline be made while another one is.
         task.name: _behind_gate(task, settings, machines[task.component], deployment)
         if task.gate
-        else make_component(task, settings)
+        else make_component(task, settings, machines[task.component])
         for task in tasks
     }
     parameters = [
@@ -200,7 +200,7 @@ def _behind_gate(task: Task, settings: Settings, resources: Resources, deploymen
 
     Of its own, because KFP's local runner skips a condition on another task's output without a word.
     """
-    component, sources = make_component(task, settings), flow.sources(task, settings)
+    component, sources = make_component(task, settings, resources), flow.sources(task, settings)
     kinds = {_artifact_name(name): _artifact_type(_noun(maker.makes)) for name, maker in sources.items()}
     arguments = [_argument(VERDICT, str), *(_argument(name, dsl.Input[kind]) for name, kind in kinds.items())]
     signature = inspect.Signature(arguments)
@@ -297,7 +297,7 @@ def _argument(name: str, annotation: object, default: object = inspect.Parameter
 
 
 def _container(
-    task: Task, sources: Mapping[str, Task], settings: Settings, bound: Mapping[str, Any]
+    task: Task, sources: Mapping[str, Task], settings: Settings, resources: Resources, bound: Mapping[str, Any]
 ) -> dsl.ContainerSpec:
     flags: dict[str, object] = {}
     for name, maker in sources.items():
@@ -311,7 +311,7 @@ def _container(
         # Only part of the cache key.
         del flags[_digest_name(name)]
     return dsl.ContainerSpec(
-        image=image(task.component),
+        image=image(build_of(task.component, resources)),
         command=["python", "-m", task.module],
         # With `=`, because a value may be empty or begin with a dash (a prefix, a YAML list); KFP puts the executor
         # input in place of `{{$}}`.

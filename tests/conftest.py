@@ -30,7 +30,7 @@ settings.load_profile("retriever")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RETRIEVER_LOG"] = "json"
 
-pytest_plugins = ["tests.docker_daemon", "tests.bucket"]
+pytest_plugins = ["tests.docker_daemon", "tests.bucket", "tests.light_images", "tests.loopback_registry"]
 
 # A worker holds millions of objects of imported libraries. Looking at all of them took most of a second of every
 # `gc.collect()`, and libraries call it often (statsmodels before each of its corrections, torch in its exports): what

@@ -49,6 +49,7 @@ _PACKAGES = (
     "tokenizers",
     "vllm",
     "onnxruntime",
+    "onnxruntime-gpu",
     "openvino",
     "onnx",
     "faiss-cpu",

@@ -13,7 +13,7 @@ from components.shared.durable.storage import is_remote
 from components.shared.roles import Role, role_of
 from pipelines import flow
 from pipelines.cluster.deployment import Deployment
-from pipelines.cluster.images import image_problems
+from pipelines.cluster.images import build_of, image_problems
 from pipelines.flow import Settings
 from pipelines.packaged import PACKAGED_SCHEME
 from pipelines.resources import LOCAL_PROFILES, NODES, Resources, profile_of
@@ -44,7 +44,7 @@ def refuse_for_cluster(settings: Settings, profile: str, deployment: Deployment)
         tasks = flow.taking_part(settings)
         problems += _places(deployment, profile)
         problems += _local_addresses(settings, deployment)
-        problems += image_problems(task.component for task in tasks)
+        problems += image_problems(build_of(task.component, machines[task.component]) for task in tasks)
         problems += _too_large(settings, machines)
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))

@@ -87,7 +87,7 @@ def submit(
         compiled = Path(folder) / "retriever.yaml"
         # First: what cannot be compiled needs no cluster and no bucket to say so.
         compile_flow(flow, compiled, deployment)
-        refuse_missing_images(settings)
+        refuse_missing_images(settings, flow.profile)
         if not corpus_version:
             refuse_missing_bucket(deployment.artifact_root or deployment.state_uri)
         name = run_name(settings, deployment, corpus_version=corpus_version)

@@ -15,8 +15,9 @@ import httpx
 
 from components.shared import log
 from pipelines import flow
-from pipelines.cluster.images import image
+from pipelines.cluster.images import build_of, image, variable
 from pipelines.flow import Settings
+from pipelines.resources import profile_of
 
 _SECONDS = 3.0
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -46,21 +47,26 @@ def parse(reference: str) -> Reference:
     return Reference(first, rest, version) if has_registry else Reference("", name, version)
 
 
-def refuse_missing_images(settings: Settings) -> None:
-    """Looks for the image of every task of a run; says where it could not look.
+def refuse_missing_images(settings: Settings, profile: str) -> None:
+    """Looks for the image of every task of a run on the machines of a profile; says where it could not look.
 
     Raises:
         ValueError: Naming every image that its registry does not have, with the remedy.
     """
-    components = {task.component for task in flow.taking_part(settings)}
-    images = {image(component): component for component in sorted(components)}
+    machines = profile_of(profile)
+    builds = {build_of(task.component, machines[task.component]) for task in flow.taking_part(settings)}
+    images = {image(build): build for build in sorted(builds)}
     gone = [
-        f"image {reference}: its registry has none; push it (make images PUSH=1), or name one that is there (REGISTRY "
-        f"and TAG, or IMAGE_{images[reference].upper()})"
+        f"image {reference}: its registry has none; push it (make images{_with_variant(images[reference])} PUSH=1), or "
+        f"name one that is there (REGISTRY and TAG, or {variable(images[reference])})"
         for reference in _missing(images)
     ]
     if gone:
         raise ValueError("; ".join(gone))
+
+
+def _with_variant(build: str) -> str:
+    return " VARIANT=gpu" if build.endswith("-gpu") else ""
 
 
 def _missing(references: Iterable[str]) -> Iterator[str]:

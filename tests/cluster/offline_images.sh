@@ -33,10 +33,10 @@ save() { # NAME IMAGE
 }
 
 for component; do
-    fresh "$component" docker/Dockerfile "docker/$component.lock" docker/cuda.lock components/shared "components/$component" && continue
-    sh docker/wheelhouse.sh "$component" "$python -m pip"
-    DOCKER_BUILDKIT=0 docker build --quiet --network none --file docker/Dockerfile --build-arg "COMPONENT=$component" \
-        --build-arg "BASE_IMAGE=$base" --tag "$registry/$component:$tag" . >&2
+    fresh "$component" docker/Dockerfile "docker/$component.lock" docker/check.lock docker/sbom.py components/shared "components/$component" && continue
+    # What make test-docker left there is enough, and removing it would have that fetch it all again.
+    [ -f docker/wheelhouse/.light ] || PIP="$python -m pip" sh docker/wheelhouse.sh "$component"
+    BASE_IMAGE=$base NETWORK=none sh docker/images.sh "$registry" "$tag" "$component" >&2
     save "$component" "$registry/$component:$tag"
 done
 

@@ -1,13 +1,15 @@
-"""A thin image (the system's Python and nothing else, packages mounted), and what compiling for Kubeflow needs."""
+"""A thin image (the system's Python, packages mounted) for what holds torch, and what compiling needs."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from docker.client import DockerClient
+
+from tests.light_images import COMPONENTS
 
 _REPOSITORY = Path(__file__).parents[2]
 # Not root: Kubeflow refuses images that are. Unknown to the image's passwd, as a cluster's random user is.
@@ -31,10 +33,10 @@ def thin_image(docker_daemon: DockerClient, base_image: str) -> Iterator[str]:
     try:
         maker.start()
         assert maker.wait()["StatusCode"] == 0
-        made = maker.commit(repository="retriever-thin", tag="test", changes="\n".join(changes))
+        made = maker.commit(repository="retriever-thin", tag="0.0.1", changes="\n".join(changes))
     finally:
         maker.remove(force=True)
-    yield "retriever-thin:test"
+    yield "retriever-thin:0.0.1"
     docker_daemon.images.remove(made.id, force=True)
 
 
@@ -45,6 +47,16 @@ def thin_mounts() -> dict[str, Path]:
         "/site-packages": Path(str(metadata.distribution("kfp").locate_file(""))),
         "/code/components": _REPOSITORY / "components",
     }
+
+
+@pytest.fixture(scope="module")
+def images(light_images: Mapping[str, str], thin_image: str) -> Iterator[dict[str, str]]:
+    """Component -> the image that compiling finds: its own where that holds no torch, else the thin one."""
+    chosen = {component: light_images.get(component, thin_image) for component in COMPONENTS}
+    with pytest.MonkeyPatch.context() as patch:
+        for component, reference in chosen.items():
+            patch.setenv(f"IMAGE_{component.upper()}", reference)
+        yield chosen
 
 
 @pytest.fixture(scope="module")

@@ -22,15 +22,25 @@ from kfp.local import docker_task_handler
 
 # The one whose run_docker_container was read; another may call it differently or no longer need this.
 _KFP_VERSION = "2.17.0"
+# Keywords of `run_compiled` for containers that may write to their artifacts and to memory only, and have no rights.
+HARDENED: Mapping[str, Any] = {
+    "read_only": True,
+    "tmpfs": {"/tmp": "", "/home/retriever": ""},
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+}
 
 
-def run_compiled(pipeline: Path, arguments: Mapping[str, Any], root: Path, **container: object) -> dict[str, Path]:
+def run_compiled(
+    pipeline: Path, arguments: Mapping[str, Any], root: Path, *, is_cached: bool = False, **container: object
+) -> dict[str, Path]:
     """Runs a compiled pipeline to its end and says where its outputs lie.
 
     Args:
         pipeline: File of `compile_to`.
         arguments: Values of the pipeline's parameters.
         root: Folder for all artifacts; made open to everyone, because containers run as their own user.
+        is_cached: True: a task that an earlier run below this root finished alike is not run again.
         container: Keywords of docker's `containers.run` for every task, such as mounts, network_mode and user.
 
     Raises:
@@ -41,7 +51,8 @@ def run_compiled(pipeline: Path, arguments: Mapping[str, Any], root: Path, **con
     with tempfile.TemporaryDirectory() as workspace, reliable_exit_codes(), warnings.catch_warnings():
         # What a cluster needs and a laptop cannot give: resources, display names.
         warnings.filterwarnings("ignore", message=".* have no effect in the current local runner")
-        local.init(local.DockerRunner(**container), pipeline_root=str(root), workspace_root=workspace)
+        runner = local.DockerRunner(**container)
+        local.init(runner, pipeline_root=str(root), workspace_root=workspace, enable_caching=is_cached)
         task = components.load_component_from_file(str(pipeline))(**arguments)
     return {name: Path(artifact.path) for name, artifact in task.outputs.items()}
 

@@ -1,28 +1,38 @@
-"""The compiled pipeline in real containers, and a failing task."""
+"""The compiled pipeline in real containers, from a registry and by digest, and a failing task."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import yaml
+from docker.client import DockerClient
+from docker.errors import ImageNotFound
 from docker.models.containers import Container
 from docker.types import Mount
 from kfp import compiler, dsl
 
 from components.shared.engines.loading import loading
 from components.shared.manifest import read_manifest
-from pipelines.kubeflow import arguments, compile_to
+from pipelines.kubeflow import arguments
 from pipelines.packaged import find_llm
 from pipelines.settings import complete
-from tests.pipelines.docker_local import run_compiled
+from tests.light_images import make_images
+from tests.loopback_registry import Registry
+from tests.pipelines.docker_local import HARDENED, run_compiled
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-
+# Of the tasks of the run: components whose own images run, and those that hold torch.
+_LIGHT, _HEAVY = ("prepare", "mine", "index", "evaluate"), ("annotate", "train", "export")
 _STAGE = {
     "name": "llm",
     "labels": "llm",
@@ -49,22 +59,62 @@ _VALUES = {
 }
 
 
-def test_the_compiled_pipeline_runs_in_containers_and_measures(
-    tmp_path: Path, tiny_collection: Path, thin_image: str, thin_mounts: dict[str, Path], minilm: Path
+@pytest.fixture(scope="module")
+def digests(
+    registry: Registry,
+    light_images: Mapping[str, str],
+    base_image: str,
+    thin_image: str,
+    docker_daemon: DockerClient,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """What `make images PUSH=1` leaves, with the thin image for what holds torch; only the registry has them."""
+    path = tmp_path_factory.mktemp("pushed") / "digests.json"
+    where, tag = f"{registry.host}/retriever", "0.0.1"
+    make_images(where, tag, *_LIGHT, BASE_IMAGE=base_image, NETWORK="none", PUSH="1", DIGESTS=str(path))
+    thin = f"{where}/thin"
+    docker_daemon.images.get(thin_image).tag(thin, tag)
+    docker_daemon.images.push(thin, tag)
+    (of_thin,) = (one for one in docker_daemon.images.get(thin_image).attrs["RepoDigests"] if one.startswith(thin))
+    pushed = json.loads(path.read_text())
+    path.write_text(json.dumps(pushed | dict.fromkeys(_HEAVY, of_thin)))
+    for name in (*_LIGHT, "thin"):
+        docker_daemon.images.remove(f"{where}/{name}:{tag}")
+    return path
+
+
+def test_the_compiled_pipeline_is_pinned_by_digest_pulled_from_a_registry_and_measures(
+    tmp_path: Path,
+    tiny_collection: Path,
+    digests: Path,
+    registry: Registry,
+    docker_daemon: DockerClient,
+    thin_mounts: dict[str, Path],
+    minilm: Path,
 ) -> None:
-    pipeline = tmp_path / "pipeline.yaml"
-    settings = complete(_VALUES)
-    compile_to(pipeline, settings, "laptop")
-    pipeline.write_text(re.sub(r"(?m)(?<=\bimage: ).+$", thin_image, pipeline.read_text()))
+    pipeline, parameters = tmp_path / "pipeline.yaml", tmp_path / "parameters.yaml"
+    parameters.write_text(yaml.safe_dump(_VALUES))
+    flags = ["--profile=laptop", f"--params={parameters}", f"--output={pipeline}"]
+    environment = {name: value for name, value in os.environ.items() if name not in ("REGISTRY", "TAG")}
+    command = [sys.executable, "-m", "pipelines.cli", "compile", *flags]
+    subprocess.run(command, check=True, env=environment | {"IMAGE_DIGESTS": str(digests)})
+    references = set(re.findall(r"(?m)^ *image: (.+)$", pipeline.read_text()))
+    assert references == set(json.loads(digests.read_text()).values())
+    assert all(re.fullmatch(rf"{registry.host}/retriever/\w+@sha256:[0-9a-f]{{64}}", one) for one in references)
+    for reference in references:
+        with pytest.raises(ImageNotFound):
+            docker_daemon.images.get(reference)
     with loading(str(find_llm())) as unpacked, TemporaryDirectory() as llm:
         # A copy, because only its owner may read the original.
         shutil.copytree(unpacked, llm, copy_function=shutil.copyfile, dirs_exist_ok=True)
         Path(llm).chmod(0o755)
         mounts = {**thin_mounts, "/collection": tiny_collection, "/models/base": minilm, "/models/llm": Path(llm)}
         binds = [Mount(target=place, source=str(path), type="bind", read_only=True) for place, path in mounts.items()]
-        outputs = run_compiled(pipeline, arguments(settings), tmp_path / "root", network_mode="none", mounts=binds)
+        given = arguments(complete(_VALUES))
+        outputs = run_compiled(pipeline, given, tmp_path / "root", network_mode="none", mounts=binds, **HARDENED)
     assert set(outputs) == {"dataset", "encoder", "index", "evaluation"}
     _check(outputs, tmp_path / "root")
+    assert [reference for reference in references if not registry.pulled(reference)] == []
 
 
 def _check(outputs: dict[str, Path], root: Path) -> None:

@@ -10,6 +10,7 @@ from components.shared.launch import parse_flags
 from pipelines import flow
 from pipelines.cluster.names import field_sentences
 from pipelines.kubeflow import make_component
+from pipelines.resources import PROFILES
 from pipelines.settings import complete, defaults
 from tests.pipelines.compiling import FLOWS, GIVEN
 
@@ -32,7 +33,7 @@ def _flags(component: Any) -> dict[str, str]:
 
 @every_task
 def test_a_generated_component_has_the_names_types_defaults_and_sentences_of_its_config(task: flow.Task) -> None:
-    component = make_component(task, _EVERYTHING)
+    component = make_component(task, _EVERYTHING, PROFILES["laptop"][task.component])
     declared = {field.name: field for field in dataclasses.fields(task.config)}
     types, sentences = get_type_hints(task.config), field_sentences(task.config)
     parameters = {
@@ -50,7 +51,7 @@ def test_a_generated_component_has_the_names_types_defaults_and_sentences_of_its
 
 @every_task
 def test_the_rendered_command_makes_the_config_that_a_local_run_makes(task: flow.Task) -> None:
-    component = make_component(task, _EVERYTHING)
+    component = make_component(task, _EVERYTHING, PROFILES["laptop"][task.component])
     inputs = component.component_spec.inputs
     paths = {name: {"artifacts": [{"uri": f"/in/{name}-{shard}"} for shard in range(2)]} for name in inputs}
 
@@ -71,7 +72,7 @@ def test_the_rendered_command_makes_the_config_that_a_local_run_makes(task: flow
 
 @every_task
 def test_every_task_names_its_image_its_command_and_an_output_that_is_what_it_makes(task: flow.Task) -> None:
-    component = make_component(task, _EVERYTHING)
+    component = make_component(task, _EVERYTHING, PROFILES["laptop"][task.component])
     container = component.component_spec.implementation.container
     assert container.image.split("/")[-1].startswith(f"{task.component}:")
     assert container.command == ["python", "-m", f"components.{task.component}"]

@@ -1,5 +1,6 @@
 """Where the tasks of a compiled pipeline run: machines, rights, secrets, deadlines, and what outlives a pod."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path
             "volumeName": "shared-memory",
         }
         assert its[name]["podMetadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+    # The others hold torch or vLLM, which are CUDA builds in the first place.
+    in_variant = {name for name, each in executors.items() if each["container"]["image"].endswith("-gpu")}
+    assert in_variant == {"exec-index", "exec-index-base"}
 
 
 _CLUSTER_PROFILES = sorted(set(PROFILES) - LOCAL_PROFILES)
@@ -64,6 +68,49 @@ def test_every_pod_has_a_deadline_rights_secrets_variables_and_a_queue(profile: 
         # What the monitor of tasks selects, and where it looks.
         assert TASK_LABELS.items() <= its["podMetadata"]["labels"].items()
         assert env["METRICS_PORT"] == str(METRICS_PORT)
+
+
+@pytest.mark.parametrize("profile", _CLUSTER_PROFILES)
+def test_every_pod_asks_for_what_its_row_says_on_the_nodes_that_its_row_names(profile: str, tmp_path: Path) -> None:
+    compile_to(tmp_path / "pipeline.yaml", GIVEN, profile)
+    specification, kubernetes = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    placed = kubernetes["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name, executor in specification["deploymentSpec"]["executors"].items():
+        container, its = executor["container"], placed[name]
+        row = PROFILES[profile][container["command"][2].rpartition(".")[2]]
+        assert container["resources"]["resourceCpuLimit"] == row.cpu
+        assert container["resources"]["resourceMemoryLimit"] == row.memory
+        assert container["resources"]["resourceCpuRequest"] == (row.cpu_request or row.cpu)
+        assert container["resources"]["resourceMemoryRequest"] == (row.memory_request or row.memory)
+        accelerator = container["resources"].get("accelerator", {})
+        assert accelerator.get("resourceCount", "0") == str(row.num_gpus if row.gpu else 0)
+        selected = {
+            "cloud.google.com/gke-accelerator": row.gpu,
+            "cloud.google.com/gke-spot": "true" if row.spot else "",
+        }
+        wanted = {label: value for label, value in selected.items() if value}
+        assert its.get("nodeSelector", {"labels": {}})["labels"] == wanted
+        tolerated = {toleration["key"] for toleration in its.get("tolerations", [])}
+        assert tolerated == {name for name, value in {"nvidia.com/gpu": row.gpu, **selected}.items() if value} - {
+            "cloud.google.com/gke-accelerator"
+        }
+
+
+def test_a_file_of_digests_pins_every_image_of_the_compiled_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = ("check", "prepare", "export", "index-gpu", "mine", "annotate", "train", "evaluate")
+    digests = {build: f"registry.example.com/{build}@sha256:{number:064d}" for number, build in enumerate(builds)}
+    (tmp_path / "digests.json").write_text(json.dumps(digests))
+    monkeypatch.setenv("IMAGE_DIGESTS", str(tmp_path / "digests.json"))
+    compile_to(tmp_path / "pipeline.yaml", GIVEN, "gke-l4")
+    images = re.findall(r"(?m)^ *image: (.+)$", (tmp_path / "pipeline.yaml").read_text())
+    # Those of the guards too.
+    assert set(images) == set(digests.values())
+    del digests["index-gpu"]
+    (tmp_path / "digests.json").write_text(json.dumps(digests))
+    with pytest.raises(ValueError, match=r"index-gpu has no reference.*VARIANT=gpu.*IMAGE_INDEX_GPU"):
+        compile_to(tmp_path / "pipeline.yaml", GIVEN, "gke-l4")
 
 
 def _retry_policy(specification: dict[str, Any], executor: str) -> dict[str, Any]:

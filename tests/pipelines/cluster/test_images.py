@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster.images import image, image_problems
+from pipelines.cluster.images import build_of, image, image_problems
+from pipelines.resources import PROFILES
 
 _ROOT = Path(__file__).parents[3]
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -64,7 +65,9 @@ def test_the_registry_that_only_this_machine_has_is_refused(monkeypatch: pytest.
 _DOCKER = """#!/bin/sh
 set -e
 echo "$@" >>"$CALLS"
+if [ "$1" = run ]; then echo '{"bomFormat": "CycloneDX"}'; fi
 if [ "$1 $2" = "image inspect" ]; then
+    case "$4" in *Size*) echo "${SIZE:-100000000}"; exit; esac
     shift 4
     repository=${1%:*}
     echo "elsewhere/$repository@sha256:$(printf '%064d' 1)"
@@ -93,10 +96,10 @@ def test_pushed_images_are_pinned_by_the_digests_that_the_registry_gave(
     done = _make_images(tmp_path, "example.com:5000/team", "7", "mine", "annotate", PUSH="1")
     assert done.returncode == 0, done.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert [call.split()[0] for call in calls] == ["build", "build", "push", "image", "push", "image"]
-    assert not {"BASE_IMAGE", "MORE"} & set(calls[0].replace("=", " ").split())
+    assert [call.split()[0] for call in calls] == ["build", "image", "build", "image", "push", "image", "push", "image"]
+    assert not {"BASE_IMAGE", "MORE", "VARIANT"} & set(calls[0].replace("=", " ").split())
     # Its image holds a C compiler.
-    assert "--build-arg BASE_IMAGE=python:3.11-bookworm" in calls[1]
+    assert "--build-arg BASE_IMAGE=python:3.11-bookworm" in calls[2]
     monkeypatch.delenv("REGISTRY", raising=False)
     monkeypatch.delenv("TAG", raising=False)
     monkeypatch.setattr("pipelines.cluster.images.PUSHED_DIGESTS", tmp_path / "digests.json")
@@ -110,9 +113,57 @@ def test_pushed_images_are_pinned_by_the_digests_that_the_registry_gave(
 
 def test_what_sends_traces_is_added_where_asked_and_where_vllm_does_not_bring_it(tmp_path: Path) -> None:
     assert _make_images(tmp_path, "retriever", "7", "mine", "annotate", TRACES="1").returncode == 0
-    mine, annotate = (tmp_path / "calls").read_text().splitlines()
+    mine, _, annotate, _ = (tmp_path / "calls").read_text().splitlines()
     assert "--build-arg MORE=traces.lock" in mine
     assert "MORE" not in annotate
+
+
+def test_a_variant_for_gpus_is_built_pushed_and_pinned_beside_the_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done = _make_images(tmp_path, "example.com/team", "7", "prepare", "index", "train", PUSH="1", VARIANT="gpu")
+    assert done.returncode == 0, done.stderr
+    builds = [call for call in (tmp_path / "calls").read_text().splitlines() if call.startswith("build ")]
+    tags = [call.split("--tag ")[1].split()[0] for call in builds]
+    # What holds torch is a build for GPUs in the first place, and prepare computes nothing.
+    repository = "example.com/team"
+    assert tags == [f"{repository}/{name}" for name in ("prepare:7", "index:7", "index:7-gpu", "train:7")]
+    assert ["VARIANT=gpu" in call for call in builds] == [False, False, True, False]
+    monkeypatch.setenv("IMAGE_DIGESTS", str(tmp_path / "digests.json"))
+    assert image("index-gpu") == f"{repository}/index@sha256:{3:064d}"
+    assert image("index") == f"{repository}/index@sha256:{2:064d}"
+    done = _make_images(tmp_path, "example.com/team", "7", "index", VARIANT="tpu")
+    assert (done.returncode, "VARIANT=tpu is not known; gpu is" in done.stderr) == (2, True)
+
+
+def test_a_task_with_a_gpu_runs_the_build_for_gpus_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY", "example.com/team")
+    monkeypatch.setenv("TAG", "7")
+    builds = {component: build_of(component, row) for component, row in PROFILES["gke-l4"].items()}
+    assert {name for name, build in builds.items() if build != name} == {"index"}
+    assert image(builds["index"]) == "example.com/team/index:7-gpu"
+    assert image(builds["train"]) == "example.com/team/train:7"
+    assert {build_of(component, row) for component, row in PROFILES["kind"].items()} == set(PROFILES["kind"])
+    monkeypatch.setenv("IMAGE_INDEX_GPU", "example.com/mine@sha256:00")
+    assert image("index-gpu") == "example.com/mine@sha256:00"
+    assert image("index") == "example.com/team/index:7"
+
+
+def test_an_image_above_its_budget_fails_the_build_and_one_without_a_budget_too(tmp_path: Path) -> None:
+    done = _make_images(tmp_path, "retriever", "7", "check", SIZE="469000000")
+    assert (done.returncode, "retriever/check:7: 469 MB of 470" in done.stdout) == (0, True), done.stderr
+    done = _make_images(tmp_path, "retriever", "7", "check", "mine", SIZE="471000000")
+    assert done.returncode == 1
+    assert "the image of check has 471 MB, docker/budgets.txt allows 470" in done.stderr
+    assert "retriever/mine" not in (tmp_path / "calls").read_text()
+    done = _make_images(tmp_path, "retriever", "7", "nobody")
+    assert (done.returncode, "docker/budgets.txt has no line for nobody" in done.stderr) == (1, True)
+
+
+def test_the_list_of_what_an_image_holds_is_written_out_where_asked(tmp_path: Path) -> None:
+    assert _make_images(tmp_path, "retriever", "7", "mine", SBOMS=str(tmp_path / "sboms")).returncode == 0
+    (written,) = (tmp_path / "sboms").iterdir()
+    assert (written.name, json.loads(written.read_text())) == ("mine.cdx.json", {"bomFormat": "CycloneDX"})
 
 
 def test_images_that_were_not_pushed_have_no_digest(tmp_path: Path) -> None:
