@@ -32,7 +32,6 @@ NODES: dict[str, Node] = {
     # A kind node, or any small one, that Kubeflow's own pods share.
     "small": Node(cores=4, memory_gib=16),
     "n2-standard-8": Node(cores=8, memory_gib=32),
-    "n2-standard-16": Node(cores=16, memory_gib=64),
     "g2-standard-16": Node(cores=16, memory_gib=64, num_gpus=1, gpu_gib=24),
     "g2-standard-48": Node(cores=48, memory_gib=192, num_gpus=4, gpu_gib=24),
     "a2-ultragpu-1g": Node(cores=12, memory_gib=170, num_gpus=1, gpu_gib=80),
@@ -85,7 +84,6 @@ _SMALL = Resources(
     deadline_seconds=2 * HOUR,
 )
 _CPU = Resources(node="n2-standard-8", cpu="7", memory="26Gi", disk="60Gi", deadline_seconds=12 * HOUR)
-_LARGE_CPU = replace(_CPU, node="n2-standard-16", cpu="14", memory="52Gi", disk="100Gi", deadline_seconds=24 * HOUR)
 _L4 = Resources(
     node="g2-standard-16",
     cpu="14",
@@ -100,17 +98,14 @@ _A100 = replace(_L4, node="a2-ultragpu-1g", cpu="11", memory="150Gi", gpu="nvidi
 
 
 def _with_gpus(gpu: Resources) -> dict[str, Resources]:
-    """A cluster profile: what computes with a GPU has one, everything else a CPU node.
-
-    index has none: its image holds ONNX Runtime and FAISS for CPUs, and a GPU that it was promised would end it.
-    """
+    """A cluster profile: what computes with a GPU has one, everything else a CPU node."""
     # An LLM over a whole corpus, and training, take days; both go on where a lost pod was.
     long = replace(gpu, num_retries=max(4, gpu.num_retries), deadline_seconds=96 * HOUR)
     return {
         "check": replace(_CPU, cpu="1", memory="2Gi", disk="10Gi", deadline_seconds=HOUR, cached=False),
         "prepare": _CPU,
         "export": _CPU,
-        "index": _LARGE_CPU,
+        "index": gpu,
         "ask": long,
         "mine": _CPU,
         "annotate": long,

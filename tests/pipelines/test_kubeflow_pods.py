@@ -20,7 +20,7 @@ def test_a_gpu_task_has_its_pool_its_toleration_and_shared_memory(tmp_path: Path
     specification, kubernetes = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     executors = specification["deploymentSpec"]["executors"]
     with_gpu = {name for name, each in executors.items() if "accelerator" in each["container"]["resources"]}
-    assert with_gpu == {"exec-annotate", "exec-train"}
+    assert with_gpu == {"exec-annotate", "exec-train", "exec-index", "exec-index-base"}
     its = kubernetes["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for name in with_gpu:
         assert its[name]["nodeSelector"]["labels"] == {"cloud.google.com/gke-accelerator": "nvidia-l4"}
@@ -148,4 +148,4 @@ def test_training_and_the_llms_engines_take_several_gpus_of_one_pod(tmp_path: Pa
         name: each["container"]["resources"] for name, each in specification["deploymentSpec"]["executors"].items()
     }
     counts = {name: int(its["accelerator"]["resourceCount"]) for name, its in resources.items() if "accelerator" in its}
-    assert counts == {"exec-annotate": 4, "exec-train": 4}
+    assert counts == {"exec-annotate": 4, "exec-train": 4, "exec-index": 1, "exec-index-base": 1}
