@@ -205,9 +205,10 @@ def estimate(
 
 
 def _to_quote_for(params: Path, data: Path | None, assignments: Sequence[str]) -> Settings:
-    place = () if data is None else (f"prepare.collection_uri={data}",)
-    settings = read_settings(params, [*assignments, *place])
-    settings = settings if data is None else with_queries(settings, data)
+    """Pools that are there already need nothing of what makes them."""
+    if data is None:
+        return read_settings(params, assignments)
+    settings = with_queries(read_settings(params, [*assignments, f"prepare.collection_uri={data}"]), data)
     if problems := missing(settings):
         raise SettingsError(problems)
     return settings

@@ -126,6 +126,14 @@ def test_every_command_ends_with_exit_2_and_all_problems_before_anything_runs(co
     assert seconds < 15
 
 
+def test_a_quote_for_a_collection_names_what_its_run_would_miss(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("encoder: {query_tokens: 16}\n")
+    places = ["--workdir", str(tmp_path / "w"), "--data", str(tmp_path), "--params", str(tmp_path / "run.yaml")]
+    code, errors, _ = _retriever("estimate", *places)
+    assert code == 2
+    assert "encoder.checkpoint_uri is not set; a run needs it" in errors
+
+
 def test_yaml_traps_are_read_as_they_were_meant(tmp_path: Path) -> None:
     # YAML 1.1 reads 1e-5 as text and a bare yes as a truth value.
     (tmp_path / "run.yaml").write_text(

@@ -271,6 +271,7 @@ def test_auto_measures_the_engines_that_are_here_and_says_what_it_saw(
     encoder, said = open_encoder(config_of(world), Dataset(open_artifact(str(world / "dataset"))), tmp_path)
     speeds = said["engine_passages_per_second"]
     assert {"onnxruntime fp32", "openvino fp32"} <= speeds.keys()
-    wins = speeds["openvino fp32"] >= 1.1 * speeds["onnxruntime fp32"]
-    assert encoder.engine == ("openvino" if wins else "onnxruntime")
+    # With AVX-512 BF16 or AMX a third one is measured, which may break a gate; an exact one does not.
+    faster = {name for name, speed in speeds.items() if speed >= 1.1 * speeds["onnxruntime fp32"]}
+    assert str(encoder.maker) in (faster if "openvino fp32" in faster else faster | {"onnxruntime fp32"})
     assert orjson.loads((tmp_path / CHOICE_NAME).read_bytes())["speeds"] == speeds

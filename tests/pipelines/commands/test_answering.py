@@ -43,7 +43,7 @@ def test_answers_are_quoted_by_run_and_bound_and_what_is_paid_costs_nothing(
     assert _quoted(tmp_path, llm, closed_book="no", oracle="no")["together"][0] == 60
     assert rows["answer_passages"][1] > 90 * 100
     # The same calls in the journal of a model of this name.
-    monkeypatch.setattr(job, "open_engine_of", lambda _: _Named(tmp_path / "calls", llm))
+    monkeypatch.setattr(job, "open_engine_of", lambda *_, **__: _Named(tmp_path / "calls", llm))
     answer(config(tmp_path, llm_uri=llm, engine="transformers", oracle="no", systems="good"))
     paid = _quoted(tmp_path, llm)
     assert "answer_closed_book" not in paid
