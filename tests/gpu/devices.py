@@ -31,7 +31,7 @@ def faiss_gpu() -> None:
     """FAISS's GPU build and a GPU that it sees."""
     faiss = pytest.importorskip("faiss", reason="FAISS is not installed here")
     if not hasattr(faiss, "StandardGpuResources"):
-        pytest.skip(f"FAISS {faiss.__version__} was built for CPUs; install faiss-gpu-cu12 in the place of faiss-cpu")
+        pytest.skip(f"FAISS {faiss.__version__} was built for CPUs; install faiss-gpu in the place of faiss-cpu")
     if not faiss.get_num_gpus():
         pytest.skip(f"FAISS {faiss.__version__} sees no GPU")
 
