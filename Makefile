@@ -58,7 +58,7 @@ test-vllm: $(VENV)-vllm/.recipe ## the vLLM engine, in an environment of its own
 test-cluster: $(VENV)/.dev ## the manifests, the server and Argo's pipeline on the cluster of KUBECONFIG (tests/cluster/README.md)
 	$(BIN)/pytest -m cluster tests/cluster
 
-# With GPU builds in the place of the CPU's: onnxruntime-gpu, faiss-gpu-cu12 and torch for CUDA; vLLM in an environment of its own.
+# With GPU builds in the place of the CPU's: onnxruntime-gpu, faiss-gpu and torch for CUDA; vLLM in an environment of its own.
 GPU_PYTHON ?= $(BIN)/python
 
 test-gpu: $(VENV)/.dev ## what computes on a GPU, on a machine that has one; every test that cannot run says what it lacks
