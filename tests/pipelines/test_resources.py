@@ -1,7 +1,6 @@
 """What a task asks for is there on the machine that its row names."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -65,14 +64,3 @@ def test_what_takes_days_may_be_lost_often_and_what_is_cheap_to_lose_may_be_move
     assert all(PROFILES["gke-a100"][name].num_retries >= 4 for name in ("annotate", "train", "ask"))
     assert not PROFILES["gke-a100"]["train"].evictable
     assert PROFILES["gke-a100"]["prepare"].evictable
-
-
-def test_a_task_with_a_gpu_has_an_image_that_computes_on_one() -> None:
-    # A promised GPU that nothing computes on ends the task (components/shared/contract/needs.py).
-    locks = Path(__file__).parents[2] / "docker"
-    for profile, component in ((p, c) for p, rows in PROFILES.items() for c, row in rows.items() if row.gpu):
-        variant = locks / f"{component}.gpu.lock"
-        lock = variant if variant.exists() else locks / f"{component}.lock"
-        held = {line.partition("==")[0] for line in lock.read_text().splitlines()}
-        computes = {"vllm"} if "vllm" in held else {"torch"} if component == "train" else {"onnxruntime-gpu"}
-        assert computes <= held, f"{profile}: {component} asks for a GPU, and its image has nothing that computes there"

@@ -69,10 +69,14 @@ def measure_passages(dataset: Dataset, tokenize: Tokenize, *, limit: int, seed: 
         limit: Tokens that the encoder reads of a passage.
         seed: Of the sample.
     """
-    num_sampled = min(dataset.num_passages, SAMPLE_PASSAGES)
-    rows = sorted(random.Random(seed).sample(range(dataset.num_passages), num_sampled))
-    texts = [dataset.passage_at(row).full_text for row in rows]
+    texts = sampled_texts(dataset, SAMPLE_PASSAGES, seed=seed)
     return measure_cuts(count_tokens(texts, tokenize, limit=limit), limit)
+
+
+def sampled_texts(dataset: Dataset, most: int, *, seed: int) -> list[str]:
+    """The whole texts of a seeded sample of at most so many passages, in the corpus's order."""
+    rows = random.Random(seed).sample(range(dataset.num_passages), min(dataset.num_passages, most))
+    return [dataset.passage_at(row).full_text for row in sorted(rows)]
 
 
 def count_tokens(texts: Sequence[str], tokenize: Tokenize, *, limit: int) -> list[int]:

@@ -5,10 +5,9 @@ A model made for another language or script gives vectors like any others; only 
 
 from __future__ import annotations
 
-import random
-
 from components.shared import log
 from components.shared.dataset import Dataset
+from components.shared.encoding.cuts import sampled_texts
 from components.shared.encoding.encoder import Encoder
 
 _SAMPLE_PASSAGES = 500
@@ -19,11 +18,9 @@ _LARGEST_SHARE = 0.05
 def unknown_share(dataset: Dataset, encoder: Encoder, *, seed: int) -> float:
     """Share of the tokens of the passages (a seeded sample) that are the tokenizer's unknown token; 0 without one."""
     unknown = encoder.unknown_token_id
-    num_sampled = min(dataset.num_passages, _SAMPLE_PASSAGES)
-    if unknown is None or not num_sampled:
+    if unknown is None:
         return 0.0
-    rows = sorted(random.Random(seed).sample(range(dataset.num_passages), num_sampled))
-    texts = [dataset.passage_at(row).full_text for row in rows]
+    texts = sampled_texts(dataset, _SAMPLE_PASSAGES, seed=seed)
     *token_ids, around = encoder.tokenize_passages([*texts, ""], truncate=False)
     num_words = sum(max(0, len(ids) - len(around)) for ids in token_ids)
     return sum(ids.count(unknown) for ids in token_ids) / max(1, num_words)
